@@ -1,0 +1,795 @@
+// The page: finds wallets (EIP-6963, EIP-1193), signs in (EIP-4361), explains the gates and opens what they guard.
+//
+// Everything from a wallet, the service or a store becomes text nodes and checked attributes, never markup. The session
+// token stays in this module's memory: no storage that another script or a later visitor could read.
+
+const REQUEST_TIMEOUT_MS = 15_000;
+const PREVIEW_LIMIT = 64 * 1024;
+const LONGEST_TIMER_MS = 2 ** 31 - 1; // setTimeout fires at once beyond this
+const ADDRESS = /^0x[0-9a-fA-F]{40}$/;
+
+// Known only where the service names a development chain: its first two well-known accounts, and what the demo stores.
+const DEMO_WALLETS = [
+  { id: 'demo-owner', name: 'Owner', note: 'holds the tokens', address: '0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266' },
+  { id: 'demo-stranger', name: 'Stranger', note: 'holds nothing', address: '0x70997970C51812dc3A010C7d01b50e0d17dc79C8' },
+];
+const DEMO_OBJECTS = ['media/season-1/hello.txt', 'media/season-1/cover.svg', 'media/season-1/episodes/1.txt', 'media/pass/backstage.txt', 'media/holders/report.txt'];
+
+const CHAIN_NAMES = {
+  1: 'Ethereum', 10: 'OP Mainnet', 56: 'BNB Smart Chain', 100: 'Gnosis', 137: 'Polygon', 8453: 'Base', 42161: 'Arbitrum One',
+  43114: 'Avalanche', 11155111: 'Sepolia', 84532: 'Base Sepolia', 31337: 'the local chain',
+};
+
+const state = {
+  demoRpc: null,
+  wallets: new Map(),
+  searching: true,
+  /** choose → connecting → connected → signing → signed-in */
+  phase: 'choose',
+  wallet: null,
+  unsubscribe: null,
+  address: null,
+  walletChain: null,
+  challenge: null,
+  session: null,
+  notice: null,
+  gates: [],
+  /** Bumped whenever the wallet or account changes: answers to older questions are dropped. */
+  epoch: 0,
+};
+
+// ---------------------------------------------------------------------------------------------------------------- DOM
+
+const $ = (id) => document.getElementById(id);
+
+function h(tag, attributes, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes ?? {})) {
+    if (typeof value === 'function') element.addEventListener(name, value);
+    else if (value === true) element.setAttribute(name, '');
+    else if (value !== false && value != null) element.setAttribute(name, value);
+  }
+  element.append(...children.flat(Infinity).filter((child) => child != null && child !== false));
+  return element;
+}
+
+/** Replaces what is in `parent` and keeps the keyboard where it was: on the same control, or on `fallback`. */
+function replace(parent, fallback, ...children) {
+  const focused = parent.contains(document.activeElement) ? document.activeElement.id : null;
+  parent.replaceChildren(...children.flat(Infinity).filter(Boolean));
+  if (focused !== null) {
+    const again = focused && parent.querySelector(`#${CSS.escape(focused)}:not(:disabled)`);
+    (again || fallback)?.focus({ preventScroll: true });
+  }
+}
+
+function announce(text, urgent = false) {
+  $(urgent ? 'alerter' : 'announcer').textContent = text;
+}
+
+function shortAddress(address) {
+  return h('code', { class: 'address', title: address }, `${address.slice(0, 6)}…${address.slice(-4)}`);
+}
+
+/** Long digit runs are a token's smallest units: 1000000000000000000000 reads as 1000 × 10¹⁸. */
+function readable(text) {
+  return String(text).replace(/\d{10,}/g, (digits) => {
+    const zeros = /0*$/.exec(digits)[0].length;
+    const shift = zeros >= 18 ? 18 : zeros >= 9 ? 9 : 0;
+    if (shift === 0) return BigInt(digits).toLocaleString('en');
+    const superscript = [...String(shift)].map((digit) => '⁰¹²³⁴⁵⁶⁷⁸⁹'[digit]).join('');
+    return `${BigInt(digits.slice(0, -shift)).toLocaleString('en')}\u00a0×\u00a010${superscript}`;
+  });
+}
+
+const chainName = (chain) => CHAIN_NAMES[chain.split(':')[1]] ?? `chain ${chain.split(':')[1] ?? chain}`;
+
+const clockTime = (ms) => new Date(ms).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' });
+
+function timeLeft(ms) {
+  const seconds = Math.max(0, Math.ceil(ms / 1000));
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 600) return `${Math.floor(seconds / 60)} min ${String(seconds % 60).padStart(2, '0')} s`;
+  if (seconds < 7200) return `${Math.floor(seconds / 60)} min`;
+  return `${Math.floor(seconds / 3600)} h`;
+}
+
+/** A countdown to `until`; role=timer is not read out at every tick. */
+function countdown(until, atEnd) {
+  const element = h('span', { role: 'timer', class: 'countdown' });
+  const tick = () => {
+    element.textContent = timeLeft(until - serverNow());
+    if (until > serverNow()) return;
+    clearInterval(timer);
+    if (element.isConnected) atEnd?.();
+  };
+  const timer = setInterval(() => (element.isConnected ? tick() : clearInterval(timer)), 1000);
+  element.textContent = timeLeft(until - serverNow());
+  return element;
+}
+
+// ---------------------------------------------------------------------------------------------------------------- API
+
+class Refusal extends Error {
+  constructor(status, problem, retryAfter) {
+    super(problem?.detail ?? problem?.title ?? `HTTP ${status}`);
+    this.status = status;
+    this.code = problem?.code;
+    this.unmet = Array.isArray(problem?.unmet) ? problem.unmet : [];
+    this.retryAt = retryAfter ? Date.now() + Math.min(retryAfter, 3600) * 1000 : null;
+  }
+
+  get transient() {
+    return this.status === 429 || this.status >= 500 || this.status === 0;
+  }
+}
+
+// Expiry times are the service's; a wrong clock here must not end a session early or keep a dead one.
+let clockSkew = 0;
+const serverNow = () => Date.now() + clockSkew;
+
+async function api(path, { method = 'GET', body, token } = {}) {
+  const headers = { accept: 'application/json' };
+  if (body !== undefined) headers['content-type'] = 'application/json';
+  if (token !== undefined) headers.authorization = `Bearer ${token}`;
+  let response;
+  try {
+    response = await fetch(path, {
+      method, headers, body: body === undefined ? undefined : JSON.stringify(body),
+      cache: 'no-store', credentials: 'omit', redirect: 'error', signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
+    });
+  } catch {
+    throw new Refusal(0, { detail: 'The service did not answer.' });
+  }
+  const date = Date.parse(response.headers.get('date') ?? '');
+  // Date has whole seconds: a smaller difference is none.
+  if (!Number.isNaN(date)) clockSkew = Math.abs(date - Date.now()) > 2000 ? date - Date.now() : 0;
+  const parsed = response.status === 204 ? null : await response.json().catch(() => null);
+  if (response.ok && (parsed !== null || response.status === 204)) return parsed;
+  throw new Refusal(response.status, parsed, Number(response.headers.get('retry-after')) || null);
+}
+
+/** What went wrong, in words for the person, and what they can do about it. */
+function explainFailure(error, retry) {
+  if (!(error instanceof Refusal)) return { kind: 'error', text: error?.message || 'Something went wrong.', retry };
+  const text =
+    error.status === 0 ? 'The service did not answer. Check your connection.'
+    : error.status === 429 ? 'That was a little too often. The service asks you to wait.'
+    : error.status === 503 ? 'The service could not find out right now. Nothing was decided.'
+    : error.status >= 500 ? 'The service failed. Nothing was decided.'
+    : error.message;
+  return { kind: error.transient ? 'wait' : 'error', text, retry: error.transient ? retry : undefined, retryAt: error.retryAt };
+}
+
+/** A notice with its way out. The retry opens when Retry-After has passed. */
+function noticeElement(notice, id) {
+  if (!notice) return null;
+  let action = null;
+  if (notice.retry) {
+    const button = h('button', { type: 'button', class: 'small', id: `${id}-retry`, click: notice.retry }, notice.retryLabel ?? 'Try again');
+    const waits = notice.retryAt && notice.retryAt > Date.now();
+    button.disabled = Boolean(waits);
+    const wait = waits && h('span', { class: 'quiet' }, 'in ', countdown(notice.retryAt + clockSkew, () => { button.disabled = false; wait.remove(); }));
+    action = h('p', { class: 'notice-action' }, button, wait);
+  }
+  return h('div', { class: `notice notice-${notice.kind}` }, h('p', null, notice.text), action);
+}
+
+// ------------------------------------------------------------------------------------------------------------ Wallets
+
+function addWallet(wallet) {
+  // A wallet that announces itself and also sets window.ethereum is one wallet.
+  if (wallet.id !== 'legacy') {
+    const legacy = state.wallets.get('legacy');
+    if (legacy && legacy.provider === wallet.provider) state.wallets.delete('legacy');
+  }
+  state.wallets.set(wallet.id, wallet);
+  if (state.phase === 'choose') renderPortal();
+}
+
+function discoverWallets() {
+  window.addEventListener('eip6963:announceProvider', ({ detail }) => {
+    const { uuid, name, icon } = detail?.info ?? {};
+    if (typeof uuid !== 'string' || typeof name !== 'string' || typeof detail.provider?.request !== 'function') return;
+    const safeIcon = typeof icon === 'string' && /^data:image\/(svg\+xml|png|webp|gif|jpeg)[;,]/.test(icon) ? icon : null;
+    addWallet({ id: `wallet-${uuid}`, name: name.slice(0, 60), icon: safeIcon, provider: detail.provider });
+  });
+  window.addEventListener('ethereum#initialized', adoptLegacy, { once: true });
+  lookForWallets();
+}
+
+function lookForWallets() {
+  state.searching = true;
+  renderPortal();
+  window.dispatchEvent(new Event('eip6963:requestProvider'));
+  // Extensions inject at their own pace; an empty list is only honest after a moment.
+  setTimeout(() => {
+    adoptLegacy();
+    state.searching = false;
+    if (state.phase === 'choose') renderPortal();
+  }, 400);
+}
+
+function adoptLegacy() {
+  const provider = window.ethereum;
+  if (typeof provider?.request !== 'function') return;
+  if ([...state.wallets.values()].some((wallet) => wallet.provider === provider)) return;
+  addWallet({ id: 'legacy', name: 'Browser wallet', provider });
+}
+
+/** An EIP-1193 provider over a development node, which signs with its unlocked accounts. */
+function demoProvider(rpc, address) {
+  let id = 0;
+  return {
+    async request({ method, params = [] }) {
+      if (method === 'eth_requestAccounts' || method === 'eth_accounts') return [address];
+      let reply;
+      try {
+        const response = await fetch(rpc, {
+          method: 'POST', credentials: 'omit', headers: { 'content-type': 'application/json' },
+          body: JSON.stringify({ jsonrpc: '2.0', id: ++id, method, params }), signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
+        });
+        reply = await response.json();
+      } catch {
+        throw Object.assign(new Error('The development chain did not answer.'), { code: 4900 });
+      }
+      if (reply.error) throw Object.assign(new Error(reply.error.message), { code: reply.error.code });
+      return reply.result;
+    },
+  };
+}
+
+/** What a wallet's error means (EIP-1193 §4.1, EIP-1474 §2, EIP-3326). */
+function explainWalletError(error, doing) {
+  switch (error?.code) {
+    case 4001: return { kind: 'calm', text: `You declined in your wallet. Nothing was ${doing}.` };
+    case 4100: return { kind: 'error', text: 'Your wallet has not given this page access to the account.' };
+    case 4900: case 4901: return { kind: 'error', text: 'Your wallet is not connected to its network.' };
+    case 4902: return { kind: 'error', text: 'Your wallet does not know this network. Add it in the wallet, then try again.' };
+    case -32002: return { kind: 'wait', text: 'Your wallet already shows a request. Open it and answer there.' };
+    default: return { kind: 'error', text: `The wallet answered: ${String(error?.message ?? error).slice(0, 200)}` };
+  }
+}
+
+function subscribe(wallet) {
+  const handlers = {
+    accountsChanged: (accounts) => {
+      if (state.address && accounts?.[0]?.toLowerCase() === state.address.toLowerCase()) return;
+      leave({ kind: 'calm', text: accounts?.length ? 'Your wallet changed its account. Connect again to use it.' : 'Your wallet disconnected.' });
+    },
+    chainChanged: (chain) => {
+      state.walletChain = caip2(chain);
+      if (state.phase === 'connected') { renderPortal(); prepareChallenge(); }
+    },
+    disconnect: () => {
+      // Some wallets say this when only their network is gone: a session here does not depend on it.
+      if (state.phase === 'connected') leave({ kind: 'calm', text: 'Your wallet disconnected.' });
+    },
+  };
+  for (const [event, handler] of Object.entries(handlers)) wallet.provider.on?.(event, handler);
+  return () => {
+    for (const [event, handler] of Object.entries(handlers)) wallet.provider.removeListener?.(event, handler);
+  };
+}
+
+const caip2 = (hex) => (/^0x[0-9a-fA-F]{1,15}$/.test(hex) ? `eip155:${Number.parseInt(hex, 16)}` : null);
+
+async function connect(wallet) {
+  leave(null);
+  const epoch = state.epoch;
+  Object.assign(state, { phase: 'connecting', wallet });
+  renderPortal();
+  announce(`Waiting for ${wallet.name}.`);
+  try {
+    const accounts = await wallet.provider.request({ method: 'eth_requestAccounts' });
+    const chain = await wallet.provider.request({ method: 'eth_chainId' });
+    if (epoch !== state.epoch) return;
+    if (!Array.isArray(accounts) || !ADDRESS.test(accounts[0])) throw new Error('it shared no account');
+    Object.assign(state, { phase: 'connected', address: accounts[0], walletChain: caip2(chain), unsubscribe: subscribe(wallet) });
+  } catch (error) {
+    if (epoch === state.epoch) leave(explainWalletError(error, 'shared'));
+    return;
+  }
+  renderPortal(true);
+  announce('Wallet connected. Sign in next.');
+  prepareChallenge();
+  checkGates();
+}
+
+/** Back to the list of wallets; a session that was open is revoked. */
+function leave(notice) {
+  const { session, unsubscribe } = state;
+  unsubscribe?.();
+  clearTimeout(challengeTimer);
+  clearTimeout(sessionTimer);
+  state.epoch += 1;
+  Object.assign(state, { phase: 'choose', wallet: null, unsubscribe: null, address: null, walletChain: null, challenge: null, session: null, notice });
+  if (session) api('/v1/session', { method: 'DELETE', token: session.token }).catch(() => {}); // it is forgotten here, and expires there
+  if (notice) announce(notice.text);
+  renderPortal();
+  for (const gate of state.gates) gate.forget();
+}
+
+// ------------------------------------------------------------------------------------------------------------ Sign-in
+
+let challengeTimer;
+let sessionTimer;
+
+/** Chains that the gates read, in their order. */
+function serviceChains() {
+  const chains = new Set();
+  const walk = (value) => {
+    if (typeof value?.chain === 'string') chains.add(value.chain);
+    if (value && typeof value === 'object') Object.values(value).forEach(walk);
+  };
+  state.gates.forEach((gate) => walk(gate.description.require));
+  return [...chains];
+}
+
+function wantedChain() {
+  const chains = serviceChains();
+  return chains.includes(state.walletChain) ? state.walletChain : chains[0] ?? state.walletChain;
+}
+
+/**
+ * Fetches the message before it is needed and again before it grows old: a wallet that opens by deep link must be
+ * called from the click itself, with nothing awaited in between.
+ */
+async function prepareChallenge() {
+  clearTimeout(challengeTimer);
+  const { epoch, address } = state;
+  const chain = wantedChain();
+  if (!address || !chain) return;
+  try {
+    const challenge = await api(`/v1/challenge?${new URLSearchParams({ address, chain })}`);
+    if (epoch !== state.epoch || chain !== wantedChain()) return;
+    const expires = Date.parse(challenge.expires_at);
+    const life = expires - serverNow();
+    state.challenge = { message: challenge.message, chain, expires, renewAt: expires - life * 0.5 };
+    if (state.notice?.about === 'challenge') state.notice = null;
+    challengeTimer = setTimeout(renewChallenge, Math.min(Math.max(life * 0.5, 5000), LONGEST_TIMER_MS));
+  } catch (error) {
+    if (epoch !== state.epoch) return;
+    state.notice = { ...explainFailure(error, prepareChallenge), about: 'challenge' };
+    announce(state.notice.text, true);
+  }
+  if (state.phase === 'connected') renderPortal();
+}
+
+function renewChallenge() {
+  if (state.phase === 'connected' && (!state.challenge || serverNow() >= state.challenge.renewAt - 1000)) prepareChallenge();
+}
+// Timers sleep with a hidden tab, and phones hide the page while the wallet is in front.
+document.addEventListener('visibilitychange', () => { if (!document.hidden) renewChallenge(); });
+
+function signIn() {
+  const { challenge, wallet, address, epoch } = state;
+  if (!challenge || serverNow() >= challenge.expires) {
+    state.challenge = null;
+    renderPortal();
+    prepareChallenge();
+    return;
+  }
+  const bytes = new TextEncoder().encode(challenge.message);
+  const hex = `0x${Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')}`;
+  const signing = wallet.provider.request({ method: 'personal_sign', params: [hex, address] });
+  Object.assign(state, { phase: 'signing', notice: null });
+  renderPortal();
+  announce('Waiting for your signature.');
+  submit(epoch, challenge.message, signing);
+}
+
+async function submit(epoch, message, signing) {
+  let signature;
+  try {
+    signature = await signing;
+  } catch (error) {
+    if (epoch !== state.epoch) return;
+    backToSignIn(explainWalletError(error, 'signed'));
+    renewChallenge();
+    return;
+  }
+  if (epoch !== state.epoch) return;
+  try {
+    const session = await api('/v1/session', { method: 'POST', body: { message, signature } });
+    if (epoch !== state.epoch) {
+      api('/v1/session', { method: 'DELETE', token: session.token }).catch(() => {});
+      return;
+    }
+    opened(session);
+  } catch (error) {
+    if (epoch !== state.epoch) return;
+    // The nonce may be spent: only an answer that asks to come back is tried again with the same signature.
+    const retry = error.transient ? () => { state.phase = 'signing'; state.notice = null; renderPortal(); submit(epoch, message, signature); } : undefined;
+    backToSignIn(explainFailure(error, retry));
+    if (!retry) { state.challenge = null; renderPortal(); prepareChallenge(); }
+  }
+}
+
+function backToSignIn(notice) {
+  Object.assign(state, { phase: 'connected', notice });
+  renderPortal();
+  announce(notice.text, notice.kind === 'error');
+}
+
+function opened(session) {
+  clearTimeout(challengeTimer);
+  const expires = Date.parse(session.expires_at);
+  Object.assign(state, { phase: 'signed-in', challenge: null, notice: null, session: { token: session.token, expires }, address: session.address });
+  sessionTimer = setTimeout(() => sessionEnded(), Math.min(Math.max(expires - serverNow(), 0), LONGEST_TIMER_MS));
+  renderPortal(true);
+  announce('Signed in.');
+  checkGates();
+}
+
+function sessionEnded() {
+  if (!state.session) return;
+  clearTimeout(sessionTimer);
+  Object.assign(state, { phase: 'connected', session: null, notice: { kind: 'calm', text: 'Your session has ended. Sign in again to go on.' } });
+  announce(state.notice.text, true);
+  renderPortal();
+  prepareChallenge();
+}
+
+async function signOut() {
+  const { session, epoch } = state;
+  const button = $('sign-out');
+  button.disabled = true;
+  try {
+    await api('/v1/session', { method: 'DELETE', token: session.token });
+  } catch (error) {
+    if (epoch !== state.epoch) return;
+    if (error.status !== 401) {
+      // Forgetting the token without revoking it would not be signing out: say so and let them try again.
+      state.notice = { ...explainFailure(error, signOut), text: `You are still signed in. ${explainFailure(error).text}` };
+      announce(state.notice.text, true);
+      renderPortal();
+      return;
+    }
+  }
+  if (epoch !== state.epoch) return;
+  state.session = null;
+  leave({ kind: 'calm', text: 'Signed out.' });
+  $('portal-title').focus({ preventScroll: true });
+}
+
+async function switchChain(chain) {
+  const { epoch } = state;
+  try {
+    await state.wallet.provider.request({ method: 'wallet_switchEthereumChain', params: [{ chainId: `0x${Number(chain.split(':')[1]).toString(16)}` }] });
+    if (epoch !== state.epoch) return;
+    state.walletChain = chain;
+    state.notice = null;
+    announce(`Switched to ${chainName(chain)}.`);
+    prepareChallenge();
+  } catch (error) {
+    if (epoch !== state.epoch) return;
+    state.notice = explainWalletError(error, 'changed');
+    announce(state.notice.text, true);
+  }
+  renderPortal();
+}
+
+// ------------------------------------------------------------------------------------------------------- Sign-in panel
+
+function renderPortal(takeFocus = false) {
+  const titles = { choose: 'Sign in with a wallet', connecting: 'Waiting for your wallet', connected: 'Prove it is yours', signing: 'Waiting for your signature', 'signed-in': 'You are signed in' };
+  $('portal-title').textContent = titles[state.phase];
+  $('doorway').dataset.state = state.phase === 'signed-in' ? 'open' : state.phase === 'choose' ? 'closed' : 'ajar';
+  const view = { choose: chooseView, connecting: waitingView, connected: connectedView, signing: waitingView, 'signed-in': signedInView }[state.phase];
+  replace($('portal'), $('portal-title'), noticeElement(state.notice, 'portal'), view());
+  if (takeFocus) $('portal-title').focus({ preventScroll: true });
+}
+
+function chooseView() {
+  if (state.wallets.size === 0) {
+    if (state.searching) return h('p', { class: 'quiet' }, 'Looking for wallets…');
+    return [
+      h('p', null, 'No wallet was found in this browser.'),
+      h('p', { class: 'quiet' }, 'Install a wallet extension, or open this page in your wallet’s own browser.'),
+      h('button', { type: 'button', id: 'look-again', click: lookForWallets }, 'Look again'),
+    ];
+  }
+  return h('ul', { class: 'wallets', 'aria-label': 'Wallets' }, [...state.wallets.values()].map((wallet) =>
+    h('li', null, h('button', { type: 'button', class: 'wallet', id: wallet.id, click: () => connect(wallet) },
+      wallet.icon ? h('img', { src: wallet.icon, alt: '', width: 28, height: 28 }) : h('span', { class: 'wallet-mark', 'aria-hidden': 'true' }, [...wallet.name][0] ?? '·'),
+      h('span', { class: 'wallet-name' }, wallet.name),
+      wallet.note && h('span', { class: 'wallet-note' }, wallet.note)))));
+}
+
+function waitingView() {
+  return [
+    h('p', { class: 'waiting' }, state.phase === 'signing' ? `Read the message in ${state.wallet.name} and sign it there.` : `Answer the request in ${state.wallet.name}.`),
+    h('button', { type: 'button', class: 'plain', id: 'cancel', click: () => leave(null) }, 'Cancel'),
+  ];
+}
+
+function connectedView() {
+  const chain = wantedChain();
+  const elsewhere = chain && state.walletChain !== chain;
+  return [
+    h('p', { class: 'who' }, shortAddress(displayAddress()), h('span', { class: 'quiet' }, ` in ${state.wallet.name}`)),
+    elsewhere && h('div', { class: 'notice notice-wait', id: 'wrong-chain' },
+      h('p', null, `Your wallet is on ${state.walletChain ? chainName(state.walletChain) : 'another network'}; these gates read ${chainName(chain)}. If your wallet refuses to sign, switch first.`),
+      h('p', { class: 'notice-action' }, h('button', { type: 'button', class: 'small', id: 'switch-chain', click: () => switchChain(chain) }, `Switch to ${chainName(chain)}`))),
+    h('button', { type: 'button', class: 'primary', id: 'sign-in', disabled: !state.challenge, click: signIn }, state.challenge ? 'Sign in' : 'Preparing…'),
+    state.challenge && h('details', { class: 'message' }, h('summary', { id: 'message-summary' }, 'What you will sign'), h('pre', { tabindex: '0', 'aria-label': 'The message' }, state.challenge.message)),
+    h('button', { type: 'button', class: 'plain', id: 'other-wallet', click: () => leave(null) }, 'Use another wallet'),
+  ];
+}
+
+function signedInView() {
+  return [
+    h('p', { class: 'who' }, shortAddress(state.address), h('span', { class: 'quiet' }, ` in ${state.wallet.name}`)),
+    h('p', { class: 'quiet' }, `Until ${clockTime(state.session.expires - clockSkew)} · `, countdown(state.session.expires), ' left'),
+    h('button', { type: 'button', id: 'sign-out', click: signOut }, 'Sign out'),
+  ];
+}
+
+/** The EIP-55 form is in the message's second line; wallets often share lower case. */
+function displayAddress() {
+  const line = state.challenge?.message.split('\n')[1];
+  return line && line.toLowerCase() === state.address.toLowerCase() ? line : state.address;
+}
+
+// -------------------------------------------------------------------------------------------------------------- Gates
+
+async function loadGates() {
+  try {
+    const { gates } = await api('/v1/gates');
+    state.gates = gates.map((description) => new GateCard(description));
+    replace($('gates'), $('gates'), state.gates.length ? state.gates.map((gate) => gate.element) : h('p', { class: 'quiet' }, 'This service guards nothing yet.'));
+    if (state.address) { checkGates(); prepareChallenge(); }
+    renderPortal();
+  } catch (error) {
+    const notice = explainFailure(error, loadGates);
+    replace($('gates'), $('gates'), noticeElement(notice, 'gates'));
+    announce(notice.text, true);
+  }
+}
+
+async function checkGates() {
+  const queue = [...state.gates];
+  const worker = async () => { for (let gate = queue.shift(); gate; gate = queue.shift()) await gate.check(); };
+  await Promise.all([worker(), worker(), worker(), worker()]);
+}
+
+class GateCard {
+  constructor(description) {
+    this.description = description;
+    const slug = `gate-${description.id}`;
+    this.pill = h('p', { class: 'pill' });
+    this.tree = h('div', { class: 'tree' });
+    this.result = h('div', { class: 'result', id: `${slug}-result` });
+    this.input = h('input', { id: `${slug}-resource`, name: 'resource', type: 'text', required: true, maxlength: 1088, autocomplete: 'off', autocapitalize: 'none', spellcheck: 'false', value: this.suggestions()[0] ?? this.prefix() });
+    this.button = h('button', { type: 'submit', class: 'primary' }, 'Open');
+    const chips = this.suggestions().length > 1 && h('ul', { class: 'chips', 'aria-label': 'Files to try' }, this.suggestions().map((resource) =>
+      h('li', null, h('button', { type: 'button', class: 'chip', click: () => { this.input.value = resource; this.open(); } }, resource.startsWith(this.prefix()) ? resource.slice(this.prefix().length) || resource : resource))));
+    this.element = h('article', { class: 'gate', id: slug, 'aria-labelledby': `${slug}-title` },
+      h('header', null, h('h3', { id: `${slug}-title` }, description.id), this.pill),
+      h('p', { class: 'patterns' }, (description.resources ?? []).map((pattern) => h('code', null, pattern))),
+      this.tree,
+      h('form', { submit: (event) => { event.preventDefault(); this.open(); } },
+        h('label', { for: `${slug}-resource` }, 'File'),
+        h('div', { class: 'row' }, this.input, this.button), chips),
+      this.result);
+    this.forget();
+  }
+
+  prefix() {
+    return this.description.resources?.[0]?.split('*')[0] ?? '';
+  }
+
+  suggestions() {
+    const patterns = this.description.resources ?? [];
+    const exact = patterns.filter((pattern) => !/[*?{[]/.test(pattern));
+    const demo = state.demoRpc ? DEMO_OBJECTS.filter((object) => patterns.some((pattern) => pattern.endsWith('/**') && object.startsWith(pattern.slice(0, -2)))) : [];
+    return [...exact, ...demo].slice(0, 6);
+  }
+
+  forget() {
+    this.show('unknown', 'Connect a wallet to check', this.description.require);
+    this.result.replaceChildren();
+  }
+
+  show(verdict, text, tree) {
+    this.element.dataset.verdict = verdict;
+    this.pill.textContent = text;
+    this.tree.replaceChildren(requirement(tree));
+  }
+
+  async check() {
+    const { epoch, address } = state;
+    if (!address) return;
+    this.element.dataset.verdict = 'unknown';
+    this.pill.textContent = 'Checking…';
+    try {
+      const check = await api(`/v1/gates/${encodeURIComponent(this.description.id)}/check?${new URLSearchParams({ address })}`);
+      if (epoch !== state.epoch) return;
+      this.show(check.granted ? 'open' : 'closed', check.granted ? 'Open to you' : 'Closed to you', check.explain);
+    } catch (error) {
+      if (epoch !== state.epoch) return;
+      this.show('unknown', 'Could not find out', this.description.require);
+      const again = h('button', { type: 'button', class: 'small plain', click: () => this.check() }, 'Check again');
+      this.pill.append(' ', again);
+    }
+  }
+
+  async open() {
+    const resource = this.input.value.trim();
+    if (!resource) { this.input.focus(); return; }
+    const { session, epoch } = state;
+    if (!session) {
+      this.report({ kind: 'calm', text: 'Sign in first; then open it from here.' });
+      return;
+    }
+    this.button.disabled = true;
+    this.button.textContent = 'Opening…';
+    try {
+      const grant = await api('/v1/access', { method: 'POST', token: session.token, body: { resource } });
+      if (epoch !== state.epoch) return;
+      const url = new URL(grant.url);
+      if (url.protocol !== 'https:' && url.protocol !== 'http:') throw new Error('The service answered with an address this page does not open.');
+      this.granted(resource, grant, url.href);
+    } catch (error) {
+      if (epoch !== state.epoch) return;
+      if (error.status === 401) {
+        this.result.replaceChildren();
+        sessionEnded();
+      } else if (error.status === 403) {
+        this.refused(error.unmet);
+        this.check();
+      } else {
+        this.report(error.status === 404 ? { kind: 'error', text: 'No gate covers this file, so here it does not exist.' } : explainFailure(error, () => this.open()));
+      }
+    } finally {
+      this.button.disabled = false;
+      this.button.textContent = 'Open';
+    }
+  }
+
+  report(notice) {
+    this.result.replaceChildren(noticeElement(notice, this.result.id));
+    announce(notice.text, notice.kind === 'error');
+  }
+
+  refused(unmet) {
+    const items = unmet.map((leaf) => unmetInWords(leaf));
+    this.result.replaceChildren(h('div', { class: 'notice notice-error' },
+      h('p', null, 'The gate stays closed for this wallet. It does not meet:'),
+      h('ul', { class: 'unmet' }, items.map((words) => h('li', null, words)))));
+    announce(`Refused. ${this.result.textContent}`, true);
+  }
+
+  granted(resource, grant, href) {
+    const name = resource.split('/').pop();
+    const expires = Date.parse(grant.expires_at);
+    const link = h('a', { class: 'open-link', href, target: '_blank', rel: 'noopener noreferrer' }, `Open ${name} in a new tab`);
+    const life = h('p', { class: 'quiet' }, 'The link works for ', countdown(expires, () => {
+      link.remove();
+      life.textContent = 'The link has expired. Open the file again for a new one.';
+    }), '.');
+    const preview = h('div', { class: 'preview' }, h('p', { class: 'quiet' }, 'Fetching…'));
+    this.result.replaceChildren(h('div', { class: 'granted' }, h('p', { class: 'granted-head' }, link), life, preview));
+    announce(`The gate is open. ${name} can be read for ${timeLeft(expires - serverNow())}.`);
+    showObject(preview, name, href);
+  }
+}
+
+// ------------------------------------------------------------------------------------------------------- Requirements
+
+const STANDARDS = { erc721: 'ERC-721', erc1155: 'ERC-1155', erc20: 'ERC-20' };
+
+/** A gate's requirement, or its explanation, as nested lists. */
+function requirement(tree) {
+  const branch = (label, parts) => h('div', { class: 'branch' }, h('p', { class: 'branch-label' }, label), h('ul', null, parts.map((part) => h('li', null, requirement(part)))));
+  if (Array.isArray(tree?.any)) return branch('Any of these', tree.any);
+  if (Array.isArray(tree?.all)) return branch('All of these', tree.all);
+  if (Array.isArray(tree?.at_least?.of)) return branch(`At least ${tree.at_least.count} of these`, tree.at_least.of);
+  if (tree?.not) return branch('Not this', [tree.not]);
+  const kind = Object.keys(STANDARDS).concat('native').find((name) => tree?.[name]);
+  if (!kind) return h('p', { class: 'leaf' }, 'A requirement that this page does not know');
+  const verdict = tree.met === true ? 'met' : tree.met === false ? 'unmet' : 'unknown';
+  return h('p', { class: `leaf leaf-${verdict}` },
+    h('span', { class: 'lamp', 'aria-hidden': 'true' }),
+    h('span', null, leafInWords(kind, tree[kind]),
+      verdict !== 'unknown' && h('span', { class: 'sr-only' }, verdict === 'met' ? ', met:' : ', not met:'),
+      tree.has !== undefined && h('span', { class: 'has' }, hasInWords(tree.has))));
+}
+
+function leafInWords(kind, leaf) {
+  const amount = readable(leaf.at_least);
+  const at = leaf.contract ? [' ', shortAddress(leaf.contract), ` on ${chainName(leaf.chain)}`] : ` on ${chainName(leaf.chain)}`;
+  const ids = (leaf.token_ids ?? []).map(readable).join(', ');
+  if (kind === 'native') return [`At least ${amount} wei`, at];
+  if (kind === 'erc20') return [`At least ${amount} units of the ERC-20 token`, at];
+  if (kind === 'erc1155') return [`At least ${amount} of token ${ids} in the ERC-1155 contract`, at];
+  if (ids) return [leaf.token_ids.length === 1 ? `Token ${ids} of the ERC-721 collection` : `At least ${amount} of tokens ${ids} in the ERC-721 collection`, at];
+  return [amount === '1' ? 'A token of the ERC-721 collection' : `At least ${amount} tokens of the ERC-721 collection`, at];
+}
+
+function hasInWords(has) {
+  if (has === null) return 'not known';
+  return has === '0' ? 'you hold none' : `you hold ${readable(has)}`;
+}
+
+/** One entry of a 403's `unmet`: `needs` is the service's own wording. */
+function unmetInWords(leaf) {
+  const what = STANDARDS[leaf.kind] ? [`${STANDARDS[leaf.kind]} `, shortAddress(String(leaf.contract)), ' on '] : 'The balance on ';
+  const ids = Array.isArray(leaf.token_ids) ? `, token ${leaf.token_ids.map(readable).join(', ')}` : '';
+  return [what, chainName(String(leaf.chain)), ids, `: needs ${readable(leaf.needs)}; `, hasInWords(leaf.has ?? null), '.'];
+}
+
+// ------------------------------------------------------------------------------------------------------------ Preview
+
+async function showObject(place, name, href) {
+  const note = (text) => place.replaceChildren(h('p', { class: 'quiet' }, text));
+  const image = () => place.replaceChildren(h('img', { src: href, alt: name, referrerpolicy: 'no-referrer', error: () => note('Use the link above to see it.') }));
+  let response;
+  try {
+    response = await fetch(href, { credentials: 'omit', referrerPolicy: 'no-referrer', cache: 'no-store', redirect: 'error', signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS) });
+  } catch {
+    // No answer that this page may read: usually the bucket allows no other origin. The link needs no such permission.
+    if (/\.(png|jpe?g|gif|webp|avif|svg)$/i.test(name)) image();
+    else note('The storage does not let a page show it. Use the link above.');
+    return;
+  }
+  if (!response.ok) {
+    response.body?.cancel();
+    note(response.status === 404 ? 'The gate is open, but there is no such file.' : 'The storage refused the link. Open the file again for a new one.');
+    return;
+  }
+  const type = (response.headers.get('content-type') ?? '').split(';')[0].trim().toLowerCase();
+  if (type.startsWith('image/')) {
+    response.body?.cancel();
+    image();
+    return;
+  }
+  const { bytes, whole } = await readUpTo(response, PREVIEW_LIMIT).catch(() => ({ bytes: null }));
+  const text = bytes && asText(bytes, type, whole);
+  if (text == null) note('It is not text. Use the link above.');
+  else place.replaceChildren(h('pre', { tabindex: '0', 'aria-label': `Contents of ${name}` }, text), whole ? '' : h('p', { class: 'quiet' }, 'The first 64 KiB are shown.'));
+}
+
+async function readUpTo(response, limit) {
+  const reader = response.body.getReader();
+  const bytes = new Uint8Array(limit);
+  let length = 0;
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return { bytes: bytes.subarray(0, length), whole: true };
+    const room = value.subarray(0, limit - length);
+    bytes.set(room, length);
+    length += room.length;
+    if (room.length < value.length) {
+      reader.cancel();
+      return { bytes, whole: false };
+    }
+  }
+}
+
+/** Stores often label text as octets: what decodes as UTF-8 without NUL is shown as text. */
+function asText(bytes, type, whole) {
+  if (/^(audio|video|font)\//.test(type) || /zip|pdf/.test(type) || bytes.includes(0)) return null;
+  try {
+    // A cut may fall inside a character: `stream` leaves that one out.
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes, { stream: !whole });
+  } catch {
+    return null;
+  }
+}
+
+// -------------------------------------------------------------------------------------------------------------- Start
+
+async function start() {
+  $('host').textContent = location.host;
+  const config = await api('/config.json').catch(() => ({}));
+  if (config.demo_rpc_url) {
+    state.demoRpc = config.demo_rpc_url;
+    for (const { id, name, note, address } of DEMO_WALLETS) addWallet({ id, name, note, provider: demoProvider(config.demo_rpc_url, address) });
+  }
+  discoverWallets();
+  await loadGates();
+}
+
+start();
