@@ -1,0 +1,11 @@
+//! Contract interfaces and the calls made to them, one file per standard.
+
+pub mod erc1155;
+pub mod erc20;
+pub mod erc721;
+pub mod multicall3;
+
+/// Bytes that a contract returned and that are no answer to the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the contract's answer is not ABI-encoded as its standard says")]
+pub struct DecodeError;

@@ -1,0 +1,324 @@
+//! Facts: single on-chain reads, the unit of caching.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::abi::{DecodeError, erc20, erc721, erc1155, multicall3};
+use crate::decimal;
+use crate::nonce::CLOCK_SKEW;
+use crate::{Address, ChainId, U256};
+
+/// One view call: which contract, which function, which arguments.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Read {
+    /// ERC-721 `balanceOf`.
+    Erc721Balance {
+        /// The token contract.
+        contract: Address,
+        /// The account asked about.
+        owner: Address,
+    },
+    /// ERC-721 `ownerOf`.
+    Erc721Owner {
+        /// The token contract.
+        contract: Address,
+        /// The token.
+        token_id: U256,
+    },
+    /// ERC-1155 `balanceOf`.
+    Erc1155Balance {
+        /// The token contract.
+        contract: Address,
+        /// The account asked about.
+        owner: Address,
+        /// The token kind.
+        id: U256,
+    },
+    /// ERC-1155 `balanceOfBatch`, for one account.
+    Erc1155Balances {
+        /// The token contract.
+        contract: Address,
+        /// The account asked about.
+        owner: Address,
+        /// The token kinds, at least two.
+        ids: Vec<U256>,
+    },
+    /// ERC-20 `balanceOf`.
+    Erc20Balance {
+        /// The token contract.
+        contract: Address,
+        /// The account asked about.
+        owner: Address,
+    },
+    /// The account's balance of the chain's own currency, in wei.
+    NativeBalance {
+        /// The account asked about.
+        owner: Address,
+    },
+}
+
+/// What a read was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// One balance.
+    Amount(U256),
+    /// The sum of several balances, saturating.
+    Amounts(U256),
+    /// The owner of a token.
+    Owner(Address),
+    /// The token has no owner: `ownerOf` reverted, as EIP-721 demands for invalid tokens.
+    Nobody,
+}
+
+/// The contract gave no answer that its standard allows. Neither a yes nor a no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the contract gave no answer that its standard allows")]
+pub struct Unreadable;
+
+impl From<DecodeError> for Unreadable {
+    fn from(_: DecodeError) -> Self {
+        Self
+    }
+}
+
+/// A read on a chain: the key under which its fact is cached.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FactKey {
+    /// The chain.
+    pub chain: ChainId,
+    /// The read.
+    pub read: Read,
+}
+
+/// The answer to a read, with where and when it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fact {
+    /// The answer.
+    pub value: Value,
+    /// The number of the block it was read at.
+    pub block: u64,
+    /// When it was read, by the reader's clock.
+    pub read_at: Timestamp,
+}
+
+impl Read {
+    /// The contract to call and the calldata; the chain's own balance is read through Multicall3.
+    pub fn call(&self, multicall3: Address) -> (Address, Vec<u8>) {
+        match self {
+            Self::Erc721Balance { contract, owner } => (*contract, erc721::balance_of(*owner)),
+            Self::Erc721Owner { contract, token_id } => (*contract, erc721::owner_of(*token_id)),
+            Self::Erc1155Balance { contract, owner, id } => (*contract, erc1155::balance_of(*owner, *id)),
+            Self::Erc1155Balances { contract, owner, ids } => (*contract, erc1155::balance_of_batch(*owner, ids)),
+            Self::Erc20Balance { contract, owner } => (*contract, erc20::balance_of(*owner)),
+            Self::NativeBalance { owner } => (multicall3, multicall3::eth_balance(*owner)),
+        }
+    }
+
+    /// The value in what the contract returned.
+    ///
+    /// # Errors
+    /// [`Unreadable`], if the bytes are not the function's return value.
+    pub fn decode(&self, returned: &[u8]) -> Result<Value, Unreadable> {
+        Ok(match self {
+            Self::Erc721Balance { .. } => Value::Amount(erc721::decode_balance(returned)?),
+            Self::Erc721Owner { .. } => Value::Owner(erc721::decode_owner(returned)?),
+            Self::Erc1155Balance { .. } => Value::Amount(erc1155::decode_balance(returned)?),
+            Self::Erc1155Balances { ids, .. } => Value::Amounts(erc1155::decode_balances(returned, ids.len())?.into_iter().fold(U256::ZERO, U256::saturating_add)),
+            Self::Erc20Balance { .. } => Value::Amount(erc20::decode_balance(returned)?),
+            Self::NativeBalance { .. } => Value::Amount(multicall3::decode_eth_balance(returned)?),
+        })
+    }
+
+    /// The value that a revert with this data stands for.
+    ///
+    /// # Errors
+    /// [`Unreadable`], except for `ownerOf`: EIP-721 demands that it throws for tokens that nobody owns. A failure
+    /// without data is not taken for that answer, because running out of gas looks the same.
+    pub const fn reverted(&self, data: &[u8]) -> Result<Value, Unreadable> {
+        match self {
+            Self::Erc721Owner { .. } if !data.is_empty() => Ok(Value::Nobody),
+            _ => Err(Unreadable),
+        }
+    }
+}
+
+impl FactKey {
+    /// The key of this fact in the shared store, below a prefix of the caller's.
+    pub fn store_key(&self) -> String {
+        let chain = self.chain.id();
+        match &self.read {
+            Read::Erc721Balance { contract, owner } => format!("{chain}:721b:{}:{}", contract.to_lower_hex(), owner.to_lower_hex()),
+            Read::Erc721Owner { contract, token_id } => format!("{chain}:721o:{}:{token_id}", contract.to_lower_hex()),
+            Read::Erc1155Balance { contract, owner, id } => format!("{chain}:1155:{}:{}:{id}", contract.to_lower_hex(), owner.to_lower_hex()),
+            Read::Erc1155Balances { contract, owner, ids } => {
+                // Lists of ids have no bound that a store's key has; their digest does.
+                let list = ids.iter().flat_map(U256::to_be_bytes::<32>).collect::<Vec<_>>();
+                format!("{chain}:1155s:{}:{}:{}", contract.to_lower_hex(), owner.to_lower_hex(), hex::encode(alloy_primitives::keccak256(list)))
+            }
+            Read::Erc20Balance { contract, owner } => format!("{chain}:20:{}:{}", contract.to_lower_hex(), owner.to_lower_hex()),
+            Read::NativeBalance { owner } => format!("{chain}:native:{}", owner.to_lower_hex()),
+        }
+    }
+}
+
+/// The stored form of a fact. The field `e` names its edition: an entry of another edition is a miss.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    e: u8,
+    v: String,
+    b: u64,
+    t: i64,
+}
+
+const EDITION: u8 = 1;
+
+impl Fact {
+    /// The bytes kept in the shared store.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let v = match &self.value {
+            Value::Amount(amount) => format!("a{amount}"),
+            Value::Amounts(sum) => format!("s{sum}"),
+            Value::Owner(owner) => format!("o{}", owner.to_lower_hex()),
+            Value::Nobody => "n".to_owned(),
+        };
+        // Serialising integers and a string into a vector has no way to fail.
+        serde_json::to_vec(&Stored { e: EDITION, v, b: self.block, t: self.read_at.as_millisecond() }).unwrap_or_default()
+    }
+
+    /// Reads the bytes back for the read that asked. Anything unexpected is `None`: a miss, never a value.
+    pub fn from_bytes(read: &Read, bytes: &[u8]) -> Option<Self> {
+        let stored: Stored = serde_json::from_slice(bytes).ok()?;
+        if stored.e != EDITION {
+            return None;
+        }
+        let (kind, rest) = stored.v.split_at_checked(1)?;
+        let value = match (kind, read) {
+            ("a", Read::Erc721Balance { .. } | Read::Erc1155Balance { .. } | Read::Erc20Balance { .. } | Read::NativeBalance { .. }) => Value::Amount(decimal::parse(rest)?),
+            ("s", Read::Erc1155Balances { .. }) => Value::Amounts(decimal::parse(rest)?),
+            ("o", Read::Erc721Owner { .. }) => Value::Owner(rest.parse().ok()?),
+            ("n", Read::Erc721Owner { .. }) if rest.is_empty() => Value::Nobody,
+            _ => return None,
+        };
+        Some(Self { value, block: stored.b, read_at: Timestamp::from_millisecond(stored.t).ok()? })
+    }
+
+    /// Whether the fact is at most `max_age` old. One that comes from further in the future than clocks may differ
+    /// has no age that can be trusted.
+    pub fn is_within(&self, max_age: Duration, now: Timestamp) -> bool {
+        match Duration::try_from(now.duration_since(self.read_at)) {
+            Ok(age) => age <= max_age,
+            Err(_) => self.read_at.duration_since(now) <= jiff::SignedDuration::try_from(CLOCK_SKEW).unwrap_or(jiff::SignedDuration::ZERO),
+        }
+    }
+}
+
+/// Facts at hand, looked at with a limit on their age.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    facts: HashMap<FactKey, Fact>,
+}
+
+/// Facts of at most a given age: what one evaluation may rest on.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    facts: &'a Facts,
+    max_age: Duration,
+    now: Timestamp,
+}
+
+impl Facts {
+    /// Adds a fact, unless a younger one is there.
+    pub fn insert(&mut self, key: FactKey, fact: Fact) {
+        let newer = self.facts.get(&key).is_none_or(|held| held.read_at <= fact.read_at);
+        if newer {
+            self.facts.insert(key, fact);
+        }
+    }
+
+    /// The facts of at most `max_age` at `now`.
+    pub const fn within(&self, max_age: Duration, now: Timestamp) -> View<'_> {
+        View { facts: self, max_age, now }
+    }
+}
+
+impl<'a> View<'a> {
+    /// The fact, if it is there and young enough.
+    pub fn fact(&self, key: &FactKey) -> Option<&'a Fact> {
+        self.facts.facts.get(key).filter(|fact| fact.is_within(self.max_age, self.now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWNER: Address = Address::from_bytes([7; 20]);
+    const CONTRACT: Address = Address::from_bytes([9; 20]);
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millisecond(1_800_000_000_000 + millis).unwrap()
+    }
+
+    fn reads() -> Vec<(Read, Value)> {
+        vec![
+            (Read::Erc721Balance { contract: CONTRACT, owner: OWNER }, Value::Amount(U256::MAX)),
+            (Read::Erc721Owner { contract: CONTRACT, token_id: U256::from(1) }, Value::Owner(OWNER)),
+            (Read::Erc721Owner { contract: CONTRACT, token_id: U256::from(2) }, Value::Nobody),
+            (Read::Erc1155Balance { contract: CONTRACT, owner: OWNER, id: U256::from(1) }, Value::Amount(U256::ZERO)),
+            (Read::Erc1155Balances { contract: CONTRACT, owner: OWNER, ids: vec![U256::from(1), U256::from(2)] }, Value::Amounts(U256::from(3))),
+            (Read::Erc20Balance { contract: CONTRACT, owner: OWNER }, Value::Amount(U256::from(5))),
+            (Read::NativeBalance { owner: OWNER }, Value::Amount(U256::from(5))),
+        ]
+    }
+
+    #[test]
+    fn facts_survive_the_store_and_only_for_their_own_read() {
+        for (read, value) in reads() {
+            let fact = Fact { value, block: 12, read_at: at(345) };
+            assert_eq!(Fact::from_bytes(&read, &fact.to_bytes()), Some(fact.clone()), "{read:?}");
+            for (other, _) in reads() {
+                if let Some(misread) = Fact::from_bytes(&other, &fact.to_bytes()) {
+                    assert_eq!(std::mem::discriminant(&misread.value), std::mem::discriminant(&fact.value));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn corrupt_and_foreign_entries_are_misses() {
+        let read = Read::NativeBalance { owner: OWNER };
+        for bytes in [&b""[..], b"5", b"null", b"{}", br#"{"e":2,"v":"a5","b":1,"t":1}"#, br#"{"e":1,"v":"","b":1,"t":1}"#, br#"{"e":1,"v":"a","b":1,"t":1}"#, br#"{"e":1,"v":"a-5","b":1,"t":1}"#, br#"{"e":1,"v":"n","b":1,"t":1}"#, br#"{"e":1,"v":"a5","b":-1,"t":1}"#, "{\"e\":1,\"v\":\"ß5\",\"b\":1,\"t\":1}".as_bytes(), b"\xff"] {
+            assert_eq!(Fact::from_bytes(&read, bytes), None, "{}", String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    fn different_reads_have_different_store_keys() {
+        let mut keys: Vec<_> = reads().into_iter().flat_map(|(read, _)| [1, 137].map(|chain| FactKey { chain: ChainId::new(chain).unwrap(), read: read.clone() }.store_key())).collect();
+        let count = keys.len();
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), count);
+    }
+
+    #[test]
+    fn age_is_bounded_in_both_directions() {
+        let fact = Fact { value: Value::Nobody, block: 1, read_at: at(0) };
+        let age = Duration::from_secs(5);
+        assert!(fact.is_within(age, at(5_000)));
+        assert!(!fact.is_within(age, at(5_001)));
+        assert!(fact.is_within(age, at(-30_000)));
+        assert!(!fact.is_within(age, at(-30_001)));
+    }
+
+    #[test]
+    fn a_failure_without_data_is_not_taken_for_an_unowned_token() {
+        let owner_of = Read::Erc721Owner { contract: CONTRACT, token_id: U256::from(2) };
+        assert_eq!(owner_of.reverted(&[1]), Ok(Value::Nobody));
+        assert_eq!(owner_of.reverted(&[]), Err(Unreadable));
+        assert_eq!(Read::NativeBalance { owner: OWNER }.reverted(&[1]), Err(Unreadable));
+    }
+}

@@ -1,0 +1,617 @@
+//! Gates: boolean trees over facts, and the proof that one is open.
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value as Json, json};
+
+use crate::fact::{Fact, FactKey, Read, Value, View};
+use crate::pattern::Pattern;
+use crate::resource::Resource;
+use crate::{Address, ChainId, U256};
+
+/// A gate's name: 1 to 64 letters, digits, `-` and `_`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GateId(String);
+
+/// A text that names no gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a gate's id has 1 to 64 letters, digits, `-` and `_`")]
+pub struct GateIdError;
+
+impl GateId {
+    /// Reads a gate's name.
+    ///
+    /// # Errors
+    /// [`GateIdError`].
+    pub fn parse(text: &str) -> Result<Self, GateIdError> {
+        let well_formed = (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        if well_formed { Ok(Self(text.to_owned())) } else { Err(GateIdError) }
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for GateId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A guard over objects.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    /// Its name.
+    pub id: GateId,
+    /// What it guards, at least one pattern.
+    pub resources: Vec<Pattern>,
+    /// The age up to which a fact decides alone.
+    pub fresh: Duration,
+    /// The age up to which facts may still grant when the chain cannot be asked.
+    pub stale: Duration,
+    /// What it demands.
+    pub require: Requirement,
+}
+
+/// A tree of conditions that always demands something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Requirement {
+    /// At least one holds.
+    Any(Group),
+    /// Every one holds.
+    All(Group),
+    /// It does not hold.
+    Not(Box<Requirement>),
+    /// At least `count` hold.
+    AtLeast(Count, Group),
+    /// A condition on the chain.
+    Leaf(Leaf),
+}
+
+/// One or more requirements.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group(Vec<Requirement>);
+
+impl Group {
+    /// A group of these requirements, unless there are none: an empty `all` would hold for everybody.
+    pub fn new(requirements: Vec<Requirement>) -> Option<Self> {
+        if requirements.is_empty() { None } else { Some(Self(requirements)) }
+    }
+
+    /// How many there are, at least one.
+    pub const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Never: here because every collection with a length is asked.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// How many of a group must hold: from 1 to the size of the group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count(usize);
+
+impl Count {
+    /// `count` of `group`, unless it would always or never hold.
+    pub const fn new(count: usize, group: &Group) -> Option<Self> {
+        if count >= 1 && count <= group.0.len() { Some(Self(count)) } else { None }
+    }
+}
+
+/// An amount that must be reached, at least 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Threshold(U256);
+
+impl Threshold {
+    /// The threshold, unless it is zero: everybody reaches zero.
+    pub fn new(amount: U256) -> Option<Self> {
+        if amount.is_zero() { None } else { Some(Self(amount)) }
+    }
+}
+
+impl fmt::Display for Threshold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// A condition on one contract or one balance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaf {
+    /// The chain it is read on.
+    pub chain: ChainId,
+    /// How much is needed.
+    pub at_least: Threshold,
+    /// What is counted.
+    pub holding: Holding,
+}
+
+/// What a leaf counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holding {
+    /// Tokens of an ERC-721 contract; with token ids, only those tokens.
+    Erc721 {
+        /// The token contract.
+        contract: Address,
+        /// Only these tokens count; empty: all do.
+        token_ids: Vec<U256>,
+    },
+    /// The sum of the balances of ERC-1155 ids.
+    Erc1155 {
+        /// The token contract.
+        contract: Address,
+        /// The token kinds, at least one.
+        token_ids: Vec<U256>,
+    },
+    /// Smallest units of an ERC-20 token.
+    Erc20 {
+        /// The token contract.
+        contract: Address,
+    },
+    /// Wei of the chain's own currency.
+    Native,
+}
+
+/// What is known of a condition. Three values, by Kleene's tables: what is unknown stays unknown unless the rest
+/// already decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Truth {
+    /// It holds.
+    Yes,
+    /// It does not.
+    No,
+    /// The facts at hand do not tell.
+    Unknown,
+}
+
+impl Truth {
+    const fn not(self) -> Self {
+        match self {
+            Self::Yes => Self::No,
+            Self::No => Self::Yes,
+            Self::Unknown => Self::Unknown,
+        }
+    }
+}
+
+impl From<bool> for Truth {
+    fn from(holds: bool) -> Self {
+        if holds { Self::Yes } else { Self::No }
+    }
+}
+
+impl Requirement {
+    /// The reads that decide the requirement for `wallet`, each once per place that needs it.
+    pub fn reads(&self, wallet: Address, into: &mut Vec<FactKey>) {
+        match self {
+            Self::Any(group) | Self::All(group) | Self::AtLeast(_, group) => group.0.iter().for_each(|part| part.reads(wallet, into)),
+            Self::Not(part) => part.reads(wallet, into),
+            Self::Leaf(leaf) => into.extend(leaf.reads(wallet)),
+        }
+    }
+
+    /// Whether the requirement holds for `wallet`, as far as `facts` tell.
+    pub fn evaluate(&self, wallet: Address, facts: &View<'_>) -> Truth {
+        match self {
+            Self::Any(group) => group.count(1, wallet, facts),
+            Self::All(group) => group.count(group.0.len(), wallet, facts),
+            Self::AtLeast(count, group) => group.count(count.0, wallet, facts),
+            Self::Not(part) => part.evaluate(wallet, facts).not(),
+            Self::Leaf(leaf) => leaf.evaluate(wallet, facts),
+        }
+    }
+
+    /// The tree as JSON, in the shape of the configuration.
+    pub fn describe(&self) -> Json {
+        self.render(&|leaf| leaf.describe())
+    }
+
+    /// The tree as JSON with what `wallet` has at each leaf: `has` and `met` are null where the facts do not tell.
+    pub fn explain(&self, wallet: Address, facts: &View<'_>) -> Json {
+        self.render(&|leaf| {
+            let mut explained = leaf.describe();
+            if let Some(members) = explained.as_object_mut() {
+                let held = leaf.held(wallet, facts);
+                members.insert("needs".into(), leaf.needs().into());
+                members.insert("has".into(), held.map_or(Json::Null, |held| held.to_string().into()));
+                members.insert("met".into(), held.map_or(Json::Null, |held| leaf.is_met_by(held).into()));
+            }
+            explained
+        })
+    }
+
+    fn render(&self, leaf: &dyn Fn(&Leaf) -> Json) -> Json {
+        let all = |group: &Group| group.0.iter().map(|part| part.render(leaf)).collect::<Vec<_>>();
+        match self {
+            Self::Any(group) => json!({"any": all(group)}),
+            Self::All(group) => json!({"all": all(group)}),
+            Self::Not(part) => json!({"not": part.render(leaf)}),
+            Self::AtLeast(count, group) => json!({"at_least": {"count": count.0, "of": all(group)}}),
+            Self::Leaf(condition) => leaf(condition),
+        }
+    }
+
+    /// The leaves that keep the requirement from holding, each with what it needs and what `wallet` has.
+    pub fn unmet(&self, wallet: Address, facts: &View<'_>) -> Vec<Json> {
+        let mut unmet = Vec::new();
+        self.collect_unmet(true, wallet, facts, &mut unmet);
+        unmet
+    }
+
+    fn collect_unmet(&self, wanted: bool, wallet: Address, facts: &View<'_>, into: &mut Vec<Json>) {
+        if self.evaluate(wallet, facts) == Truth::from(wanted) {
+            return;
+        }
+        match self {
+            Self::Any(group) | Self::All(group) | Self::AtLeast(_, group) => group.0.iter().for_each(|part| part.collect_unmet(wanted, wallet, facts, into)),
+            Self::Not(part) => part.collect_unmet(!wanted, wallet, facts, into),
+            Self::Leaf(leaf) => into.push(leaf.unmet(wanted, wallet, facts)),
+        }
+    }
+}
+
+impl Group {
+    fn count(&self, needed: usize, wallet: Address, facts: &View<'_>) -> Truth {
+        let (mut yes, mut unknown) = (0, 0);
+        for part in &self.0 {
+            match part.evaluate(wallet, facts) {
+                Truth::Yes => yes += 1,
+                Truth::Unknown => unknown += 1,
+                Truth::No => {}
+            }
+        }
+        if yes >= needed {
+            Truth::Yes
+        } else if yes + unknown >= needed {
+            Truth::Unknown
+        } else {
+            Truth::No
+        }
+    }
+}
+
+impl Leaf {
+    fn reads(&self, wallet: Address) -> Vec<FactKey> {
+        let key = |read| FactKey { chain: self.chain, read };
+        match &self.holding {
+            Holding::Erc721 { contract, token_ids } if token_ids.is_empty() => vec![key(Read::Erc721Balance { contract: *contract, owner: wallet })],
+            Holding::Erc721 { contract, token_ids } => token_ids.iter().map(|id| key(Read::Erc721Owner { contract: *contract, token_id: *id })).collect(),
+            Holding::Erc1155 { contract, token_ids } => match token_ids.as_slice() {
+                [id] => vec![key(Read::Erc1155Balance { contract: *contract, owner: wallet, id: *id })],
+                ids => vec![key(Read::Erc1155Balances { contract: *contract, owner: wallet, ids: ids.to_vec() })],
+            },
+            Holding::Erc20 { contract } => vec![key(Read::Erc20Balance { contract: *contract, owner: wallet })],
+            Holding::Native => vec![key(Read::NativeBalance { owner: wallet })],
+        }
+    }
+
+    /// What the wallet holds of what is counted, if every read of it is known.
+    fn held(&self, wallet: Address, facts: &View<'_>) -> Option<U256> {
+        self.reads(wallet).iter().try_fold(U256::ZERO, |held, key| {
+            let counted = match facts.fact(key)?.value {
+                Value::Amount(amount) | Value::Amounts(amount) => amount,
+                Value::Owner(owner) => U256::from(u8::from(owner == wallet)),
+                Value::Nobody => U256::ZERO,
+            };
+            Some(held.saturating_add(counted))
+        })
+    }
+
+    fn is_met_by(&self, held: U256) -> bool {
+        held >= self.at_least.0
+    }
+
+    fn evaluate(&self, wallet: Address, facts: &View<'_>) -> Truth {
+        if let Some(held) = self.held(wallet, facts) {
+            return self.is_met_by(held).into();
+        }
+        // Of several tokens, those already known may suffice.
+        let known = self.reads(wallet).iter().filter(|key| matches!(facts.fact(key), Some(Fact { value: Value::Owner(owner), .. }) if *owner == wallet)).count();
+        if self.is_met_by(U256::from(known)) { Truth::Yes } else { Truth::Unknown }
+    }
+
+    const fn kind(&self) -> &'static str {
+        match self.holding {
+            Holding::Erc721 { .. } => "erc721",
+            Holding::Erc1155 { .. } => "erc1155",
+            Holding::Erc20 { .. } => "erc20",
+            Holding::Native => "native",
+        }
+    }
+
+    fn members(&self) -> serde_json::Map<String, Json> {
+        let mut members = serde_json::Map::new();
+        members.insert("chain".into(), self.chain.to_string().into());
+        let (contract, token_ids): (Option<&Address>, &[U256]) = match &self.holding {
+            Holding::Erc721 { contract, token_ids } | Holding::Erc1155 { contract, token_ids } => (Some(contract), token_ids),
+            Holding::Erc20 { contract } => (Some(contract), &[]),
+            Holding::Native => (None, &[]),
+        };
+        if let Some(contract) = contract {
+            members.insert("contract".into(), contract.to_string().into());
+        }
+        if !token_ids.is_empty() {
+            members.insert("token_ids".into(), token_ids.iter().map(U256::to_string).collect());
+        }
+        members
+    }
+
+    fn describe(&self) -> Json {
+        let mut members = self.members();
+        members.insert("at_least".into(), self.at_least.to_string().into());
+        json!({ self.kind(): members })
+    }
+
+    fn needs(&self) -> String {
+        match &self.holding {
+            Holding::Erc721 { token_ids, .. } if !token_ids.is_empty() => format!("owned tokens ≥ {}", self.at_least),
+            _ => format!("balance ≥ {}", self.at_least),
+        }
+    }
+
+    fn unmet(&self, wanted: bool, wallet: Address, facts: &View<'_>) -> Json {
+        let mut members = self.members();
+        members.insert("kind".into(), self.kind().into());
+        members.insert("needs".into(), if wanted { self.needs() } else { format!("not {}", self.needs()) }.into());
+        members.insert("has".into(), self.held(wallet, facts).map_or(Json::Null, |held| held.to_string().into()));
+        Json::Object(members)
+    }
+}
+
+/// What a decision rests on: its oldest fact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Basis {
+    /// The chain of that fact.
+    pub chain: ChainId,
+    /// The block it was read at.
+    pub block: u64,
+    /// When it was read.
+    pub read_at: Timestamp,
+}
+
+/// Proof that a gate is open to a wallet for one resource. Only [`Gate::decide`] makes one.
+#[derive(Clone, Debug)]
+pub struct Granted {
+    gate: GateId,
+    resource: Resource,
+    basis: Basis,
+}
+
+impl Granted {
+    /// The gate that opened.
+    pub const fn gate(&self) -> &GateId {
+        &self.gate
+    }
+
+    /// What it opened.
+    pub const fn resource(&self) -> &Resource {
+        &self.resource
+    }
+
+    /// What the decision rests on.
+    pub const fn basis(&self) -> &Basis {
+        &self.basis
+    }
+}
+
+/// What a gate says.
+#[derive(Clone, Debug)]
+pub enum Decision {
+    /// Open.
+    Granted(Granted),
+    /// Closed: it demands more than the wallet has.
+    Denied,
+    /// The facts do not tell. Neither of the above.
+    Unknown,
+}
+
+impl Gate {
+    /// The most specific pattern of this gate that covers `resource`.
+    pub fn pattern_for(&self, resource: &Resource) -> Option<&Pattern> {
+        self.resources.iter().filter(|pattern| pattern.matches(resource)).min_by(|a, b| a.specificity(b))
+    }
+
+    /// The reads that decide the gate for `wallet`, without duplicates.
+    pub fn reads(&self, wallet: Address) -> Vec<FactKey> {
+        let mut keys = Vec::new();
+        self.require.reads(wallet, &mut keys);
+        keys.sort();
+        keys.dedup();
+        keys
+    }
+
+    /// Decides whether `wallet` may open `resource`, resting only on `facts`.
+    pub fn decide(&self, wallet: Address, resource: &Resource, facts: &View<'_>) -> Decision {
+        // A gate grants only what it guards, whoever calls.
+        if self.pattern_for(resource).is_none() {
+            return Decision::Denied;
+        }
+        match self.require.evaluate(wallet, facts) {
+            Truth::No => Decision::Denied,
+            Truth::Unknown => Decision::Unknown,
+            Truth::Yes => match self.basis(wallet, facts) {
+                Some(basis) => Decision::Granted(Granted { gate: self.id.clone(), resource: resource.clone(), basis }),
+                // A grant rests on at least one fact: every requirement has a leaf.
+                None => Decision::Unknown,
+            },
+        }
+    }
+
+    fn basis(&self, wallet: Address, facts: &View<'_>) -> Option<Basis> {
+        self.reads(wallet)
+            .iter()
+            .filter_map(|key| facts.fact(key).map(|fact| Basis { chain: key.chain, block: fact.block, read_at: fact.read_at }))
+            .min_by_key(|basis| basis.read_at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fact::Facts;
+    use proptest::prelude::*;
+
+    const WALLET: Address = Address::from_bytes([7; 20]);
+    const OTHER: Address = Address::from_bytes([8; 20]);
+
+    fn contract(n: u8) -> Address {
+        Address::from_bytes([n; 20])
+    }
+
+    fn chain() -> ChainId {
+        ChainId::new(1).unwrap()
+    }
+
+    fn now() -> Timestamp {
+        Timestamp::from_second(1_800_000_000).unwrap()
+    }
+
+    fn erc20(n: u8, at_least: u64) -> Requirement {
+        Requirement::Leaf(Leaf { chain: chain(), at_least: Threshold::new(U256::from(at_least)).unwrap(), holding: Holding::Erc20 { contract: contract(n) } })
+    }
+
+    fn group(parts: Vec<Requirement>) -> Group {
+        Group::new(parts).unwrap()
+    }
+
+    fn facts(balances: &[(u8, u64)]) -> Facts {
+        let mut facts = Facts::default();
+        for (n, balance) in balances {
+            let key = FactKey { chain: chain(), read: Read::Erc20Balance { contract: contract(*n), owner: WALLET } };
+            facts.insert(key, Fact { value: Value::Amount(U256::from(*balance)), block: 1, read_at: now() });
+        }
+        facts
+    }
+
+    fn evaluate(requirement: &Requirement, facts: &Facts) -> Truth {
+        requirement.evaluate(WALLET, &facts.within(Duration::from_secs(60), now()))
+    }
+
+    #[test]
+    fn a_leaf_holds_from_its_threshold_on_and_is_unknown_without_a_fact() {
+        let leaf = erc20(1, 10);
+        assert_eq!(evaluate(&leaf, &facts(&[(1, 10)])), Truth::Yes);
+        assert_eq!(evaluate(&leaf, &facts(&[(1, 9)])), Truth::No);
+        assert_eq!(evaluate(&leaf, &facts(&[])), Truth::Unknown);
+        assert_eq!(evaluate(&Requirement::Not(Box::new(leaf)), &facts(&[])), Truth::Unknown, "an unknown never becomes a yes");
+    }
+
+    #[test]
+    fn another_wallets_balance_counts_for_nothing() {
+        assert_eq!(erc20(1, 1).evaluate(OTHER, &facts(&[(1, 10)]).within(Duration::from_secs(60), now())), Truth::Unknown);
+    }
+
+    #[test]
+    fn trees_follow_kleenes_tables() {
+        let (yes, no, unknown) = (erc20(1, 1), erc20(2, 1), erc20(3, 1));
+        let facts = facts(&[(1, 1), (2, 0)]);
+        let any = |parts: &[&Requirement]| evaluate(&Requirement::Any(group(parts.iter().map(|part| (*part).clone()).collect())), &facts);
+        let all = |parts: &[&Requirement]| evaluate(&Requirement::All(group(parts.iter().map(|part| (*part).clone()).collect())), &facts);
+        assert_eq!(any(&[&no, &unknown, &yes]), Truth::Yes);
+        assert_eq!(any(&[&no, &unknown]), Truth::Unknown);
+        assert_eq!(any(&[&no, &no]), Truth::No);
+        assert_eq!(all(&[&yes, &unknown, &no]), Truth::No);
+        assert_eq!(all(&[&yes, &unknown]), Truth::Unknown);
+        assert_eq!(all(&[&yes, &yes]), Truth::Yes);
+        let two_of = |parts: Vec<Requirement>| {
+            let group = group(parts);
+            evaluate(&Requirement::AtLeast(Count::new(2, &group).unwrap(), group), &facts)
+        };
+        assert_eq!(two_of(vec![yes.clone(), yes.clone(), no.clone()]), Truth::Yes);
+        assert_eq!(two_of(vec![yes.clone(), unknown, no.clone()]), Truth::Unknown);
+        assert_eq!(two_of(vec![yes, no.clone(), no]), Truth::No);
+    }
+
+    #[test]
+    fn trees_that_demand_nothing_cannot_be_built() {
+        assert_eq!(Group::new(vec![]), None);
+        assert_eq!(Threshold::new(U256::ZERO), None);
+        let group = group(vec![erc20(1, 1)]);
+        assert_eq!((Count::new(0, &group), Count::new(2, &group)), (None, None));
+    }
+
+    #[test]
+    fn named_tokens_count_only_for_their_owner() {
+        let ids = [1, 2, 3].map(U256::from);
+        let leaf = Leaf { chain: chain(), at_least: Threshold::new(U256::from(1)).unwrap(), holding: Holding::Erc721 { contract: contract(1), token_ids: ids.to_vec() } };
+        let key = |id| FactKey { chain: chain(), read: Read::Erc721Owner { contract: contract(1), token_id: id } };
+        let mut facts = Facts::default();
+        facts.insert(key(ids[0]), Fact { value: Value::Owner(OTHER), block: 1, read_at: now() });
+        facts.insert(key(ids[1]), Fact { value: Value::Nobody, block: 1, read_at: now() });
+        let requirement = Requirement::Leaf(leaf);
+        assert_eq!(evaluate(&requirement, &facts), Truth::Unknown);
+        facts.insert(key(ids[2]), Fact { value: Value::Owner(OTHER), block: 1, read_at: now() });
+        assert_eq!(evaluate(&requirement, &facts), Truth::No);
+        facts.insert(key(ids[2]), Fact { value: Value::Owner(WALLET), block: 2, read_at: now() });
+        assert_eq!(evaluate(&requirement, &facts), Truth::Yes);
+    }
+
+    fn gate(require: Requirement) -> Gate {
+        Gate { id: GateId::parse("g").unwrap(), resources: vec![Pattern::parse("media/a/**").unwrap()], fresh: Duration::from_secs(60), stale: Duration::from_secs(60), require }
+    }
+
+    #[test]
+    fn a_gate_grants_only_what_it_guards_and_says_on_what() {
+        let gate = gate(erc20(1, 1));
+        let held = facts(&[(1, 1)]);
+        let view = held.within(gate.fresh, now());
+        match gate.decide(WALLET, &Resource::parse("media/a/x").unwrap(), &view) {
+            Decision::Granted(granted) => assert_eq!((granted.basis().block, granted.resource().key()), (1, "a/x")),
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(gate.decide(WALLET, &Resource::parse("media/b/x").unwrap(), &view), Decision::Denied));
+        let later = held.within(gate.fresh, now() + Duration::from_secs(61));
+        assert!(matches!(gate.decide(WALLET, &Resource::parse("media/a/x").unwrap(), &later), Decision::Unknown), "too old to decide");
+    }
+
+    #[test]
+    fn a_refusal_names_what_is_missing() {
+        let requirement = Requirement::Any(group(vec![erc20(1, 5), Requirement::All(group(vec![erc20(2, 1), Requirement::Not(Box::new(erc20(3, 2)))]))]));
+        let held = facts(&[(1, 4), (2, 1), (3, 2)]);
+        let view = held.within(Duration::from_secs(60), now());
+        assert_eq!(
+            Json::from(requirement.unmet(WALLET, &view)),
+            json!([
+                {"kind": "erc20", "chain": "eip155:1", "contract": contract(1), "needs": "balance ≥ 5", "has": "4"},
+                {"kind": "erc20", "chain": "eip155:1", "contract": contract(3), "needs": "not balance ≥ 2", "has": "2"},
+            ])
+        );
+        assert_eq!(requirement.explain(WALLET, &view)["any"][0], json!({"erc20": {"chain": "eip155:1", "contract": contract(1), "at_least": "5"}, "needs": "balance ≥ 5", "has": "4", "met": false}));
+    }
+
+    /// Any tree over the ERC-20 contracts 1 to 4.
+    fn tree() -> impl Strategy<Value = Requirement> {
+        let leaf = (1..5u8, 1..4u64).prop_map(|(n, at_least)| erc20(n, at_least));
+        leaf.prop_recursive(3, 16, 4, |inner| {
+            let parts = prop::collection::vec(inner.clone(), 1..4);
+            prop_oneof![
+                parts.clone().prop_map(|parts| Requirement::Any(group(parts))),
+                parts.clone().prop_map(|parts| Requirement::All(group(parts))),
+                inner.prop_map(|part| Requirement::Not(Box::new(part))),
+                (parts, 0..4usize).prop_map(|(parts, extra)| {
+                    let group = group(parts);
+                    Requirement::AtLeast(Count(1 + extra % group.len()), group)
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        /// What is decided without a fact stays decided whatever that fact turns out to be.
+        #[test]
+        fn a_verdict_from_part_of_the_facts_is_never_overturned(tree in tree(), balances in prop::collection::vec(0..4u64, 4), known in prop::collection::vec(any::<bool>(), 4)) {
+            let all: Vec<_> = (1..5u8).zip(balances).collect();
+            let some: Vec<_> = all.iter().zip(known).filter(|(_, known)| *known).map(|(pair, _)| *pair).collect();
+            let complete = evaluate(&tree, &facts(&all));
+            prop_assert_ne!(complete, Truth::Unknown);
+            let partial = evaluate(&tree, &facts(&some));
+            prop_assert!(partial == Truth::Unknown || partial == complete);
+        }
+    }
+}

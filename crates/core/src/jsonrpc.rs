@@ -1,0 +1,157 @@
+//! JSON-RPC 2.0 requests to an Ethereum node and their replies.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::Address;
+
+/// Which state a call reads: an Ethereum block parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockTag {
+    /// The head.
+    Latest,
+    /// The newest block safe from reorganisation under honest majority.
+    Safe,
+    /// The newest finalised block.
+    Finalized,
+    /// The block of this number.
+    Number(u64),
+}
+
+impl BlockTag {
+    fn to_json(self) -> Value {
+        match self {
+            Self::Latest => "latest".into(),
+            Self::Safe => "safe".into(),
+            Self::Finalized => "finalized".into(),
+            Self::Number(number) => format!("{number:#x}").into(),
+        }
+    }
+}
+
+/// Why a reply is no result. Says which failures another provider may not have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReplyError {
+    /// Not a JSON-RPC 2.0 reply to our request.
+    #[error("not a JSON-RPC 2.0 reply to the request")]
+    Malformed,
+    /// The node reports an error. Its message is the node's text, cut to 200 characters.
+    #[error("the node reports error {code}: {message}")]
+    Node {
+        /// JSON-RPC error code.
+        code: i64,
+        /// The node's words.
+        message: String,
+    },
+}
+
+/// The id of every request: each travels alone, so the reply can only be to it.
+const ID: u64 = 1;
+
+fn request(method: &str, params: &Value) -> Vec<u8> {
+    json!({"jsonrpc": "2.0", "id": ID, "method": method, "params": params}).to_string().into_bytes()
+}
+
+/// The body of an `eth_call`.
+pub fn eth_call(to: Address, data: &[u8], block: BlockTag) -> Vec<u8> {
+    request("eth_call", &json!([{"to": to.to_lower_hex(), "data": format!("0x{}", hex::encode(data))}, block.to_json()]))
+}
+
+/// The body of an `eth_blockNumber`.
+pub fn eth_block_number() -> Vec<u8> {
+    request("eth_blockNumber", &json!([]))
+}
+
+/// The body of an `eth_chainId`.
+pub fn eth_chain_id() -> Vec<u8> {
+    request("eth_chainId", &json!([]))
+}
+
+#[derive(Deserialize)]
+struct Reply {
+    jsonrpc: String,
+    id: Value,
+    #[serde(default)]
+    result: Option<String>,
+    #[serde(default)]
+    error: Option<NodeError>,
+}
+
+#[derive(Deserialize)]
+struct NodeError {
+    code: i64,
+    message: String,
+}
+
+fn result(body: &[u8]) -> Result<String, ReplyError> {
+    let reply: Reply = serde_json::from_slice(body).map_err(|_| ReplyError::Malformed)?;
+    if let Some(NodeError { code, message }) = reply.error {
+        return Err(ReplyError::Node { code, message: message.chars().filter(|c| !c.is_control()).take(200).collect() });
+    }
+    if reply.jsonrpc != "2.0" || reply.id != json!(ID) {
+        return Err(ReplyError::Malformed);
+    }
+    reply.result.ok_or(ReplyError::Malformed)
+}
+
+/// The bytes in a reply whose result is DATA (`0x` and pairs of hexadecimal digits).
+///
+/// # Errors
+/// [`ReplyError`].
+pub fn data(body: &[u8]) -> Result<Vec<u8>, ReplyError> {
+    let text = result(body)?;
+    text.strip_prefix("0x").and_then(|digits| hex::decode(digits).ok()).ok_or(ReplyError::Malformed)
+}
+
+/// The number in a reply whose result is a QUANTITY (`0x` and hexadecimal digits).
+///
+/// # Errors
+/// [`ReplyError`], also for quantities beyond 64 bits.
+pub fn quantity(body: &[u8]) -> Result<u64, ReplyError> {
+    let text = result(body)?;
+    let digits = text.strip_prefix("0x").filter(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit())).ok_or(ReplyError::Malformed)?;
+    u64::from_str_radix(digits, 16).map_err(|_| ReplyError::Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_encoded_as_nodes_expect_them() {
+        let body: Value = serde_json::from_slice(&eth_call(Address::from_bytes([1; 20]), &[0xab, 0xcd], BlockTag::Number(255))).unwrap();
+        assert_eq!(body, json!({"jsonrpc": "2.0", "id": 1, "method": "eth_call", "params": [{"to": "0x0101010101010101010101010101010101010101", "data": "0xabcd"}, "0xff"]}));
+    }
+
+    #[test]
+    fn results_are_read() {
+        assert_eq!(data(br#"{"jsonrpc":"2.0","id":1,"result":"0x00ff"}"#), Ok(vec![0, 255]));
+        assert_eq!(data(br#"{"jsonrpc":"2.0","id":1,"result":"0x"}"#), Ok(vec![]));
+        assert_eq!(quantity(br#"{"jsonrpc":"2.0","id":1,"result":"0x7a69","error":null}"#), Ok(31337));
+    }
+
+    #[test]
+    fn everything_else_is_no_result() {
+        for body in [
+            &b""[..],
+            b"<html>",
+            br#"{"jsonrpc":"2.0","id":1,"result":"0x00ff"#,
+            br#"{"jsonrpc":"2.0","id":2,"result":"0x00"}"#,
+            br#"{"jsonrpc":"2.0","id":"1","result":"0x00"}"#,
+            br#"{"jsonrpc":"1.0","id":1,"result":"0x00"}"#,
+            br#"{"jsonrpc":"2.0","id":1,"result":null}"#,
+            br#"{"jsonrpc":"2.0","id":1,"result":0}"#,
+            br#"{"jsonrpc":"2.0","id":1,"result":"00"}"#,
+            br#"{"jsonrpc":"2.0","id":1,"result":"0x0"}"#,
+            br#"{"jsonrpc":"2.0","id":1}"#,
+            br#"[{"jsonrpc":"2.0","id":1,"result":"0x00"}]"#,
+        ] {
+            assert_eq!(data(body), Err(ReplyError::Malformed), "{}", String::from_utf8_lossy(body));
+        }
+        for result in ["0x", "7", "0x-1", "0x+1", "0x10000000000000000"] {
+            assert_eq!(quantity(format!(r#"{{"jsonrpc":"2.0","id":1,"result":"{result}"}}"#).as_bytes()), Err(ReplyError::Malformed), "{result}");
+        }
+        let error = data(br#"{"jsonrpc":"2.0","id":null,"error":{"code":-32005,"message":"slow\ndown"}}"#);
+        assert_eq!(error, Err(ReplyError::Node { code: -32005, message: "slowdown".into() }));
+    }
+}

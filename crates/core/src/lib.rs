@@ -1,0 +1,30 @@
+//! The pure core of Tokengate: it parses, verifies, encodes, decides and signs, and it does nothing else.
+//!
+//! Nothing here performs I/O, reads a clock, draws random bytes, spawns a task or names a platform: time and entropy
+//! are arguments, calls to a chain or a store are values that an outer layer carries out. Every type that stands for
+//! a proof ([`eip191::VerifiedSigner`], [`gate::Granted`]) can only be made by the check it is named after.
+#![forbid(unsafe_code)]
+
+pub mod abi;
+pub mod address;
+pub mod chain;
+pub mod config;
+mod decimal;
+pub mod eip191;
+pub mod eip4361;
+pub mod fact;
+pub mod gate;
+pub mod jsonrpc;
+pub mod keys;
+pub mod nonce;
+pub mod pattern;
+pub mod presign;
+pub mod resource;
+pub mod secret;
+pub mod session;
+pub mod signature;
+
+pub use address::Address;
+pub use alloy_primitives::U256;
+pub use chain::ChainId;
+pub use jiff::Timestamp;
