@@ -1,0 +1,149 @@
+//! From a wallet and gates to verdicts: facts at hand first, what is missing in one call per chain.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::join_all;
+use tokengate_core::fact::{Fact, FactKey, Facts, Read};
+use tokengate_core::gate::{Decision, Gate, Granted, Truth};
+use tokengate_core::resource::Resource;
+use tokengate_core::{Address, ChainId, Timestamp};
+
+use crate::chain;
+use crate::ports::Ports;
+use crate::problem::Problem;
+use crate::router::Context;
+use crate::store;
+
+/// Where the facts of a decision came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tier {
+    /// All from the shared store.
+    Store,
+    /// At least one from a chain.
+    Chain,
+}
+
+impl Tier {
+    /// The name in answers and in the log.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Store => "store",
+            Self::Chain => "chain",
+        }
+    }
+
+    /// The member of `Cache-Status` (RFC 9211) that says so.
+    pub(crate) const fn cache_status(self) -> &'static str {
+        match self {
+            Self::Store => "tokengate; hit; detail=store",
+            Self::Chain => "tokengate; fwd=miss; detail=chain",
+        }
+    }
+}
+
+/// How much has to be known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// Enough for a verdict.
+    Verdict,
+    /// Every leaf, to explain it.
+    EveryLeaf,
+}
+
+/// Facts for one wallet, all judged as of one moment.
+pub(crate) struct Gathered {
+    facts: Facts,
+    now: Timestamp,
+    wallet: Address,
+    read: BTreeSet<FactKey>,
+}
+
+/// Gathers the facts that `gates` need for `wallet`: from the store, and where they do not settle a gate, from the
+/// chains, all of them at once.
+pub(crate) async fn gather<P: Ports>(context: &Context<'_, P>, wallet: Address, gates: &[&Gate], effort: Effort) -> Result<Gathered, Problem> {
+    let config = context.service.config()?;
+    let now = context.ports.now();
+    let keys: Vec<FactKey> = gates.iter().flat_map(|gate| gate.reads(wallet)).collect::<BTreeSet<_>>().into_iter().collect();
+    let mut facts = Facts::default();
+    for (key, fact) in keys.iter().zip(store::facts(context, config.deadlines.store, &keys).await) {
+        if let Some(fact) = fact {
+            facts.insert(key.clone(), fact);
+        }
+    }
+    let mut wanted: BTreeMap<ChainId, BTreeSet<Read>> = BTreeMap::new();
+    for gate in gates {
+        let fresh = facts.within(gate.fresh, now);
+        let opens = gate.require.evaluate(wallet, &fresh) == Truth::Yes;
+        // A grant needs facts that are fresh; a refusal needs facts that are younger still.
+        let enough = if opens { fresh } else { facts.within(gate.fresh.min(config.service.deny_after), now) };
+        if opens && effort == Effort::Verdict {
+            continue;
+        }
+        for key in gate.reads(wallet).into_iter().filter(|key| enough.fact(key).is_none()) {
+            wanted.entry(key.chain).or_default().insert(key.read);
+        }
+    }
+    let mut read = BTreeSet::new();
+    let mut new: Vec<(FactKey, Fact)> = Vec::new();
+    for (chain, reads, answers) in read_chains(context, wanted, now).await? {
+        for (key, answer) in reads.into_iter().map(|read| FactKey { chain, read }).zip(answers) {
+            match answer {
+                Ok(fact) => {
+                    facts.insert(key.clone(), fact.clone());
+                    new.push((key.clone(), fact));
+                    read.insert(key);
+                }
+                Err(error) => context.record.fault(format!("{chain}: {error}")),
+            }
+        }
+    }
+    if !new.is_empty() {
+        store::keep(context.ports, config.deadlines.store, new);
+    }
+    Ok(Gathered { facts, now, wallet, read })
+}
+
+type Answers = Vec<Result<Fact, tokengate_core::fact::Unreadable>>;
+
+/// Asks all chains at once. A chain without an answer leaves its facts unknown.
+async fn read_chains<P: Ports>(context: &Context<'_, P>, wanted: BTreeMap<ChainId, BTreeSet<Read>>, now: Timestamp) -> Result<Vec<(ChainId, Vec<Read>, Answers)>, Problem> {
+    let config = context.service.config()?;
+    let calls = wanted.into_iter().filter_map(|(id, reads)| config.chain(id).map(|chain| (chain, Vec::from_iter(reads)))).map(|(chain, reads)| async move {
+        let answers = chain::read(context, chain, reads.clone(), now).await.ok()?;
+        Some((chain.id, reads, answers))
+    });
+    Ok(join_all(calls).await.into_iter().flatten().collect())
+}
+
+impl Gathered {
+    /// The verdict of `gate` on `resource`.
+    ///
+    /// # Errors
+    /// [`Problem::Refused`] on facts young enough to refuse; [`Problem::ChainUnavailable`] where nothing can be said.
+    pub(crate) fn judge<P: Ports>(&self, context: &Context<'_, P>, gate: &Gate, resource: &Resource) -> Result<(Granted, Tier), Problem> {
+        let config = context.service.config()?;
+        if let Decision::Granted(granted) = gate.decide(self.wallet, resource, &self.facts.within(gate.fresh, self.now)) {
+            return Ok((granted, self.tier(gate)));
+        }
+        let young = self.facts.within(gate.fresh.min(config.service.deny_after), self.now);
+        if let Decision::Denied = gate.decide(self.wallet, resource, &young) {
+            return Err(Problem::Refused { gate: gate.id.to_string(), unmet: gate.require.unmet(self.wallet, &young) });
+        }
+        // The chain did not say. Facts past `fresh` may still grant up to `stale`; they never refuse.
+        match gate.decide(self.wallet, resource, &self.facts.within(gate.stale.max(gate.fresh), self.now)) {
+            Decision::Granted(granted) => Ok((granted, Tier::Store)),
+            Decision::Denied | Decision::Unknown => Err(Problem::ChainUnavailable),
+        }
+    }
+
+    /// Whether `gate` holds and why, leaf by leaf.
+    pub(crate) fn explain(&self, gate: &Gate) -> (Truth, serde_json::Value) {
+        let fresh = self.facts.within(gate.fresh, self.now);
+        (gate.require.evaluate(self.wallet, &fresh), gate.require.explain(self.wallet, &fresh))
+    }
+
+    /// Which tier the gate's facts came from.
+    pub(crate) fn tier(&self, gate: &Gate) -> Tier {
+        if gate.reads(self.wallet).iter().any(|key| self.read.contains(key)) { Tier::Chain } else { Tier::Store }
+    }
+}

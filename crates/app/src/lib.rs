@@ -1,0 +1,23 @@
+//! The use cases of Tokengate and the routes that offer them, over a narrow [`Ports`] trait.
+//!
+//! Nothing here names a platform: the same code runs in WebAssembly behind real ports and in a native test behind
+//! simulated ones. Every call to the outside is raced against a deadline here, once, whatever the platform does.
+#![forbid(unsafe_code)]
+
+mod auth;
+mod chain;
+mod decide;
+mod ports;
+mod problem;
+mod record;
+mod request;
+mod router;
+pub mod routes;
+mod service;
+mod store;
+
+pub use ports::{CallError, Ports, Reply, StoreError};
+pub use problem::Problem;
+pub use record::Record;
+pub use router::{Context, Handler, MAX_BODY_LEN, Needs, Request, Response, Route, STARTUP_PATH, rejected, serve};
+pub use service::{LoadError, Service};

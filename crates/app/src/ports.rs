@@ -1,0 +1,84 @@
+//! What the use cases need from a platform, and nothing more.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokengate_core::Timestamp;
+
+/// The platform: clock, entropy, store, network, configuration, log.
+///
+/// Futures are not `Send`: a WebAssembly instance has one thread. Implementations need not impose deadlines; callers do.
+pub trait Ports: Clone + 'static {
+    /// The time of day.
+    fn now(&self) -> Timestamp;
+
+    /// Time since a fixed moment, never going back.
+    fn elapsed(&self) -> Duration;
+
+    /// 16 bytes fit for keys and nonces.
+    fn random(&self) -> [u8; 16];
+
+    /// Ends after `duration`.
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()>;
+
+    /// Runs `task` to its end behind the response.
+    fn spawn(&self, task: impl Future<Output = ()> + 'static);
+
+    /// The value at `key`, if there is one.
+    fn get(&self, key: &str) -> impl Future<Output = Result<Option<Vec<u8>>, StoreError>>;
+
+    /// Sets the value at `key`.
+    fn set(&self, key: &str, value: &[u8]) -> impl Future<Output = Result<(), StoreError>>;
+
+    /// Adds 1 to the counter at `key`, atomically among all instances, and returns the new count.
+    fn increment(&self, key: &str) -> impl Future<Output = Result<u64, StoreError>>;
+
+    /// POSTs a JSON body and reads at most `limit` bytes of the reply. Redirects are not followed.
+    fn post(&self, url: &str, body: Vec<u8>, limit: usize) -> impl Future<Output = Result<Reply, CallError>>;
+
+    /// The text of `tokengate.toml`.
+    ///
+    /// # Errors
+    /// Why it cannot be read, in words for the operator.
+    fn config_text(&self) -> Result<String, String>;
+
+    /// The value of a platform variable, if it is set for this component.
+    fn variable(&self, name: &str) -> impl Future<Output = Option<String>>;
+
+    /// Writes one line to the log.
+    fn log(&self, line: &str);
+}
+
+/// The key-value store did not do what was asked. Never a verdict.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// It did not answer in time.
+    #[error("the store did not answer in time")]
+    Timeout,
+    /// It failed, in its own words.
+    #[error("the store failed: {0}")]
+    Failed(String),
+}
+
+/// A reply to an outbound call.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// HTTP status.
+    pub status: u16,
+    /// The whole body.
+    pub body: Vec<u8>,
+}
+
+/// An outbound call had no whole reply. Another endpoint may have one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// It did not reply in time.
+    #[error("no reply in time")]
+    Timeout,
+    /// The reply is longer than allowed.
+    #[error("the reply is too long")]
+    TooLong,
+    /// The connection or the protocol failed, by the platform's error code.
+    #[error("{0}")]
+    Failed(String),
+}

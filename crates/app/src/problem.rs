@@ -1,0 +1,205 @@
+//! Every failure a client can see, as an RFC 9457 problem document.
+
+use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, StatusCode};
+use serde_json::{Value, json};
+use tokengate_core::address::AddressError;
+use tokengate_core::chain::ChainIdError;
+use tokengate_core::eip4361::ParseError;
+use tokengate_core::nonce::NonceError;
+use tokengate_core::resource::ResourceError;
+use tokengate_core::session::TokenError;
+use tokengate_core::signature::SignatureError;
+
+use crate::router::Response;
+
+/// What went wrong, in the client's terms. What the operator needs to know goes to the log instead.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Problem {
+    /// No route has this path.
+    NoRoute,
+    /// The request target is not a URI.
+    Target,
+    /// The path has no such method; these it has.
+    MethodNotAllowed(String),
+    /// The body is longer than allowed.
+    BodyTooLarge,
+    /// The body could not be read whole.
+    BodyUnreadable,
+    /// The body is not `application/json`.
+    NotJson,
+    /// The JSON is broken, has an unknown member, lacks one or has one of another type.
+    Body(String),
+    /// A query parameter is missing, unknown or given twice.
+    Query(String),
+    /// Not an address.
+    Address(AddressError),
+    /// Not a CAIP-2 chain.
+    Chain(ChainIdError),
+    /// A chain that is not configured.
+    UnknownChain,
+    /// A domain that is not configured.
+    UnknownDomain,
+    /// A name that is no resource.
+    Resource(ResourceError),
+    /// More resources in one request than allowed, or none.
+    ResourceCount,
+    /// A resource that no gate covers: it does not exist.
+    UnknownResource,
+    /// A gate that is not configured.
+    UnknownGate,
+    /// Not an EIP-4361 message.
+    Message(ParseError),
+    /// Not a signature.
+    Signature(SignatureError),
+    /// The signature is not the one of the address over the message.
+    SignatureMismatch,
+    /// The message asks to sign in elsewhere.
+    WrongDomain,
+    /// The message's URI is not on its domain.
+    WrongUri,
+    /// The message is past its expiration time, or not valid yet.
+    MessageNotCurrent,
+    /// The nonce is foreign or expired.
+    Nonce(NonceError),
+    /// The nonce was accepted before.
+    NonceUsed,
+    /// No session was presented.
+    NoSession,
+    /// A session that is not valid.
+    Session(TokenError),
+    /// A session that was ended.
+    SessionRevoked,
+    /// The gate is closed to the wallet.
+    Refused {
+        /// The gate.
+        gate: String,
+        /// The conditions that are not met.
+        unmet: Vec<Value>,
+    },
+    /// No chain could be asked, so there is no verdict.
+    ChainUnavailable,
+    /// The store could not be asked for what must not be assumed.
+    StoreUnavailable,
+    /// The service is not configured well enough to answer.
+    Misconfigured,
+}
+
+/// Seconds after which a client may ask again.
+const RETRY_SECONDS: u64 = 2;
+
+impl Problem {
+    /// Status, stable code and words for the client.
+    fn parts(&self) -> (StatusCode, &'static str, String) {
+        use StatusCode as S;
+        match self {
+            Self::NoRoute => (S::NOT_FOUND, "no-route", "Nothing is served at this path.".into()),
+            Self::Target => (S::BAD_REQUEST, "malformed-target", "The request target is not a URI.".into()),
+            Self::MethodNotAllowed(allow) => (S::METHOD_NOT_ALLOWED, "method-not-allowed", format!("This path takes {allow}.")),
+            Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body-too-large", format!("A body may have {} bytes.", crate::MAX_BODY_LEN)),
+            Self::BodyUnreadable => (S::BAD_REQUEST, "body-unreadable", "The body ended before it was complete.".into()),
+            Self::NotJson => (S::UNSUPPORTED_MEDIA_TYPE, "not-json", "Send the body as application/json.".into()),
+            Self::Body(detail) => (S::BAD_REQUEST, "malformed-body", detail.clone()),
+            Self::Query(detail) => (S::BAD_REQUEST, "malformed-query", detail.clone()),
+            Self::Address(error) => (S::BAD_REQUEST, "malformed-address", sentence(error)),
+            Self::Chain(error) => (S::BAD_REQUEST, "malformed-chain", sentence(error)),
+            Self::UnknownChain => (S::UNPROCESSABLE_ENTITY, "unknown-chain", "This service does not know the chain.".into()),
+            Self::UnknownDomain => (S::UNPROCESSABLE_ENTITY, "unknown-domain", "This service does not sign in for the domain.".into()),
+            Self::Resource(error) => (S::BAD_REQUEST, "malformed-resource", sentence(error)),
+            Self::ResourceCount => (S::UNPROCESSABLE_ENTITY, "resource-count", format!("Ask for 1 to {} resources.", crate::routes::access::MAX_RESOURCES)),
+            Self::UnknownResource => (S::NOT_FOUND, "unknown-resource", "There is no such resource.".into()),
+            Self::UnknownGate => (S::NOT_FOUND, "unknown-gate", "There is no such gate.".into()),
+            Self::Message(error) => (S::UNPROCESSABLE_ENTITY, "malformed-message", sentence(error)),
+            Self::Signature(error) => (S::UNPROCESSABLE_ENTITY, "malformed-signature", sentence(error)),
+            Self::SignatureMismatch => (S::UNAUTHORIZED, "signature-mismatch", "The signature was not made over this message by the address in it.".into()),
+            Self::WrongDomain => (S::UNAUTHORIZED, "wrong-domain", "The message asks to sign in to another domain.".into()),
+            Self::WrongUri => (S::UNAUTHORIZED, "wrong-uri", "The URI of the message is not on its domain.".into()),
+            Self::MessageNotCurrent => (S::UNAUTHORIZED, "message-not-current", "The message has expired or is not valid yet; ask for a new challenge.".into()),
+            Self::Nonce(NonceError::Foreign) => (S::UNAUTHORIZED, "foreign-nonce", sentence(&NonceError::Foreign)),
+            Self::Nonce(NonceError::Expired) => (S::UNAUTHORIZED, "expired-nonce", sentence(&NonceError::Expired)),
+            Self::NonceUsed => (S::UNAUTHORIZED, "used-nonce", "This message has signed somebody in already; ask for a new challenge.".into()),
+            Self::NoSession => (S::UNAUTHORIZED, "no-session", "Sign in first: send the session token as `Authorization: Bearer …`.".into()),
+            Self::Session(TokenError::Invalid) => (S::UNAUTHORIZED, "invalid-session", sentence(&TokenError::Invalid)),
+            Self::Session(TokenError::Expired) => (S::UNAUTHORIZED, "expired-session", sentence(&TokenError::Expired)),
+            Self::SessionRevoked => (S::UNAUTHORIZED, "revoked-session", "The session was ended; sign in again.".into()),
+            Self::Refused { gate, .. } => (S::FORBIDDEN, "refused", format!("The gate {gate} is closed to this wallet; `unmet` says what is missing.")),
+            Self::ChainUnavailable => (S::SERVICE_UNAVAILABLE, "chain-unavailable", "Ownership could not be read from the chain. This is no verdict; try again.".into()),
+            Self::StoreUnavailable => (S::SERVICE_UNAVAILABLE, "store-unavailable", "The service could not look up what it needs to answer. This is no verdict; try again.".into()),
+            Self::Misconfigured => (S::INTERNAL_SERVER_ERROR, "misconfigured", "The service is not configured; its log says what is missing.".into()),
+        }
+    }
+
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        self.parts().1
+    }
+
+    /// The problem document.
+    pub fn document(&self) -> Value {
+        let (status, code, detail) = self.parts();
+        let mut document = json!({
+            "type": format!("/problems/{code}"),
+            "title": status.canonical_reason().unwrap_or_default(),
+            "status": status.as_u16(),
+            "code": code,
+            "detail": detail,
+        });
+        if let (Self::Refused { gate, unmet }, Some(members)) = (self, document.as_object_mut()) {
+            members.insert("gate".into(), gate.clone().into());
+            members.insert("unmet".into(), unmet.clone().into());
+        }
+        document
+    }
+
+    /// The response, with the header fields that its status demands.
+    pub(crate) fn response(&self) -> Response {
+        document_response(self.parts().0, &self.document(), self.headers())
+    }
+
+    fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+        let (status, _, _) = self.parts();
+        match self {
+            Self::MethodNotAllowed(allow) => HeaderValue::from_str(allow).map(|allow| (ALLOW, allow)).into_iter().collect(),
+            Self::NoSession => vec![(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tokengate\""))],
+            _ if status == StatusCode::UNAUTHORIZED => vec![(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tokengate\", error=\"invalid_token\""))],
+            _ if status == StatusCode::SERVICE_UNAVAILABLE => vec![(RETRY_AFTER, RETRY_SECONDS.into())],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// A problem document as a response.
+pub(crate) fn document_response(status: StatusCode, document: &Value, headers: Vec<(HeaderName, HeaderValue)>) -> Response {
+    let mut response = Response::new(document.to_string().into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    response.headers_mut().extend(headers.into_iter().collect::<HeaderMap>());
+    response
+}
+
+/// An error's words as a sentence.
+fn sentence(error: &dyn std::error::Error) -> String {
+    let text = error.to_string();
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), chars.as_str()))
+}
+
+macro_rules! from {
+    ($($error:ty => $variant:ident),* $(,)?) => {$(
+        impl From<$error> for Problem {
+            fn from(error: $error) -> Self {
+                Self::$variant(error)
+            }
+        }
+    )*};
+}
+
+from! {
+    AddressError => Address,
+    ChainIdError => Chain,
+    ResourceError => Resource,
+    ParseError => Message,
+    SignatureError => Signature,
+    NonceError => Nonce,
+    TokenError => Session,
+}

@@ -1,0 +1,215 @@
+//! From a request to a response: routing, limits, the fields every response has, one log line.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use crate::ports::Ports;
+use crate::problem::{Problem, document_response};
+use crate::record::Record;
+use crate::service::{LoadError, Service};
+
+/// The longest request body that is read, in bytes.
+pub const MAX_BODY_LEN: usize = 64 * 1024;
+
+/// Where every component answers whether it could be loaded. A host asks before it serves.
+pub const STARTUP_PATH: &str = "/healthz/startup";
+
+/// A request with its whole body.
+pub type Request = http::Request<Bytes>;
+/// A response with its whole body.
+pub type Response = http::Response<Bytes>;
+
+/// What a handler works with.
+pub struct Context<'a, P> {
+    /// Configuration and secrets.
+    pub service: &'a Service,
+    /// The platform.
+    pub ports: &'a P,
+    /// Notes for the log.
+    pub record: &'a Record,
+}
+
+/// What a route needs of the service; nothing else is loaded for it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Needs {
+    /// `tokengate.toml`.
+    pub config: bool,
+    /// The service's keys.
+    pub keys: bool,
+    /// Endpoints of chains.
+    pub providers: bool,
+    /// Credentials of buckets.
+    pub storage: bool,
+    /// Settings of the demo page.
+    pub demo: bool,
+}
+
+impl Needs {
+    /// What either needs.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self { config: self.config || other.config, keys: self.keys || other.keys, providers: self.providers || other.providers, storage: self.storage || other.storage, demo: self.demo || other.demo }
+    }
+}
+
+/// A function that answers a request; what it cannot answer is a problem.
+pub type Handler<P> = for<'a> fn(&'a Context<'a, P>, &'a Request, &'a str) -> LocalBoxFuture<'a, Result<Response, Problem>>;
+
+/// A path, what it needs, and who answers its methods.
+pub struct Route<P> {
+    /// `/exact`, `/prefix/{rest…}` (one or more segments), or `/a/{segment}/b`. In the log it stands for the path.
+    pub path: &'static str,
+    /// What the handlers need.
+    pub needs: Needs,
+    handlers: Vec<(Method, Handler<P>)>,
+}
+
+impl<P> Route<P> {
+    /// A path, without a method yet.
+    pub const fn new(path: &'static str, needs: Needs) -> Self {
+        Self { path, needs, handlers: Vec::new() }
+    }
+
+    /// Answers `method` by `handler`. `HEAD` is answered through `GET` where it is not named.
+    #[must_use]
+    pub fn on(mut self, method: Method, handler: Handler<P>) -> Self {
+        self.handlers.push((method, handler));
+        self
+    }
+
+    /// The part of `path` that the placeholder stands for (empty without one), if the route covers it.
+    fn captures<'a>(&self, path: &'a str) -> Option<&'a str> {
+        let Some((before, rest)) = self.path.split_once('{') else {
+            return (self.path == path).then_some("");
+        };
+        let (name, after) = rest.split_once('}')?;
+        let captured = path.strip_prefix(before)?.strip_suffix(after)?;
+        let whole = !captured.is_empty() && (name.ends_with('…') || !captured.contains('/'));
+        whole.then_some(captured)
+    }
+}
+
+/// Answers a request by the first of `routes` that covers its path. Never fails: a failure is a response.
+pub async fn serve<P: Ports>(routes: &[Route<P>], service: &Result<Service, LoadError>, ports: &P, request: Request) -> Response {
+    let start = ports.elapsed();
+    let record = Record::default();
+    let path = request.uri().path();
+    let (route, mut response) = match (routes.iter().find_map(|route| route.captures(path).map(|captured| (route, captured))), service) {
+        _ if path == STARTUP_PATH => (STARTUP_PATH, startup(service)),
+        (None, _) => ("-", problem(&record, &Problem::NoRoute)),
+        (Some((route, _)), Err(error)) => {
+            record.fault(error.to_string());
+            (route.path, problem(&record, &Problem::Misconfigured))
+        }
+        (Some((route, captured)), Ok(service)) => {
+            let context = Context { service, ports, record: &record };
+            let outcome = match handler(route, request.method()) {
+                Ok(handle) => handle(&context, &request, captured).await,
+                Err(problem) => Err(problem),
+            };
+            (route.path, outcome.unwrap_or_else(|error| problem(&record, &error)))
+        }
+    };
+    finish(ports, &record, request.method(), route, start, &mut response);
+    response
+}
+
+/// Answers a request whose body could not be taken.
+pub fn rejected<P: Ports>(ports: &P, method: &Method, reason: &Problem) -> Response {
+    let record = Record::default();
+    let start = ports.elapsed();
+    let mut response = problem(&record, reason);
+    finish(ports, &record, method, "-", start, &mut response);
+    response
+}
+
+fn handler<P>(route: &Route<P>, method: &Method) -> Result<Handler<P>, Problem> {
+    let of = |wanted: &Method| route.handlers.iter().find(|(method, _)| method == wanted).map(|(_, handler)| *handler);
+    let found = of(method).or_else(|| if method == Method::HEAD { of(&Method::GET) } else { None });
+    found.ok_or_else(|| {
+        let mut allowed: Vec<&str> = route.handlers.iter().map(|(method, _)| method.as_str()).collect();
+        if of(&Method::GET).is_some() && of(&Method::HEAD).is_none() {
+            allowed.push("HEAD");
+        }
+        Problem::MethodNotAllowed(allowed.join(", "))
+    })
+}
+
+fn problem(record: &Record, problem: &Problem) -> Response {
+    record.code(problem.code());
+    problem.response()
+}
+
+/// What a host is told before it serves: that all is well, or what is not, in full.
+fn startup(service: &Result<Service, LoadError>) -> Response {
+    match service {
+        Ok(_) => json(StatusCode::OK, &json!({"status": "ok"})),
+        Err(error) => {
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            let document = json!({"type": "/problems/misconfigured", "title": status.canonical_reason(), "status": status.as_u16(), "code": "misconfigured", "detail": error.to_string()});
+            document_response(status, &document, Vec::new())
+        }
+    }
+}
+
+fn finish<P: Ports>(ports: &P, record: &Record, method: &Method, route: &str, start: Duration, response: &mut Response) {
+    let length = response.body().len();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_LENGTH, length.into());
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // URLs of ours name objects; presigned ones open them. Neither is anybody else's business.
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    let total = ports.elapsed().saturating_sub(start);
+    if let Ok(timing) = HeaderValue::from_str(&record.server_timing(total)) {
+        headers.insert(HeaderName::from_static("server-timing"), timing);
+    }
+    let status = response.status().as_u16();
+    if method == Method::HEAD {
+        // RFC 9110 section 9.3.2: the fields of a GET, without its content.
+        *response.body_mut() = Bytes::new();
+    }
+    ports.log(&record.line(ports.now(), method.as_str(), route, status, total));
+}
+
+/// A JSON response.
+pub(crate) fn json(status: StatusCode, body: &serde_json::Value) -> Response {
+    let mut response = Response::new(body.to_string().into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// A response without content.
+pub(crate) fn empty(status: StatusCode) -> Response {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = status;
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn captures<'a>(route: &'static str, path: &'a str) -> Option<&'a str> {
+        Route::<()>::new(route, Needs::default()).captures(path)
+    }
+
+    #[test]
+    fn placeholders_take_one_segment_and_with_an_ellipsis_the_rest() {
+        assert_eq!(captures("/v1/gates", "/v1/gates"), Some(""));
+        assert_eq!(captures("/v1/gates", "/v1/gates/"), None);
+        assert_eq!(captures("/v1/gates/{id}", "/v1/gates/a"), Some("a"));
+        assert_eq!(captures("/v1/gates/{id}", "/v1/gates/a/b"), None);
+        assert_eq!(captures("/v1/gates/{id}", "/v1/gates/"), None);
+        assert_eq!(captures("/v1/gates/{id}/check", "/v1/gates/a/check"), Some("a"));
+        assert_eq!(captures("/v1/gates/{id}/check", "/v1/gates/check"), None);
+        assert_eq!(captures("/v1/content/{resource…}", "/v1/content/media/a/b"), Some("media/a/b"));
+        assert_eq!(captures("/v1/content/{resource…}", "/v1/content/"), None);
+    }
+}

@@ -1,0 +1,165 @@
+//! `POST /v1/access`: a session and one or more resources become presigned URLs.
+
+use futures_util::FutureExt as _;
+use futures_util::future::LocalBoxFuture;
+use http::header::{HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokengate_core::gate::Gate;
+use tokengate_core::presign::{self, Disposition, PresignedUrl};
+use tokengate_core::resource::Resource;
+use tokengate_core::session::{Session, TokenError};
+
+use crate::auth::{self, Credentials};
+use crate::decide::{self, Effort, Gathered, Tier};
+use crate::ports::Ports;
+use crate::problem::Problem;
+use crate::request;
+use crate::router::{self, Context, Needs, Request, Response, Route};
+
+/// The most resources in one request.
+pub const MAX_RESOURCES: usize = 100;
+
+/// The routes of this function.
+pub fn routes<P: Ports>() -> Vec<Route<P>> {
+    vec![Route::new("/v1/access", NEEDS).on(Method::POST, post)]
+}
+
+/// What it takes to mint a URL.
+pub(crate) const NEEDS: Needs = Needs { config: true, keys: true, providers: true, storage: true, demo: false };
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "an object with `resource` and optionally `method` (GET or HEAD) and `disposition` (attachment or inline), or an object with `resources`, a list of such objects or of names, and no other member")]
+enum Body {
+    Batch(Batch),
+    One(Wanted),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Batch {
+    resources: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Entry {
+    Name(String),
+    Wanted(Wanted),
+}
+
+/// One resource and how it is wanted.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    resource: String,
+    #[serde(default)]
+    method: presign::Method,
+    #[serde(default)]
+    disposition: Option<Disposition>,
+}
+
+fn post<'a, P: Ports>(context: &'a Context<'a, P>, request: &'a Request, _: &'a str) -> LocalBoxFuture<'a, Result<Response, Problem>> {
+    access(context, request).boxed_local()
+}
+
+async fn access<P: Ports>(context: &Context<'_, P>, request: &Request) -> Result<Response, Problem> {
+    let session = auth::session(context, request, Credentials::Bearer).await?;
+    match request::json(request)? {
+        Body::One(wanted) => {
+            let opened = open(context, &session, &wanted.resource_name()?, wanted.method, wanted.disposition).await?;
+            let mut response = router::json(StatusCode::OK, &opened.document());
+            opened.annotate(&mut response);
+            Ok(response)
+        }
+        Body::Batch(batch) => open_all(context, &session, batch).await,
+    }
+}
+
+impl Wanted {
+    fn resource_name(&self) -> Result<Resource, Problem> {
+        Ok(Resource::parse(&self.resource)?)
+    }
+}
+
+/// An opened resource.
+pub(crate) struct Opened {
+    pub(crate) url: PresignedUrl,
+    granted: tokengate_core::gate::Granted,
+    tier: Tier,
+}
+
+impl Opened {
+    fn document(&self) -> Value {
+        let basis = self.granted.basis();
+        json!({
+            "url": self.url.url.expose(),
+            "method": self.url.method.as_str(),
+            "expires_at": format!("{:.3}", self.url.expires_at),
+            "gate": self.granted.gate().as_str(),
+            "basis": {"chain": basis.chain, "block": basis.block, "read_at": format!("{:.3}", basis.read_at), "tier": self.tier.as_str()},
+        })
+    }
+
+    /// Says which tier answered.
+    pub(crate) fn annotate(&self, response: &mut Response) {
+        response.headers_mut().insert(CACHE_STATUS, HeaderValue::from_static(self.tier.cache_status()));
+    }
+}
+
+/// RFC 9211.
+pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// Opens one resource for a session.
+pub(crate) async fn open<P: Ports>(context: &Context<'_, P>, session: &Session, resource: &Resource, method: presign::Method, disposition: Option<Disposition>) -> Result<Opened, Problem> {
+    let gate = context.service.config()?.gate_for(resource).ok_or(Problem::UnknownResource)?;
+    context.record.gate(gate.id.as_str());
+    let gathered = decide::gather(context, session.address(), &[gate], Effort::Verdict).await?;
+    context.record.tier(gathered.tier(gate).as_str());
+    mint(context, session, &gathered, gate, resource, method, disposition)
+}
+
+/// Judges and, for what is granted, signs: a URL that ends with the session at the latest.
+fn mint<P: Ports>(context: &Context<'_, P>, session: &Session, gathered: &Gathered, gate: &Gate, resource: &Resource, method: presign::Method, disposition: Option<Disposition>) -> Result<Opened, Problem> {
+    let (granted, tier) = gathered.judge(context, gate, resource)?;
+    // The clock is read again: the chain may have taken seconds, and the session may have ended meanwhile.
+    let now = context.ports.now();
+    let left = session.expires_at().duration_since(now).try_into().unwrap_or_default();
+    let ttl = context.service.config()?.service.url_ttl.min(left);
+    let url = context.service.signer(resource.bucket())?.presign(&granted, method, disposition, now, ttl).ok_or(Problem::Session(TokenError::Expired))?;
+    Ok(Opened { url, granted, tier })
+}
+
+async fn open_all<P: Ports>(context: &Context<'_, P>, session: &Session, batch: Batch) -> Result<Response, Problem> {
+    if !(1..=MAX_RESOURCES).contains(&batch.resources.len()) {
+        return Err(Problem::ResourceCount);
+    }
+    let config = context.service.config()?;
+    let wanted: Vec<_> = batch
+        .resources
+        .into_iter()
+        .map(|entry| {
+            let wanted = match entry {
+                Entry::Name(resource) => Wanted { resource, method: presign::Method::default(), disposition: None },
+                Entry::Wanted(wanted) => wanted,
+            };
+            let resource = wanted.resource_name()?;
+            let gate = config.gate_for(&resource).ok_or(Problem::UnknownResource)?;
+            Ok((wanted, resource, gate))
+        })
+        .collect();
+    let mut gates: Vec<&Gate> = wanted.iter().flatten().map(|(_, _, gate)| *gate).collect();
+    gates.sort_by(|a, b| a.id.cmp(&b.id));
+    gates.dedup_by(|a, b| a.id == b.id);
+    let gathered = decide::gather(context, session.address(), &gates, Effort::Verdict).await?;
+    let result = |item: Result<(Wanted, Resource, &Gate), Problem>| {
+        let opened = item.and_then(|(wanted, resource, gate)| mint(context, session, &gathered, gate, &resource, wanted.method, wanted.disposition));
+        match opened {
+            Ok(opened) => opened.document(),
+            Err(problem) => json!({"problem": problem.document()}),
+        }
+    };
+    let results: Vec<Value> = wanted.into_iter().map(result).collect();
+    Ok(router::json(StatusCode::OK, &json!({"results": results})))
+}

@@ -1,0 +1,45 @@
+//! `GET /healthz/live` and `GET /healthz/ready`: alive; and able to decide.
+
+use futures_util::FutureExt as _;
+use futures_util::future::{LocalBoxFuture, join, join_all};
+use http::{Method, StatusCode};
+use serde_json::{Map, Value, json};
+
+use crate::chain;
+use crate::ports::Ports;
+use crate::problem::Problem;
+use crate::router::{self, Context, Needs, Request, Response, Route};
+use crate::store;
+
+/// The routes of this function.
+pub fn routes<P: Ports>() -> Vec<Route<P>> {
+    let needs = Needs { config: true, providers: true, ..Needs::default() };
+    vec![
+        Route::new("/healthz/live", Needs::default()).on(Method::GET, live),
+        Route::new("/healthz/ready", needs).on(Method::GET, ready),
+    ]
+}
+
+fn live<'a, P: Ports>(_: &'a Context<'a, P>, _: &'a Request, _: &'a str) -> LocalBoxFuture<'a, Result<Response, Problem>> {
+    async move { Ok(router::json(StatusCode::OK, &json!({"status": "ok"}))) }.boxed_local()
+}
+
+fn ready<'a, P: Ports>(context: &'a Context<'a, P>, _: &'a Request, _: &'a str) -> LocalBoxFuture<'a, Result<Response, Problem>> {
+    readiness(context).boxed_local()
+}
+
+async fn readiness<P: Ports>(context: &Context<'_, P>) -> Result<Response, Problem> {
+    let config = context.service.config()?;
+    let chains = join_all(config.chains().map(|chain| async move { (chain.id, chain::chain_id(context, chain).await == Ok(chain.id.id())) }));
+    let (store, chains) = join(store::probe(context, config.deadlines.store), chains).await;
+    let word = |ok: bool| Value::from(if ok { "ok" } else { "failing" });
+    let mut checks = Map::new();
+    checks.insert("config".into(), word(true));
+    checks.insert("store".into(), word(store.is_ok()));
+    for (chain, ok) in &chains {
+        checks.insert(chain.to_string(), word(*ok));
+    }
+    let ok = store.is_ok() && chains.iter().all(|(_, ok)| *ok);
+    let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Ok(router::json(status, &json!({"status": word(ok), "checks": checks})))
+}

@@ -1,0 +1,17 @@
+//! The routes, one function of the service per file.
+
+pub mod access;
+pub mod challenge;
+pub mod content;
+pub mod health;
+pub mod ownership;
+pub mod session;
+pub mod site;
+
+use crate::ports::Ports;
+use crate::router::Route;
+
+/// Every route, for hosts that run a single component.
+pub fn all<P: Ports>() -> Vec<Route<P>> {
+    [challenge::routes(), session::routes(), access::routes(), content::routes(), ownership::routes(), health::routes(), site::routes()].into_iter().flatten().collect()
+}

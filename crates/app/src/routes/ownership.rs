@@ -1,0 +1,76 @@
+//! `GET /v1/gates`, `/v1/gates/{id}` and `/v1/gates/{id}/check?address=`: what gates demand, and why one is open or closed.
+
+use futures_util::FutureExt as _;
+use futures_util::future::LocalBoxFuture;
+use http::header::HeaderValue;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokengate_core::Address;
+use tokengate_core::gate::{Gate, Truth};
+
+use crate::decide::{self, Effort};
+use crate::ports::Ports;
+use crate::problem::Problem;
+use crate::request::{query, required};
+use crate::router::{self, Context, Needs, Request, Response, Route};
+use crate::routes::access::CACHE_STATUS;
+
+/// The routes of this function.
+pub fn routes<P: Ports>() -> Vec<Route<P>> {
+    let needs = Needs { config: true, providers: true, ..Needs::default() };
+    vec![
+        Route::new("/v1/gates", needs).on(Method::GET, list),
+        Route::new("/v1/gates/{id}", needs).on(Method::GET, describe),
+        Route::new("/v1/gates/{id}/check", needs).on(Method::GET, check),
+    ]
+}
+
+fn list<'a, P: Ports>(context: &'a Context<'a, P>, request: &'a Request, _: &'a str) -> LocalBoxFuture<'a, Result<Response, Problem>> {
+    async move {
+        let [] = query(request, [])?;
+        let gates: Vec<Value> = context.service.config()?.gates().iter().map(document).collect();
+        Ok(router::json(StatusCode::OK, &json!({"gates": gates})))
+    }
+    .boxed_local()
+}
+
+fn describe<'a, P: Ports>(context: &'a Context<'a, P>, request: &'a Request, id: &'a str) -> LocalBoxFuture<'a, Result<Response, Problem>> {
+    async move {
+        let [] = query(request, [])?;
+        Ok(router::json(StatusCode::OK, &document(gate(context, id)?)))
+    }
+    .boxed_local()
+}
+
+fn check<'a, P: Ports>(context: &'a Context<'a, P>, request: &'a Request, id: &'a str) -> LocalBoxFuture<'a, Result<Response, Problem>> {
+    async move {
+        let gate = gate(context, id)?;
+        let [address] = query(request, ["address"])?;
+        let address: Address = required(address, "address")?.parse()?;
+        context.record.address(address);
+        let gathered = decide::gather(context, address, &[gate], Effort::EveryLeaf).await?;
+        let tier = gathered.tier(gate);
+        context.record.tier(tier.as_str());
+        let (truth, explain) = gathered.explain(gate);
+        let granted = match truth {
+            Truth::Yes => true,
+            Truth::No => false,
+            Truth::Unknown => return Err(Problem::ChainUnavailable),
+        };
+        let mut response = router::json(StatusCode::OK, &json!({"gate": gate.id.as_str(), "address": address, "granted": granted, "explain": explain}));
+        response.headers_mut().insert(CACHE_STATUS, HeaderValue::from_static(tier.cache_status()));
+        Ok(response)
+    }
+    .boxed_local()
+}
+
+fn gate<'a, P: Ports>(context: &'a Context<'_, P>, id: &str) -> Result<&'a Gate, Problem> {
+    let gate = context.service.config()?.gate(id).ok_or(Problem::UnknownGate)?;
+    context.record.gate(gate.id.as_str());
+    Ok(gate)
+}
+
+fn document(gate: &Gate) -> Value {
+    let resources: Vec<String> = gate.resources.iter().map(ToString::to_string).collect();
+    json!({"gate": gate.id.as_str(), "resources": resources, "fresh_seconds": gate.fresh.as_secs_f64(), "stale_seconds": gate.stale.as_secs_f64(), "require": gate.require.describe()})
+}
