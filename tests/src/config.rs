@@ -1,0 +1,101 @@
+//! The `tokengate.toml` of the tests: the demo's gates over a store and a chain on ports of their own.
+
+use std::fmt;
+
+use crate::chain::{ERC20, ERC721, ERC1155, MULTICALL3};
+use crate::store::{BUCKET, REGION};
+
+/// The domain that the tests' wallets sign in to.
+pub const DOMAIN: &str = "gate.example";
+
+/// What differs between tests. Its `Display` is the file.
+#[derive(Clone)]
+pub struct Config {
+    /// The store's endpoint.
+    pub endpoint: String,
+    /// How long a fact decides alone.
+    pub fresh: &'static str,
+    /// How long it may still grant while it is read anew.
+    pub stale: Option<&'static str>,
+    /// How long a session lasts.
+    pub session_ttl: &'static str,
+    /// How long a presigned URL lasts.
+    pub url_ttl: &'static str,
+    /// More sections, appended as they are.
+    pub more: String,
+}
+
+impl Config {
+    /// Facts of two seconds, sessions of an hour, URLs of five minutes.
+    pub fn new(endpoint: &str) -> Self {
+        Self {
+            endpoint: endpoint.to_owned(),
+            fresh: "2s",
+            stale: None,
+            session_ttl: "1h",
+            url_ttl: "5m",
+            more: String::new(),
+        }
+    }
+}
+
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            endpoint,
+            fresh,
+            stale,
+            session_ttl,
+            url_ttl,
+            more,
+        } = self;
+        let stale = stale
+            .map(|age| format!("\nstale = \"{age}\""))
+            .unwrap_or_default();
+        write!(
+            f,
+            r#"[service]
+domains = ["{DOMAIN}"]
+session_ttl = "{session_ttl}"
+url_ttl = "{url_ttl}"
+
+[[chain]]
+id = "eip155:31337"
+providers = ["{{rpc_url}}"]
+read_at = "latest"
+multicall3 = "{MULTICALL3}"
+
+[[bucket]]
+name = "{BUCKET}"
+endpoint = "{endpoint}"
+region = "{REGION}"
+addressing = "path"
+credentials = "media"
+
+[[gate]]
+id = "season-1"
+resources = ["media/season-1/**"]
+fresh = "{fresh}"{stale}
+require = {{ any = [
+  {{ erc721 = {{ chain = "eip155:31337", contract = "{ERC721}", at_least = "1" }} }},
+  {{ all = [
+    {{ erc1155 = {{ chain = "eip155:31337", contract = "{ERC1155}", token_ids = ["7"], at_least = "1" }} }},
+    {{ erc20 = {{ chain = "eip155:31337", contract = "{ERC20}", at_least = "1000000000000000000000" }} }},
+  ] }},
+] }}
+
+[[gate]]
+id = "pass"
+resources = ["media/pass/**"]
+fresh = "{fresh}"{stale}
+require = {{ erc1155 = {{ chain = "eip155:31337", contract = "{ERC1155}", token_ids = ["7"], at_least = "1" }} }}
+
+[[gate]]
+id = "holders"
+resources = ["media/holders/**"]
+fresh = "{fresh}"{stale}
+require = {{ erc20 = {{ chain = "eip155:31337", contract = "{ERC20}", at_least = "100000000000000000000" }} }}
+{more}"#
+        )
+    }
+}

@@ -1,0 +1,171 @@
+//! The demo: the repository's own `tokengate.toml` over a local chain and a local store, each where that file expects it.
+
+use std::fs::File;
+use std::io::Read;
+use std::net::{Ipv4Addr, TcpListener};
+
+use alloy_primitives::hex;
+use anyhow::{Context, ensure};
+
+use crate::chain::Chain;
+use crate::root;
+use crate::service::{Service, Settings};
+use crate::store::Store;
+
+const WALK_THROUGH: &str = include_str!("walk-through.sh");
+
+const COVER: &str = r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 360" role="img" aria-label="Season 1">
+  <rect width="640" height="360" fill="#10131a"/>
+  <circle cx="320" cy="160" r="96" fill="none" stroke="#7c9cff" stroke-width="12"/>
+  <path d="M320 112v96M272 160h96" stroke="#7c9cff" stroke-width="12" stroke-linecap="round"/>
+  <text x="320" y="316" fill="#e8ecf4" font-family="sans-serif" font-size="32" text-anchor="middle">Season 1</text>
+</svg>
+"##;
+
+/// The demo's private objects: key, media type, content.
+pub const OBJECTS: [(&str, &str, &str); 5] = [
+    (
+        "season-1/hello.txt",
+        "text/plain; charset=utf-8",
+        "Hello, holder. The chain says this is yours to read.\n",
+    ),
+    ("season-1/cover.svg", "image/svg+xml", COVER),
+    (
+        "season-1/episodes/1.txt",
+        "text/plain; charset=utf-8",
+        "Episode 1. A wallet, a signature and one short-lived URL.\n",
+    ),
+    (
+        "pass/backstage.txt",
+        "text/plain; charset=utf-8",
+        "Backstage. For holders of pass 7.\n",
+    ),
+    (
+        "holders/report.txt",
+        "text/plain; charset=utf-8",
+        "The holders' report. Your balance was enough.\n",
+    ),
+];
+
+/// Where the demo's parts listen on the loopback interface.
+#[derive(Clone, Copy)]
+pub struct Ports {
+    /// The chain's JSON-RPC.
+    pub chain: u16,
+    /// The store.
+    pub store: u16,
+    /// The service.
+    pub service: u16,
+}
+
+/// The ports that `tokengate.toml`, the page and the walk-through name.
+pub const PORTS: Ports = Ports {
+    chain: 8545,
+    store: 9000,
+    service: 3000,
+};
+
+impl Ports {
+    /// Says which port is taken, before anything has started.
+    pub fn check(&self) -> anyhow::Result<()> {
+        for (part, port) in [
+            ("the chain", self.chain),
+            ("the store", self.store),
+            ("the service", self.service),
+        ] {
+            let free = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+            ensure!(
+                free.is_ok(),
+                "port {port}, where {part} should listen, is in use: `ss -ltnp 'sport = :{port}'` names the program \
+                 that holds it; end that and start again"
+            );
+        }
+        Ok(())
+    }
+
+    /// The text with the demo's own ports replaced by these.
+    pub fn put_in(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (from, to) in [
+            (PORTS.chain, self.chain),
+            (PORTS.store, self.store),
+            (PORTS.service, self.service),
+        ] {
+            text = text.replace(&format!(":{from}"), &format!(":{to}"));
+        }
+        text
+    }
+}
+
+/// A running demo.
+pub struct Demo {
+    service: Service,
+    chain: Chain,
+    store: Store,
+    ports: Ports,
+}
+
+impl Demo {
+    /// Starts it.
+    pub async fn start(ports: Ports) -> anyhow::Result<Self> {
+        ports.check()?;
+        let config =
+            std::fs::read_to_string(root().join("tokengate.toml")).context("tokengate.toml")?;
+        let chain = Chain::with_contracts(ports.chain).await?;
+        let store = Store::start(ports.store).await?;
+        for (key, content_type, content) in OBJECTS {
+            store.put(key, content_type, content).await?;
+        }
+        let mut settings = Settings::new(&ports.put_in(&config), chain.url())
+            .variable("service_keys", &format!("demo:{}", random_key()?))
+            .variable("demo_rpc_url", chain.url());
+        settings.port = ports.service;
+        let service = Service::start(&settings).await?;
+        Ok(Self {
+            service,
+            chain,
+            store,
+            ports,
+        })
+    }
+
+    /// What to open and what to paste.
+    pub fn instructions(&self) -> String {
+        format!(
+            "\nTokengate  {}/  (open it: a page with a demo wallet)\nAPI        {}/openapi.json\nChain      {}  (id 31337)\n\
+             Store      {}  (bucket media)\n\nThe same with curl, to paste into a shell:\n\n{}\nCtrl-C ends all of it.\n",
+            self.service.url(),
+            self.service.url(),
+            self.chain.url(),
+            self.store.url(),
+            self.walk_through()
+        )
+    }
+
+    /// A shell session from signature to bytes, and to refusal.
+    pub fn walk_through(&self) -> String {
+        self.ports.put_in(WALK_THROUGH)
+    }
+
+    /// Waits until a part ends by itself, which none should; answers its last words.
+    pub async fn broken(&mut self) -> anyhow::Result<String> {
+        tokio::select! {
+            words = self.chain.ended() => words,
+            words = self.service.ended() => words,
+        }
+    }
+
+    /// Ends it: the service first, so that it can answer what it has begun.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        let status = self.service.stop().await?;
+        ensure!(status.success(), "the service ended with {status}");
+        self.chain.stop().await
+    }
+}
+
+/// 32 bytes of the kernel's randomness in hexadecimal: keys of one run are worth nothing in the next.
+fn random_key() -> anyhow::Result<String> {
+    let mut key = [0; 32];
+    File::open("/dev/urandom")?.read_exact(&mut key)?;
+    Ok(hex::encode(key))
+}

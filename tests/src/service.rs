@@ -1,0 +1,185 @@
+//! The service: the shipped components and manifest under the shipped host.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use anyhow::Context;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::process::{Ended, Process};
+use crate::store::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
+use crate::{artefact, root};
+
+/// The tests' service keys: the first signs.
+pub const SERVICE_KEYS: &str =
+    "k1:8f5d0f7c1c1a4c0d9b3a6e2f7d8c5b4a39281706f5e4d3c2b1a09f8e7d6c5b4a";
+
+const BUILD: &str = "scripts/build";
+/// A first start compiles every component; later ones load what that left in the cache.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How to start the service.
+#[derive(Clone)]
+pub struct Settings {
+    /// The text of `tokengate.toml`.
+    pub config: String,
+    /// Application variables.
+    pub variables: Vec<(String, String)>,
+    /// The text of a runtime configuration.
+    pub runtime_config: Option<String>,
+    /// The port on the loopback interface; 0 takes any.
+    pub port: u16,
+}
+
+impl Settings {
+    /// The service over a provider and the tests' store.
+    pub fn new(config: &str, rpc_url: &str) -> Self {
+        let variables = [
+            ("service_keys", SERVICE_KEYS),
+            ("rpc_url", rpc_url),
+            ("rpc_origin", rpc_url.trim_end_matches('/')),
+            ("media_access_key_id", ACCESS_KEY_ID),
+            ("media_secret_access_key", SECRET_ACCESS_KEY),
+        ];
+        Self {
+            config: config.to_owned(),
+            variables: variables
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .to_vec(),
+            runtime_config: None,
+            port: 0,
+        }
+    }
+
+    /// Sets a variable.
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.retain(|(known, _)| known != name);
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Leaves a variable unset.
+    pub fn without(mut self, name: &str) -> Self {
+        self.variables.retain(|(known, _)| known != name);
+        self
+    }
+
+    /// Keeps the key-value store in the Redis at `url`.
+    pub fn redis(mut self, url: &str) -> Self {
+        self.runtime_config = Some(format!(
+            "[key_value_store.default]\ntype = \"redis\"\nurl = \"{url}\"\n"
+        ));
+        self
+    }
+}
+
+/// A running service.
+pub struct Service {
+    process: Process,
+    url: String,
+    _directory: TempDir,
+}
+
+impl Service {
+    /// Starts it and waits until it listens.
+    pub async fn start(settings: &Settings) -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let command = command(settings, &directory)?;
+        let (process, url) = Process::start("tokengate", command, PATIENCE, |line| {
+            line.strip_prefix("listening on ").map(str::to_owned)
+        })
+        .await?;
+        Ok(Self {
+            process,
+            url,
+            _directory: directory,
+        })
+    }
+
+    /// Starts what must not start; answers how it ended and what it said.
+    pub async fn start_in_vain(settings: &Settings) -> anyhow::Result<(ExitStatus, String)> {
+        match Self::start(settings).await {
+            Ok(_) => anyhow::bail!("it started"),
+            Err(error) => {
+                let ended: Ended = error.downcast()?;
+                Ok((ended.status, ended.stderr))
+            }
+        }
+    }
+
+    /// Its base URL.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// All it has written to standard output and standard error.
+    pub fn log(&self) -> String {
+        format!("{}{}", self.process.stdout(), self.process.stderr())
+    }
+
+    /// Its process id; `None` once it has ended.
+    pub fn id(&self) -> Option<u32> {
+        self.process.id()
+    }
+
+    /// Ends it as an operator does and answers its exit status.
+    pub async fn stop(&mut self) -> anyhow::Result<ExitStatus> {
+        self.process.stop(Duration::from_secs(30)).await
+    }
+
+    /// Waits until it ends by itself.
+    pub async fn ended(&mut self) -> anyhow::Result<String> {
+        let status = self.process.wait().await?;
+        Ok(format!("tokengate: {status}\n{}", self.process.stderr()))
+    }
+}
+
+/// A port of the loopback interface that nothing listens on now.
+pub fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port())
+}
+
+/// The application as it ships, in a directory of its own: the manifest is the repository's, byte for byte.
+fn command(settings: &Settings, directory: &TempDir) -> anyhow::Result<Command> {
+    let host = artefact("target/native/tokengate", BUILD)?;
+    artefact("target/wasm32-wasip2/release/tokengate_access.wasm", BUILD)?;
+    let place = |name: &str| -> PathBuf { directory.path().join(name) };
+    std::fs::copy(root().join("spin.toml"), place("spin.toml")).context("spin.toml")?;
+    std::fs::write(place("tokengate.toml"), &settings.config)?;
+    symlink(root().join("target"), place("target"))?;
+
+    let mut command = Command::new(host);
+    command
+        .current_dir(directory.path())
+        .arg("up")
+        .arg("--from")
+        .arg(place("spin.toml"))
+        .arg("--listen")
+        .arg(format!("127.0.0.1:{}", settings.port))
+        .arg("--state-dir")
+        .arg(place("state"))
+        .arg("--cache-dir")
+        .arg(root().join("target/precompiled"));
+    if let Some(text) = &settings.runtime_config {
+        std::fs::write(place("runtime-config.toml"), text)?;
+        command
+            .arg("--runtime-config-file")
+            .arg(place("runtime-config.toml"));
+    }
+    // Only what the test says: a variable of the caller's environment must not decide a test.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("SPIN_VARIABLE_") {
+            command.env_remove(name);
+        }
+    }
+    for (name, value) in &settings.variables {
+        command.env(format!("SPIN_VARIABLE_{}", name.to_uppercase()), value);
+    }
+    Ok(command)
+}

@@ -1,0 +1,104 @@
+//! Providers fail in many ways. None of them is a yes, and none is a no.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use http::StatusCode;
+use tokengate_tests::proxy::Mode;
+use tokengate_tests::wallet::Wallet;
+use tokengate_tests::world::{HELLO, World};
+
+#[tokio::test]
+async fn no_answer_from_the_chain_is_no_verdict() -> anyhow::Result<()> {
+    let world = World::with(|config| config.fresh = "1s", |settings| settings).await?;
+    let token = world.gate.sign_in(&Wallet::owner()?).await?;
+    for mode in [
+        Mode::HangUp,
+        Mode::Garbage,
+        Mode::Silent,
+        Mode::Status(StatusCode::INTERNAL_SERVER_ERROR),
+        Mode::Status(StatusCode::TOO_MANY_REQUESTS),
+        Mode::Status(StatusCode::UNAUTHORIZED),
+        Mode::Status(StatusCode::OK),
+    ] {
+        world.provider.behave(mode);
+        tokio::time::sleep(Duration::from_millis(1_200)).await;
+        let asked = Instant::now();
+        let reply = world.gate.ask(&token, HELLO).await?;
+        ensure!(
+            asked.elapsed() < Duration::from_secs(15),
+            "{mode:?}: unknown only after {:?}",
+            asked.elapsed()
+        );
+        let problem = reply.problem(503).with_context(|| format!("{mode:?}"))?;
+        ensure!(problem.get("url").is_none(), "{problem}");
+        ensure!(
+            reply.header("retry-after").parse::<u64>().is_ok(),
+            "{mode:?}: {:?}",
+            reply.headers
+        );
+        let reply = world
+            .gate
+            .get_as(&token, &format!("/v1/content/{HELLO}"))
+            .await?;
+        reply.problem(503).with_context(|| format!("{mode:?}"))?;
+
+        world.provider.behave(Mode::Faithful);
+        world
+            .gate
+            .ask(&token, HELLO)
+            .await?
+            .expect(200)
+            .with_context(|| format!("after {mode:?}"))?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_dead_chain_is_503_and_signing_in_still_works() -> anyhow::Result<()> {
+    let world = World::start().await?;
+    let World { chain, gate, .. } = world;
+    chain.stop().await?;
+    let token = gate.sign_in(&Wallet::owner()?).await?;
+    let reply = gate.ask(&token, HELLO).await?;
+    reply.problem(503)?;
+    ensure!(!reply.header("retry-after").is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_fresh_fact_decides_while_the_provider_is_away() -> anyhow::Result<()> {
+    let world = World::with(|config| config.fresh = "3s", |settings| settings).await?;
+    let token = world.gate.sign_in(&Wallet::owner()?).await?;
+    world.gate.ask(&token, HELLO).await?.expect(200)?;
+    world.provider.behave(Mode::HangUp);
+    world.gate.ask(&token, HELLO).await?.expect(200)?;
+    tokio::time::sleep(Duration::from_millis(3_300)).await;
+    // Without `stale`, nothing outlives `fresh`.
+    world.gate.ask(&token, HELLO).await?.problem(503)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stale_fact_grants_up_to_its_end_and_never_refuses() -> anyhow::Result<()> {
+    let world = World::with(
+        |config| {
+            config.fresh = "1s";
+            config.stale = Some("5s");
+        },
+        |settings| settings,
+    )
+    .await?;
+    let ours = world.gate.sign_in(&Wallet::owner()?).await?;
+    let theirs = world.gate.sign_in(&Wallet::stranger()?).await?;
+    world.gate.ask(&ours, HELLO).await?.expect(200)?;
+    world.gate.ask(&theirs, HELLO).await?.problem(403)?;
+    world.provider.behave(Mode::HangUp);
+    tokio::time::sleep(Duration::from_millis(3_300)).await;
+    world.gate.ask(&ours, HELLO).await?.expect(200)?;
+    // A "no" that old is read again first, and nobody answers.
+    world.gate.ask(&theirs, HELLO).await?.problem(503)?;
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    world.gate.ask(&ours, HELLO).await?.problem(503)?;
+    Ok(())
+}

@@ -1,0 +1,22 @@
+//! Tokengate from outside: the shipped components and manifest in the shipped host, over real sockets, against a real
+//! chain and a store that checks signatures.
+
+#![expect(
+    clippy::indexing_slicing,
+    reason = "JSON values are indexed by name; a test that indexes anything else past its end fails, as it should"
+)]
+
+mod access;
+mod browser;
+mod configuration;
+mod content;
+mod demo;
+mod faults;
+mod gates;
+mod input;
+mod logs;
+mod parts;
+mod presigned;
+mod shared_cache;
+mod sign_in;
+mod site;
