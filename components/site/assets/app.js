@@ -341,7 +341,8 @@ async function prepareChallenge() {
   const chain = wantedChain();
   if (!address || !chain) return;
   try {
-    const challenge = await api(`/v1/challenge?${new URLSearchParams({ address, chain })}`);
+    // Wallets warn of a message that names another domain than the page's.
+    const challenge = await api(`/v1/challenge?${new URLSearchParams({ address, chain, domain: location.host })}`);
     if (epoch !== state.epoch || chain !== wantedChain()) return;
     const expires = Date.parse(challenge.expires_at);
     const life = expires - serverNow();
@@ -557,7 +558,7 @@ async function checkGates() {
 class GateCard {
   constructor(description) {
     this.description = description;
-    const slug = `gate-${description.id}`;
+    const slug = `gate-${description.gate}`;
     this.pill = h('p', { class: 'pill' });
     this.tree = h('div', { class: 'tree' });
     this.result = h('div', { class: 'result', id: `${slug}-result` });
@@ -566,7 +567,7 @@ class GateCard {
     const chips = this.suggestions().length > 1 && h('ul', { class: 'chips', 'aria-label': 'Files to try' }, this.suggestions().map((resource) =>
       h('li', null, h('button', { type: 'button', class: 'chip', click: () => { this.input.value = resource; this.open(); } }, resource.startsWith(this.prefix()) ? resource.slice(this.prefix().length) || resource : resource))));
     this.element = h('article', { class: 'gate', id: slug, 'aria-labelledby': `${slug}-title` },
-      h('header', null, h('h3', { id: `${slug}-title` }, description.id), this.pill),
+      h('header', null, h('h3', { id: `${slug}-title` }, description.gate), this.pill),
       h('p', { class: 'patterns' }, (description.resources ?? []).map((pattern) => h('code', null, pattern))),
       this.tree,
       h('form', { submit: (event) => { event.preventDefault(); this.open(); } },
@@ -604,7 +605,7 @@ class GateCard {
     this.element.dataset.verdict = 'unknown';
     this.pill.textContent = 'Checking…';
     try {
-      const check = await api(`/v1/gates/${encodeURIComponent(this.description.id)}/check?${new URLSearchParams({ address })}`);
+      const check = await api(`/v1/gates/${encodeURIComponent(this.description.gate)}/check?${new URLSearchParams({ address })}`);
       if (epoch !== state.epoch) return;
       this.show(check.granted ? 'open' : 'closed', check.granted ? 'Open to you' : 'Closed to you', check.explain);
     } catch (error) {
