@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 
 use crate::chain::Chain;
 use crate::root;
-use crate::service::{Service, Settings};
+use crate::service::{Service, Settings, free_port};
 use crate::store::Store;
 
 const WALK_THROUGH: &str = include_str!("walk-through.sh");
@@ -66,6 +66,15 @@ pub const PORTS: Ports = Ports {
 };
 
 impl Ports {
+    /// Three that nothing listens on now.
+    pub fn free() -> anyhow::Result<Self> {
+        Ok(Self {
+            chain: free_port()?,
+            store: free_port()?,
+            service: free_port()?,
+        })
+    }
+
     /// Says which port is taken, before anything has started.
     pub fn check(&self) -> anyhow::Result<()> {
         for (part, port) in [

@@ -8,12 +8,7 @@ use tokio::process::Command;
 
 #[tokio::test]
 async fn the_walk_through_ends_with_bytes_and_with_refusals() -> anyhow::Result<()> {
-    let ports = Ports {
-        chain: free_port()?,
-        store: free_port()?,
-        service: free_port()?,
-    };
-    let demo = Demo::start(ports).await?;
+    let demo = Demo::start(Ports::free()?).await?;
     let pasted = Command::new("bash")
         .arg("-euo")
         .arg("pipefail")
