@@ -7,13 +7,13 @@
 )]
 
 mod access;
-mod browser;
 mod configuration;
 mod content;
 mod demo;
 mod faults;
 mod gates;
 mod input;
+mod javascript;
 mod logs;
 mod parts;
 mod presigned;
