@@ -1,0 +1,269 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::access_log::Format;
+use crate::core::CoreLimits;
+use crate::engine::InstanceLimits;
+use crate::request::RequestLimits;
+use crate::server::ServerConfig;
+use crate::workers::Reuse;
+
+/// Serves a Spin application (spin.toml, manifest version 2) on an embedded WebAssembly host.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve an application until SIGINT or SIGTERM
+    Up(Box<Up>),
+    /// List what a component, or every component of a spin.toml, imports and exports
+    Imports {
+        /// A .wasm component or a spin.toml
+        #[arg(default_value = "spin.toml")]
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// The application's manifest
+    #[arg(short, long, default_value = "spin.toml", value_name = "FILE")]
+    pub(crate) from: PathBuf,
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:3000", value_name = "ADDRESS")]
+    listen: SocketAddr,
+    /// Give an application variable: NAME=VALUE, or NAME=@FILE for a file's content (also SPIN_VARIABLE_<NAME>)
+    #[arg(long = "variable", value_name = "NAME=VALUE", value_parser = variable)]
+    pub(crate) variables: Vec<Variable>,
+    /// Spin's runtime configuration: where key-value stores keep their data
+    #[arg(long, value_name = "FILE")]
+    pub(crate) runtime_config_file: Option<PathBuf>,
+    /// Where embedded stores live [default: .spin/tokengate beside the manifest]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Where compiled components are kept; must be writable by this user alone [default: compiled, in the state directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cache_dir: Option<PathBuf>,
+    /// Log of requests, on stderr
+    #[arg(long, default_value = "text", value_name = "FORMAT")]
+    access_log: Format,
+    /// Threads that serve [default: one per core]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    threads: Option<usize>,
+
+    /// Requests that one instance answers before it is replaced
+    #[arg(long, default_value = "1000", value_name = "N", value_parser = positive, help_heading = "Instances")]
+    max_instance_reuse_count: usize,
+    /// Requests that one instance answers at once, a further one only while the others wait
+    #[arg(long, default_value = "16", value_name = "N", value_parser = positive, help_heading = "Instances")]
+    max_instance_concurrent_reuse_count: usize,
+    /// How long an idle instance is kept
+    #[arg(long, default_value = "10s", value_name = "TIME", value_parser = duration, help_heading = "Instances")]
+    idle_instance_timeout: Duration,
+    /// Instances of all components together
+    #[arg(long, default_value = "1000", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), help_heading = "Instances")]
+    max_instances: u32,
+    /// Memory of one instance
+    #[arg(long, default_value = "64MiB", value_name = "SIZE", value_parser = size, help_heading = "Instances")]
+    max_instance_memory: u64,
+
+    /// From a request's head to its response's; also bounds work after the response
+    #[arg(long, default_value = "30s", value_name = "TIME", value_parser = duration, help_heading = "Limits")]
+    request_timeout: Duration,
+    /// For a request's head, and for an idle connection's next request
+    #[arg(long, default_value = "30s", value_name = "TIME", value_parser = duration, help_heading = "Limits")]
+    header_timeout: Duration,
+    /// Request body size, answered with 413 beyond it
+    #[arg(long, default_value = "1MiB", value_name = "SIZE", value_parser = size, help_heading = "Limits")]
+    max_request_body: u64,
+    /// Open connections; further ones wait to be accepted
+    #[arg(long, default_value = "10000", value_name = "N", value_parser = positive, help_heading = "Limits")]
+    max_connections: usize,
+    /// Requests admitted at once; further ones wait, and get 503 when the request timeout passes
+    #[arg(long, default_value = "1000", value_name = "N", value_parser = positive, help_heading = "Limits")]
+    max_in_flight: usize,
+    /// Requests computing at once, which those waiting for outbound calls do not count to
+    #[arg(long, default_value = "64", value_name = "N", value_parser = positive, help_heading = "Limits")]
+    max_computing: usize,
+    /// How long requests in progress may take to end when the host is stopped
+    #[arg(long, default_value = "10s", value_name = "TIME", value_parser = duration, help_heading = "Limits")]
+    drain_timeout: Duration,
+}
+
+/// A given variable. Its value may be secret.
+#[derive(Clone)]
+pub(crate) struct Variable {
+    pub(crate) name: String,
+    pub(crate) value: String,
+}
+
+impl std::fmt::Debug for Variable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Variable")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Up {
+    pub(crate) fn instance_limits(&self) -> InstanceLimits {
+        InstanceLimits {
+            instances: self.max_instances,
+            memory_bytes: usize::try_from(self.max_instance_memory).unwrap_or(usize::MAX),
+        }
+    }
+
+    pub(crate) fn server_config(&self) -> ServerConfig {
+        let threads = self
+            .threads
+            .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
+            .unwrap_or(1);
+        ServerConfig {
+            listen: self.listen,
+            threads,
+            connections: self.max_connections,
+            drain: self.drain_timeout,
+            reuse: Reuse {
+                total: self.max_instance_reuse_count,
+                concurrent: self.max_instance_concurrent_reuse_count,
+                idle: self.idle_instance_timeout,
+                request_timeout: self.request_timeout,
+            },
+            limits: CoreLimits {
+                requests: RequestLimits {
+                    body_bytes: self.max_request_body,
+                    timeout: self.request_timeout,
+                },
+                header_timeout: self.header_timeout,
+                in_flight: self.max_in_flight.div_ceil(threads),
+                computing: self.max_computing.div_ceil(threads),
+            },
+            access_log: self.access_log,
+        }
+    }
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|number| *number > 0)
+        .ok_or_else(|| "must be a whole number above zero".to_owned())
+}
+
+fn variable(text: &str) -> Result<Variable, String> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or("must be NAME=VALUE or NAME=@FILE")?;
+    let value = match value.strip_prefix('@') {
+        // Editors end files with a newline that is no part of the value.
+        Some(file) => std::fs::read_to_string(file)
+            .map_err(|error| format!("{file} cannot be read: {error}"))?
+            .trim_end_matches(['\r', '\n'])
+            .to_owned(),
+        None => value.to_owned(),
+    };
+    Ok(Variable {
+        name: name.to_owned(),
+        value,
+    })
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let wanted = || "must be a time such as 500ms, 10s or 5m".to_owned();
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .ok_or_else(wanted)?;
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| wanted())?;
+    let milliseconds = match unit {
+        "ms" => Some(number),
+        "s" => number.checked_mul(1_000),
+        "m" => number.checked_mul(60_000),
+        "h" => number.checked_mul(3_600_000),
+        _ => None,
+    };
+    // A year is as good as forever, and within what a clock can be asked to add.
+    milliseconds
+        .filter(|milliseconds| (1..=31_536_000_000).contains(milliseconds))
+        .map(Duration::from_millis)
+        .ok_or_else(wanted)
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let wanted = || "must be a size such as 65536, 64KiB or 1MiB".to_owned();
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| wanted())?;
+    let factor = match unit {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(wanted()),
+    };
+    number
+        .checked_mul(factor)
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_and_sizes_have_units() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(size("64KiB"), Ok(65_536));
+        assert_eq!(size("10"), Ok(10));
+        for bad in [
+            "",
+            "10",
+            "s",
+            "0s",
+            "-1s",
+            "1.5s",
+            "10 s",
+            "99999999999999999999s",
+            "1000000h",
+        ] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+        for bad in ["", "MiB", "0", "1MB", "-1", "99999999999GiB"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_variable_may_come_from_a_file_and_is_never_shown() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "hidden\n").unwrap();
+        let given = variable(&format!("key=@{}", file.path().display())).unwrap();
+        assert_eq!(
+            (given.name.as_str(), given.value.as_str()),
+            ("key", "hidden")
+        );
+        assert!(!format!("{given:?}").contains("hidden"));
+        assert_eq!(variable("a=b=c").unwrap().value, "b=c");
+        assert!(variable("a").is_err());
+    }
+}

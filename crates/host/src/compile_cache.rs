@@ -1,0 +1,167 @@
+//! Compiled components on disk, so that a start takes milliseconds.
+//!
+//! Loading one runs machine code from the file, and wasmtime does not check that code: whoever can write an entry can
+//! run anything as this process. So the directory must be this user's alone (made with mode 0700, and refused if
+//! others may write it or own it), and each entry starts with the SHA-256 of the rest, which catches a torn or
+//! decayed file. The digest is no defence against someone who can write the directory; its mode is.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+const DIGEST_BYTES: usize = 32;
+
+/// A directory that only this user can write.
+#[derive(Debug)]
+pub(crate) struct CompileCache {
+    directory: PathBuf,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("the cache directory {}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("the cache directory {} could be written by others, and what is in it is run: make it yours alone (chmod 700), or name another --cache-dir", .0.display())]
+    NotOurs(PathBuf),
+}
+
+impl CompileCache {
+    pub(crate) fn open(directory: &Path) -> Result<Self, Error> {
+        let io = |source| Error::Io {
+            path: directory.to_owned(),
+            source,
+        };
+        if let Some(parent) = directory.parent() {
+            fs::create_dir_all(parent).map_err(io)?;
+        }
+        match fs::DirBuilder::new().mode(0o700).create(directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(io(error)),
+            _ => {}
+        }
+        let metadata = fs::symlink_metadata(directory).map_err(io)?;
+        if metadata.is_dir() && is_ours(&metadata) {
+            Ok(Self {
+                directory: directory.to_owned(),
+            })
+        } else {
+            Err(Error::NotOurs(directory.to_owned()))
+        }
+    }
+
+    /// The compiled form of `wasm` for `engine`, if there is a sound one.
+    pub(crate) fn get(&self, engine: &Engine, wasm: &[u8]) -> Option<Component> {
+        let path = self.entry(engine, wasm);
+        let metadata = fs::symlink_metadata(&path).ok()?;
+        if !metadata.is_file() || !is_ours(&metadata) {
+            return None;
+        }
+        let entry = fs::read(&path).ok()?;
+        let (digest, compiled) = entry.split_at_checked(DIGEST_BYTES)?;
+        if Sha256::digest(compiled).as_slice() != digest {
+            tracing::warn!(entry = %path.display(), "a compiled component is corrupt and is compiled again");
+            return None;
+        }
+        #[expect(
+            unsafe_code,
+            reason = "loading compiled code is trusting it; see the module's documentation"
+        )]
+        // SAFETY: these bytes are what `put` wrote: the directory and the file are this user's and nobody else can
+        // write them, and the digest is right. Wasmtime itself refuses what another version or configuration made.
+        let component = unsafe { Component::deserialize(engine, compiled) };
+        component
+            .inspect_err(|error| tracing::warn!(%error, "a compiled component does not load"))
+            .ok()
+    }
+
+    /// Keeps `component`, compiled from `wasm`. Another process never sees half an entry.
+    pub(crate) fn put(
+        &self,
+        engine: &Engine,
+        wasm: &[u8],
+        component: &Component,
+    ) -> io::Result<()> {
+        let compiled = component
+            .serialize()
+            .map_err(|error| io::Error::other(error.to_string()))?;
+        let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
+        file.write_all(&Sha256::digest(&compiled))?;
+        file.write_all(&compiled)?;
+        file.as_file().sync_data()?;
+        file.persist(self.entry(engine, wasm))
+            .map_err(|error| error.error)?;
+        Ok(())
+    }
+
+    fn entry(&self, engine: &Engine, wasm: &[u8]) -> PathBuf {
+        // Which hash it is matters little: an entry under a name that no longer comes up is merely compiled again.
+        let mut compatibility = DefaultHasher::new();
+        engine
+            .precompile_compatibility_hash()
+            .hash(&mut compatibility);
+        let name = format!(
+            "{}-{:016x}.cwasm",
+            hex::encode(Sha256::digest(wasm)),
+            compatibility.finish()
+        );
+        self.directory.join(name)
+    }
+}
+
+fn is_ours(metadata: &fs::Metadata) -> bool {
+    metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & 0o022 == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    const EMPTY_COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+
+    fn engine() -> Engine {
+        Engine::default()
+    }
+
+    #[test]
+    fn a_kept_component_comes_back_and_a_corrupt_one_does_not() {
+        let parent = tempfile::tempdir().unwrap();
+        let cache = CompileCache::open(&parent.path().join("cache")).unwrap();
+        let engine = engine();
+        assert!(cache.get(&engine, EMPTY_COMPONENT).is_none());
+        let component = Component::new(&engine, EMPTY_COMPONENT).unwrap();
+        cache.put(&engine, EMPTY_COMPONENT, &component).unwrap();
+        assert!(cache.get(&engine, EMPTY_COMPONENT).is_some());
+
+        let entry = cache.entry(&engine, EMPTY_COMPONENT);
+        let sound = fs::read(&entry).unwrap();
+        let mut flipped = sound.clone();
+        *flipped.last_mut().unwrap() ^= 1;
+        for corrupt in [flipped, sound[..sound.len() / 2].to_vec(), Vec::new()] {
+            fs::write(&entry, corrupt).unwrap();
+            assert!(cache.get(&engine, EMPTY_COMPONENT).is_none());
+        }
+        fs::write(&entry, &sound).unwrap();
+        assert!(cache.get(&engine, EMPTY_COMPONENT).is_some());
+        fs::set_permissions(&entry, fs::Permissions::from_mode(0o666)).unwrap();
+        assert!(cache.get(&engine, EMPTY_COMPONENT).is_none());
+    }
+
+    #[test]
+    fn a_directory_that_others_can_write_is_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        let open = parent.path().join("open");
+        fs::create_dir(&open).unwrap();
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(matches!(CompileCache::open(&open), Err(Error::NotOurs(_))));
+        let link = parent.path().join("link");
+        std::os::unix::fs::symlink(parent.path(), &link).unwrap();
+        assert!(matches!(CompileCache::open(&link), Err(Error::NotOurs(_))));
+    }
+}

@@ -1,0 +1,205 @@
+//! Key-value stores: the labels of the application, the backends behind them, and the interfaces that guests use.
+
+mod embedded;
+pub(crate) mod interfaces;
+mod redis;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub(crate) use embedded::Embedded;
+pub(crate) use interfaces::add_to_linker;
+
+use crate::runtime_config::KeyValueStore;
+
+/// Longer keys are refused: no backend is made for them.
+const MAX_KEY_BYTES: usize = 4 << 10;
+/// Larger values are refused: one guest must not fill the store or the host's memory.
+const MAX_VALUE_BYTES: usize = 4 << 20;
+/// A listing ends with an error beyond this many keys.
+const MAX_LISTED_KEYS: usize = 100_000;
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("a key has at most {MAX_KEY_BYTES} bytes")]
+    KeyTooLong,
+    #[error("a value has at most {MAX_VALUE_BYTES} bytes")]
+    ValueTooLarge,
+    #[error("the store has more than {MAX_LISTED_KEYS} keys")]
+    TooManyKeys,
+    #[error("the value is not a counter")]
+    NotACounter,
+    #[error("the counter is at its limit")]
+    CounterOverflow,
+    #[error("the store is closed")]
+    Closed,
+    #[error("{0}")]
+    Backend(String),
+}
+
+/// A store that can be shared by every thread, or the means to open one per thread.
+#[derive(Clone)]
+pub(crate) enum Source {
+    Embedded(Embedded),
+    Redis(redis::Client),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    #[error(transparent)]
+    Embedded(#[from] embedded::OpenError),
+    #[error("the Redis store `{label}`: {reason}")]
+    Redis { label: String, reason: String },
+}
+
+impl Source {
+    pub(crate) fn open(label: &str, config: &KeyValueStore) -> Result<Self, OpenError> {
+        Ok(match config {
+            KeyValueStore::Embedded { path } => Self::Embedded(Embedded::open(path)?),
+            KeyValueStore::Redis { url } => {
+                Self::Redis(redis::Client::new(url).map_err(|error| OpenError::Redis {
+                    label: label.to_owned(),
+                    reason: error.to_string(),
+                })?)
+            }
+        })
+    }
+
+    /// Must be called within the runtime that will use the store: a Redis connection lives there.
+    fn connect(&self) -> Store {
+        match self {
+            Self::Embedded(embedded) => Store::Embedded(embedded.clone()),
+            Self::Redis(client) => Store::Redis(client.connect()),
+        }
+    }
+}
+
+/// Every store of the application, usable within one runtime.
+pub(crate) struct Stores(BTreeMap<String, Arc<Store>>);
+
+impl Stores {
+    pub(crate) fn connect(sources: &BTreeMap<String, Source>) -> Self {
+        Self(
+            sources
+                .iter()
+                .map(|(label, source)| (label.clone(), Arc::new(source.connect())))
+                .collect(),
+        )
+    }
+
+    fn get(&self, label: &str) -> Option<&Arc<Store>> {
+        self.0.get(label)
+    }
+}
+
+/// One store.
+pub(crate) enum Store {
+    Embedded(Embedded),
+    Redis(redis::Connection),
+}
+
+fn check_key(key: &str) -> Result<(), Error> {
+    if key.len() > MAX_KEY_BYTES {
+        Err(Error::KeyTooLong)
+    } else {
+        Ok(())
+    }
+}
+
+fn check_value(value: &[u8]) -> Result<(), Error> {
+    if value.len() > MAX_VALUE_BYTES {
+        Err(Error::ValueTooLarge)
+    } else {
+        Ok(())
+    }
+}
+
+impl Store {
+    pub(crate) async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
+        check_key(key)?;
+        match self {
+            Self::Embedded(store) => store.get(key),
+            Self::Redis(store) => store.get(key).await,
+        }
+    }
+
+    pub(crate) async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        keys.iter().try_for_each(|key| check_key(key))?;
+        match self {
+            Self::Embedded(store) => keys.iter().map(|key| store.get(key)).collect(),
+            Self::Redis(store) => store.get_many(keys).await,
+        }
+    }
+
+    pub(crate) async fn set(&self, key: String, value: Vec<u8>) -> Result<(), Error> {
+        self.set_many(vec![(key, value)]).await
+    }
+
+    pub(crate) async fn set_many(&self, entries: Vec<(String, Vec<u8>)>) -> Result<(), Error> {
+        for (key, value) in &entries {
+            check_key(key)?;
+            check_value(value)?;
+        }
+        match self {
+            Self::Embedded(store) => store.set(entries).await,
+            Self::Redis(store) => store.set(&entries).await,
+        }
+    }
+
+    pub(crate) async fn delete(&self, keys: Vec<String>) -> Result<(), Error> {
+        keys.iter().try_for_each(|key| check_key(key))?;
+        match self {
+            Self::Embedded(store) => store.delete(keys).await,
+            Self::Redis(store) => store.delete(&keys).await,
+        }
+    }
+
+    pub(crate) async fn exists(&self, key: &str) -> Result<bool, Error> {
+        check_key(key)?;
+        match self {
+            Self::Embedded(store) => Ok(store.get(key)?.is_some()),
+            Self::Redis(store) => store.exists(key).await,
+        }
+    }
+
+    pub(crate) async fn keys(&self) -> Result<Vec<String>, Error> {
+        match self {
+            Self::Embedded(store) => store.keys(),
+            Self::Redis(store) => store.keys().await,
+        }
+    }
+
+    /// Adds `delta` to the counter at `key`, which starts at zero, and returns its new value. Two callers never get
+    /// the same step of a counter.
+    pub(crate) async fn increment(&self, key: String, delta: i64) -> Result<i64, Error> {
+        check_key(&key)?;
+        match self {
+            Self::Embedded(store) => store.increment(key, delta).await,
+            Self::Redis(store) => store.increment(&key, delta).await,
+        }
+    }
+
+    /// Sets `key` if it still holds `expected`; says whether it did.
+    pub(crate) async fn compare_and_swap(
+        &self,
+        key: String,
+        expected: Option<Vec<u8>>,
+        value: Vec<u8>,
+    ) -> Result<bool, Error> {
+        check_key(&key)?;
+        check_value(&value)?;
+        match self {
+            Self::Embedded(store) => store.compare_and_swap(key, expected, value).await,
+            Self::Redis(store) => {
+                store
+                    .compare_and_swap(&key, expected.as_deref(), &value)
+                    .await
+            }
+        }
+    }
+
+    /// Whether calls leave the host, so that a request making one waits rather than computes.
+    pub(crate) fn is_remote(&self) -> bool {
+        matches!(self, Self::Redis(_))
+    }
+}

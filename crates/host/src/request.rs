@@ -1,0 +1,391 @@
+//! One request: routed, bounded, handed to an instance, answered and logged.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use http::{Request, Response, Version};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
+use wasmtime_wasi_http::handler::{ExpirationError, InstantiationError};
+use wasmtime_wasi_http::{Error, WasiBody};
+
+use crate::access_log::{AccessLog, Entry};
+use crate::application::Destination;
+use crate::core::Core;
+use crate::problem::Problem;
+use crate::routing::Match;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RequestLimits {
+    pub(crate) body_bytes: u64,
+    /// From the request's head to the response's.
+    pub(crate) timeout: Duration,
+}
+
+/// What clients may not say: these come from the host alone.
+const RESERVED_PREFIX: &str = "spin-";
+const FULL_URL: HeaderName = HeaderName::from_static("spin-full-url");
+const PATH_INFO: HeaderName = HeaderName::from_static("spin-path-info");
+const MATCHED_ROUTE: HeaderName = HeaderName::from_static("spin-matched-route");
+const BASE_PATH: HeaderName = HeaderName::from_static("spin-base-path");
+const COMPONENT_ROUTE: HeaderName = HeaderName::from_static("spin-component-route");
+const RAW_COMPONENT_ROUTE: HeaderName = HeaderName::from_static("spin-raw-component-route");
+const CLIENT_ADDRESS: HeaderName = HeaderName::from_static("spin-client-addr");
+
+pub(crate) async fn answer(
+    core: Arc<Core>,
+    client: SocketAddr,
+    request: Request<Incoming>,
+) -> Response<ResponseBody> {
+    let mut record = Record {
+        log: core.access_log.clone(),
+        started: Instant::now(),
+        entry: Entry {
+            at: now(),
+            client,
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            status: 0,
+            bytes: 0,
+            took: Duration::ZERO,
+            component: Arc::default(),
+        },
+        permit: None,
+    };
+    let response = route(&core, client, request, &mut record)
+        .await
+        .unwrap_or_else(|problem| {
+            problem
+                .into_response()
+                .map(|body| body.map_err(|never| match never {}).boxed_unsync())
+        });
+    record.entry.status = response.status().as_u16();
+    response.map(|body| ResponseBody { body, record })
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is a shell: it stamps the access log"
+)]
+fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+async fn route(
+    core: &Core,
+    client: SocketAddr,
+    request: Request<Incoming>,
+    record: &mut Record,
+) -> Result<Response<WasiBody>, Problem> {
+    let Some(found) = core.application.router.route(&record.entry.path) else {
+        return Err(Problem::NotFound);
+    };
+    let index = match found.target {
+        Destination::Component(index) => *index,
+        Destination::Static(answer) => {
+            let mut response = Response::new(full(answer.body.clone()));
+            *response.status_mut() = answer.status;
+            *response.headers_mut() = answer.headers.clone();
+            return Ok(response);
+        }
+    };
+    let (Some(handler), Some(component)) = (
+        core.handlers.get(index),
+        core.application.components.get(index),
+    ) else {
+        return Err(Problem::Failed);
+    };
+    record.entry.component = Arc::from(component.settings.id.as_str());
+
+    let overrun = Arc::new(AtomicBool::new(false));
+    let request = guest_request(core, client, request, &found, &record.entry.path, &overrun)?;
+    let limits = core.limits.requests;
+    let deadline = tokio::time::Instant::now() + limits.timeout;
+    let Ok(permit) =
+        tokio::time::timeout_at(deadline, core.in_flight.clone().acquire_owned()).await
+    else {
+        return Err(Problem::Overloaded);
+    };
+    // The semaphore is never closed, so this is a permit.
+    record.permit = permit.ok();
+    let Ok(pass) = tokio::time::timeout_at(deadline, core.resources.turnstile.enter()).await else {
+        return Err(Problem::Overloaded);
+    };
+    let outcome = tokio::time::timeout_at(deadline, handler.handle((), request)).await;
+    drop(pass);
+    if overrun.load(Ordering::Relaxed) {
+        return Err(Problem::BodyTooLarge);
+    }
+    match outcome {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(error)) if error.is::<ExpirationError>() => Err(Problem::TimedOut),
+        Err(_) => Err(Problem::TimedOut),
+        Ok(Err(error)) => {
+            let component = &component.settings.id;
+            if error.is::<InstantiationError<()>>() {
+                tracing::warn!(
+                    component,
+                    error = format!("{error:#}"),
+                    "no instance to be had"
+                );
+                return Err(Problem::Overloaded);
+            }
+            tracing::error!(component, error = format!("{error:#}"), "a request failed");
+            Err(Problem::Failed)
+        }
+    }
+}
+
+fn full(body: impl Into<Bytes>) -> WasiBody {
+    http_body_util::Full::new(body.into())
+        .map_err(|never| match never {})
+        .boxed_unsync()
+}
+
+/// The request as the guest gets it: with an absolute URI, Spin's headers and a bounded body.
+fn guest_request(
+    core: &Core,
+    client: SocketAddr,
+    request: Request<Incoming>,
+    found: &Match<'_, '_, Destination>,
+    path: &str,
+    overrun: &Arc<AtomicBool>,
+) -> Result<Request<WasiBody>, Problem> {
+    let (mut parts, body) = request.into_parts();
+    let authority = authority(&parts.uri, &parts.headers, parts.version, core.local)?;
+    let path_and_query = parts
+        .uri
+        .path_and_query()
+        .cloned()
+        .unwrap_or_else(|| PathAndQuery::from_static("/"));
+
+    let claimed: Vec<HeaderName> = parts
+        .headers
+        .keys()
+        .filter(|name| name.as_str().starts_with(RESERVED_PREFIX))
+        .cloned()
+        .collect();
+    for name in claimed {
+        parts.headers.remove(name);
+    }
+    let mut say = |name: HeaderName, value: &str| {
+        // A path and an authority have passed as URI parts, so each is a header's value, too.
+        if let Ok(value) = HeaderValue::from_str(value) {
+            parts.headers.insert(name, value);
+        }
+    };
+    say(FULL_URL, &format!("http://{authority}{path_and_query}"));
+    say(PATH_INFO, found.path_info(path));
+    say(MATCHED_ROUTE, found.route.based());
+    say(BASE_PATH, "/");
+    say(COMPONENT_ROUTE, found.route.raw_prefix());
+    say(RAW_COMPONENT_ROUTE, found.route.raw());
+    say(CLIENT_ADDRESS, &client.to_string());
+    for (name, value) in &found.captures {
+        if let Ok(name) = HeaderName::try_from(format!("spin-path-match-{name}")) {
+            say(name, value);
+        }
+    }
+
+    let limit = core.limits.requests.body_bytes;
+    let size = body.size_hint();
+    if size.lower() > limit {
+        return Err(Problem::BodyTooLarge);
+    }
+    let body = if size.exact() == Some(0) {
+        Empty::new().map_err(|never| match never {}).boxed_unsync()
+    } else if size.exact().is_some() {
+        body.map_err(Error::from).boxed_unsync()
+    } else {
+        Bounded {
+            body,
+            left: limit,
+            overrun: overrun.clone(),
+        }
+        .boxed_unsync()
+    };
+
+    let mut uri = http::uri::Parts::default();
+    uri.scheme = Some(Scheme::HTTP);
+    uri.authority = Some(authority);
+    uri.path_and_query = Some(path_and_query);
+    parts.uri = Uri::from_parts(uri)
+        .map_err(|_| Problem::BadRequest("the request target is not a path"))?;
+    Ok(Request::from_parts(parts, body))
+}
+
+/// The host that the client asked. HTTP/1.1 requires exactly one Host header (RFC 9112 section 3.2).
+fn authority(
+    uri: &Uri,
+    headers: &HeaderMap,
+    version: Version,
+    local: SocketAddr,
+) -> Result<Authority, Problem> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    match (uri.authority(), hosts.next(), hosts.next()) {
+        (_, Some(_), Some(_)) => Err(Problem::BadRequest("there is more than one Host header")),
+        (Some(authority), _, None) => Ok(authority.clone()),
+        (None, Some(host), None) => Authority::try_from(host.as_bytes())
+            .map_err(|_| Problem::BadRequest("the Host header is malformed")),
+        (None, None, None) if version == Version::HTTP_10 => Authority::try_from(local.to_string())
+            .map_err(|_| Problem::BadRequest("there is no Host header")),
+        (_, None, _) => Err(Problem::BadRequest("there is no Host header")),
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A body of unknown length that fails beyond its limit, and says so to the host.
+    struct Bounded {
+        #[pin]
+        body: Incoming,
+        left: u64,
+        overrun: Arc<AtomicBool>,
+    }
+}
+
+impl Body for Bounded {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let this = self.project();
+        let frame = std::task::ready!(this.body.poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            match this.left.checked_sub(data.len() as u64) {
+                Some(left) => *this.left = left,
+                None => {
+                    this.overrun.store(true, Ordering::Relaxed);
+                    return Poll::Ready(Some(Err(Error::HttpRequestBodySize(None))));
+                }
+            }
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Error::from)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+}
+
+/// What the access log will say of a request, said when the last of it is dropped.
+struct Record {
+    log: AccessLog,
+    started: Instant,
+    entry: Entry,
+    /// The request's place among those in flight, which it keeps until its response is over.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.entry.took = self.started.elapsed();
+        if self.entry.status == 0 {
+            // The client left before there was an answer; nginx's name for it.
+            self.entry.status = 499;
+        }
+        self.log.write(&self.entry);
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A response's body together with its record.
+    pub(crate) struct ResponseBody {
+        #[pin]
+        body: WasiBody,
+        record: Record,
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let this = self.project();
+        let frame = std::task::ready!(this.body.poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            this.record.entry.bytes += data.len() as u64;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+
+    fn headers(hosts: &[&str]) -> HeaderMap {
+        hosts
+            .iter()
+            .map(|host| (header::HOST, host.parse().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn a_request_names_exactly_one_host() {
+        let local = "127.0.0.1:3000".parse().unwrap();
+        let relative = Uri::from_static("/x");
+        let absolute = Uri::from_static("http://absolute/x");
+        let of = |uri: &Uri, hosts: &[&str], version| {
+            authority(uri, &headers(hosts), version, local)
+                .map(|found| found.to_string())
+                .map_err(|problem| problem.status())
+        };
+        assert_eq!(
+            of(&relative, &["h:1"], Version::HTTP_11),
+            Ok("h:1".to_owned())
+        );
+        assert_eq!(
+            of(&absolute, &["h:1"], Version::HTTP_11),
+            Ok("absolute".to_owned())
+        );
+        assert_eq!(
+            of(&absolute, &[], Version::HTTP_2),
+            Ok("absolute".to_owned())
+        );
+        assert_eq!(
+            of(&relative, &[], Version::HTTP_10),
+            Ok("127.0.0.1:3000".to_owned())
+        );
+        for (hosts, version) in [
+            (&["a", "b"][..], Version::HTTP_11),
+            (&[], Version::HTTP_11),
+            (&["a b"], Version::HTTP_11),
+        ] {
+            assert_eq!(
+                of(&relative, hosts, version),
+                Err(StatusCode::BAD_REQUEST),
+                "{hosts:?}"
+            );
+        }
+    }
+}

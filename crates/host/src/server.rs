@@ -1,0 +1,209 @@
+//! The server: accepts connections, spreads them over one thread per core, and stops when it is told to.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
+
+use crate::access_log::{self, AccessLog};
+use crate::application::Application;
+use crate::core::{Accepted, Core, CoreLimits, CoreThread};
+use crate::outbound;
+use crate::startup::{self, Refusal};
+use crate::workers::{NotAHandler, Reuse};
+
+/// Connections that the system keeps for us until we accept them.
+const BACKLOG: i32 = 1024;
+/// How long written bytes may stay unacknowledged before the system ends a connection whose client stopped reading.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Before another try after the process ran out of file descriptors.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ServerConfig {
+    pub(crate) listen: SocketAddr,
+    pub(crate) threads: usize,
+    pub(crate) connections: usize,
+    pub(crate) drain: Duration,
+    pub(crate) reuse: Reuse,
+    /// Of each core.
+    pub(crate) limits: CoreLimits,
+    pub(crate) access_log: access_log::Format,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        address: SocketAddr,
+        source: io::Error,
+    },
+    #[error("cannot start: {0}")]
+    Start(#[from] io::Error),
+    #[error("TLS cannot be used: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("component `{component}` {source}")]
+    NotAHandler {
+        component: String,
+        source: NotAHandler,
+    },
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Refused(Vec<Refusal>),
+}
+
+/// Serves `application` until SIGINT or SIGTERM, then drains. `ready` is told the address once connections are
+/// accepted.
+pub(crate) fn serve(
+    application: Application,
+    config: ServerConfig,
+    ready: impl FnOnce(SocketAddr),
+) -> Result<(), Error> {
+    let application = Arc::new(application);
+    let (access_log, log_writer) = access_log::start(config.access_log)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let outcome = runtime.block_on(run(&application, config, access_log, ready));
+    // Everything that could still log is gone with the cores.
+    log_writer.finish();
+    outcome
+}
+
+async fn run(
+    application: &Arc<Application>,
+    config: ServerConfig,
+    access_log: AccessLog,
+    ready: impl FnOnce(SocketAddr),
+) -> Result<(), Error> {
+    // Bound before the components are asked, so that a taken port is what is complained of first.
+    let listener = listen(config.listen).map_err(|source| Error::Listen {
+        address: config.listen,
+        source,
+    })?;
+    let local = listener.local_addr()?;
+    let tls = outbound::tls_config()?;
+    let core = {
+        let application = application.clone();
+        let access_log = access_log.clone();
+        move || {
+            Core::new(
+                application.clone(),
+                tls.clone(),
+                config.reuse,
+                config.limits,
+                access_log.clone(),
+                local,
+            )
+        }
+    };
+    {
+        // Also the proof that every component can be served: the cores are made alike.
+        let trial =
+            core().map_err(|(component, source)| Error::NotAHandler { component, source })?;
+        if let Some(path) = &application.startup_check {
+            let refusals = startup::check(&trial, path).await;
+            if !refusals.is_empty() {
+                return Err(Error::Refused(refusals));
+            }
+        }
+    }
+    let cores = (0..config.threads)
+        .map(|index| {
+            let core = core.clone();
+            CoreThread::start(index, move || core().ok())
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    drop((core, access_log));
+
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    ready(local);
+    tokio::select! {
+        () = accept(listener, &cores, config.connections) => {}
+        _ = interrupt.recv() => tracing::info!("interrupted: draining"),
+        _ = terminate.recv() => tracing::info!("terminated: draining"),
+    }
+    // The listener is closed; a second signal ends the process at once.
+    tokio::spawn(async move {
+        tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
+        std::process::exit(130);
+    });
+    let threads: Vec<_> = cores
+        .into_iter()
+        .map(|core| core.stop(config.drain))
+        .collect();
+    let stopped = tokio::task::spawn_blocking(move || {
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a core panicked");
+            }
+        }
+    });
+    if stopped.await.is_err() {
+        tracing::error!("stopping failed");
+    }
+    Ok(())
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    // So that a restart need not wait for the last process's connections to time out.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+async fn accept(listener: TcpListener, cores: &[CoreThread], connections: usize) {
+    let places = Arc::new(Semaphore::new(connections));
+    loop {
+        // Closed never, so always a permit; were it closed, accepting would be over.
+        let Ok(permit) = places.clone().acquire_owned().await else {
+            return;
+        };
+        let accepted = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection cannot be accepted");
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+                continue;
+            }
+        };
+        let (stream, client) = accepted;
+        if let Err(error) = prepare(&stream) {
+            tracing::debug!(%error, "a connection ended before it was served");
+            continue;
+        }
+        let Ok(stream) = stream.into_std() else {
+            continue;
+        };
+        // The one with the fewest connections, so that long ones spread evenly.
+        if let Some(core) = cores
+            .iter()
+            .min_by_key(|core| core.open.load(Ordering::Relaxed))
+        {
+            // A core that is gone drops the connection, which closes it.
+            let _ = core.connections.send(Accepted {
+                stream,
+                client,
+                permit,
+            });
+        }
+    }
+}
+
+fn prepare(stream: &tokio::net::TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    SockRef::from(stream).set_tcp_user_timeout(Some(WRITE_TIMEOUT))
+}
