@@ -138,6 +138,16 @@ impl Demo {
         })
     }
 
+    /// The service's base URL, by the name that `tokengate.toml` gives it.
+    pub fn service_url(&self) -> &str {
+        self.service.url()
+    }
+
+    /// The chain's JSON-RPC endpoint.
+    pub fn chain_url(&self) -> &str {
+        self.chain.url()
+    }
+
     /// What to open and what to paste.
     pub fn instructions(&self) -> String {
         format!(
