@@ -127,7 +127,7 @@ async fn each_kind_of_token_opens_its_gate_and_its_loss_closes_it() -> anyhow::R
 async fn a_warm_decision_asks_no_provider() -> anyhow::Result<()> {
     let world = World::with(|config| config.fresh = "1m", |settings| settings).await?;
     let token = world.gate.sign_in(&Wallet::owner()?).await?;
-    let first = world.gate.ask(&token, HELLO).await?.expect(200)?;
+    let first = world.gate.warm(&token, HELLO).await?;
     let block = first["basis"]["block"].clone();
     world.provider.take();
     for _ in 0..20 {

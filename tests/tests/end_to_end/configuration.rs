@@ -1,6 +1,7 @@
 //! A configuration that is wrong stops the start, and the message names the place and the mend.
 
 use anyhow::{Context, ensure};
+use tokengate_tests::chain::ERC721;
 use tokengate_tests::config::Config;
 use tokengate_tests::service::{Service, Settings};
 
@@ -32,16 +33,24 @@ async fn must_not_start(what: &str, config: &str, line: usize, words: &str) -> a
 #[tokio::test]
 async fn each_class_of_mistake_is_named_with_its_place() -> anyhow::Result<()> {
     let valid = valid();
+    // Where a text of the valid configuration stands, counted from 1.
     let line = |text: &str| -> anyhow::Result<usize> {
         let at = valid.find(text).with_context(|| text.to_owned())?;
-        Ok(valid[..at].lines().count() + usize::from(at == 0 || valid[..at].ends_with('\n')))
+        Ok(valid[..at].matches('\n').count() + 1)
     };
+    let holders = valid
+        .lines()
+        .find(|line| line.starts_with("require = { erc20"))
+        .context("no gate over the ERC-20 alone")?;
+    let miscased = ERC721.to_string().replacen('F', "f", 1);
+    let erc721 = ERC721.to_string();
+    // What is wrong, what is replaced by what, what stands at the place that is named, and words of the message.
     let cases = [
         (
             "an unknown key",
             "url_ttl = \"5m\"",
             "url_tll = \"5m\"",
-            "url_tll",
+            "url_ttl",
             "url_tll",
         ),
         (
@@ -53,15 +62,15 @@ async fn each_class_of_mistake_is_named_with_its_place() -> anyhow::Result<()> {
         ),
         (
             "an empty requirement",
-            "{ any = [",
-            "{ all = [] }\n#",
-            "require = { any",
+            holders,
+            "require = { all = [] }",
+            holders,
             "empty",
         ),
         (
             "a threshold of zero",
-            "at_least = \"1\" } },\n  { all",
-            "at_least = \"0\" } },\n  { all",
+            "at_least = \"1\"",
+            "at_least = \"0\"",
             "  { erc721",
             "zero",
         ),
@@ -81,10 +90,10 @@ async fn each_class_of_mistake_is_named_with_its_place() -> anyhow::Result<()> {
         ),
         (
             "an address that fails EIP-55",
-            "0x5FbDB2315678afecb367f032d93F642f64180aa3",
-            "0x5fbDB2315678afecb367f032d93F642f64180aa3",
+            &erc721,
+            &miscased,
             "  { erc721",
-            "0x5fbDB",
+            &miscased,
         ),
         (
             "a duration that is none",
@@ -101,11 +110,7 @@ async fn each_class_of_mistake_is_named_with_its_place() -> anyhow::Result<()> {
             config != valid,
             "{what}: {from:?} is not in the configuration"
         );
-        let line = match line(place) {
-            Ok(line) => line,
-            // The place is in what was put there.
-            Err(_) => line(from)?,
-        };
+        let line = line(place)?;
         must_not_start(what, &config, line, words).await?;
     }
     Ok(())

@@ -70,7 +70,7 @@ async fn a_dead_chain_is_503_and_signing_in_still_works() -> anyhow::Result<()> 
 async fn a_fresh_fact_decides_while_the_provider_is_away() -> anyhow::Result<()> {
     let world = World::with(|config| config.fresh = "3s", |settings| settings).await?;
     let token = world.gate.sign_in(&Wallet::owner()?).await?;
-    world.gate.ask(&token, HELLO).await?.expect(200)?;
+    world.gate.warm(&token, HELLO).await?;
     world.provider.behave(Mode::HangUp);
     world.gate.ask(&token, HELLO).await?.expect(200)?;
     tokio::time::sleep(Duration::from_millis(3_300)).await;
@@ -91,7 +91,7 @@ async fn a_stale_fact_grants_up_to_its_end_and_never_refuses() -> anyhow::Result
     .await?;
     let ours = world.gate.sign_in(&Wallet::owner()?).await?;
     let theirs = world.gate.sign_in(&Wallet::stranger()?).await?;
-    world.gate.ask(&ours, HELLO).await?.expect(200)?;
+    world.gate.warm(&ours, HELLO).await?;
     world.gate.ask(&theirs, HELLO).await?.problem(403)?;
     world.provider.behave(Mode::HangUp);
     tokio::time::sleep(Duration::from_millis(3_300)).await;

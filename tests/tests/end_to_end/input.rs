@@ -137,6 +137,8 @@ async fn bodies_are_read_strictly() -> anyhow::Result<()> {
     let shapes = [
         json!({}),
         json!([]),
+        json!([HELLO]),
+        json!([[HELLO]]),
         json!(null),
         json!("media/season-1/hello.txt"),
         json!(7),
@@ -174,6 +176,7 @@ async fn bodies_are_read_strictly() -> anyhow::Result<()> {
     let signature = Wallet::owner()?.personal_sign(&message);
     for body in [
         json!({}),
+        json!([message, signature]),
         json!({ "message": message }),
         json!({ "signature": signature }),
         json!({ "message": message, "signature": null }),
@@ -314,7 +317,6 @@ async fn unknown_paths_do_not_exist() -> anyhow::Result<()> {
         "/v1/gates/season-1%20",
         "/v1/gates//check",
         "/healthz",
-        "/healthz/startup",
         "/tokengate.toml",
         "/spin.toml",
         "/.env",
@@ -350,7 +352,10 @@ async fn bytes_that_are_no_http_end_in_a_refusal() -> anyhow::Result<()> {
     ];
     for (what, request) in requests {
         let status = world.gate.send_raw(&request).await.context(what)?;
-        ensure!((400..500).contains(&status), "{what}: {status}");
+        ensure!(
+            status.is_none_or(|status| (400..500).contains(&status)),
+            "{what}: {status:?}"
+        );
     }
     world.gate.get("/healthz/live").await?.expect(200)?;
     Ok(())

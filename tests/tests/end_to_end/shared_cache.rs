@@ -41,7 +41,7 @@ async fn pair() -> anyhow::Result<Pair> {
 async fn a_session_and_a_fact_of_one_host_serve_the_other() -> anyhow::Result<()> {
     let Pair { world, other, .. } = &pair().await?;
     let token = world.gate.sign_in(&Wallet::owner()?).await?;
-    world.gate.ask(&token, HELLO).await?.expect(200)?;
+    world.gate.warm(&token, HELLO).await?;
     world.provider.take();
     let grant = other.ask(&token, HELLO).await?.expect(200)?;
     ensure!(grant["basis"]["tier"] == "store", "{grant}");
