@@ -35,13 +35,23 @@ has_debian_packages() {
   has dpkg-query && [ "$(dpkg-query -W -f '${db:Status-Abbrev}\n' "$@" 2>/dev/null | grep -c '^ii')" -eq $# ]
 }
 
+# Where that toolchain's linker lies: rust-lld names its LLVM release, whose package is only suggested.
+debian_lld() {
+  local lld
+  lld=$(readlink /usr/bin/rust-lld) && basename "$lld"
+}
+
+has_debian_toolchain() {
+  has_debian_packages "${debian_toolchain[@]}" && has_debian_packages "$(debian_lld)"
+}
+
 # Which toolchain builds the guests: rustup, debian or none. TOKENGATE_GUEST_TOOLCHAIN overrides the choice.
 guest_toolchain() {
   if [ -n "${TOKENGATE_GUEST_TOOLCHAIN:-}" ]; then
     echo "$TOKENGATE_GUEST_TOOLCHAIN"
   elif has rustup && rustup target list --installed 2>/dev/null | grep -qx wasm32-wasip2; then
     echo rustup
-  elif has_debian_packages "${debian_toolchain[@]}"; then
+  elif has_debian_toolchain; then
     echo debian
   else
     echo none
@@ -56,7 +66,7 @@ guest_cargo() {
       ;;
     debian)
       # This toolchain ships the standard library as sources only; its wasi-libc lies where rustc does not look.
-      PATH="/usr/bin:$PATH" RUSTC_BOOTSTRAP=1 cargo "$@" -Zbuild-std=std,panic_abort --target wasm32-wasip2 \
+      PATH="$(dirname "$(readlink -f /usr/bin/rust-lld)"):/usr/bin:$PATH" RUSTC_BOOTSTRAP=1 cargo "$@" -Zbuild-std=std,panic_abort --target wasm32-wasip2 \
         --config 'target.wasm32-wasip2.rustflags=["-L","/usr/lib/wasm32-wasi"]'
       ;;
     *)
