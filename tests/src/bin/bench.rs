@@ -3,11 +3,11 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use clap::Parser;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde_json::json;
 use tokengate_tests::client::Gate;
 use tokengate_tests::config::DOMAIN;
@@ -280,66 +280,63 @@ async fn in_guest(gate: &Gate, token: &str) -> anyhow::Result<String> {
 
 /// Sign-ins and first decisions of wallets that nobody has seen: nothing of these is cached.
 async fn one_by_one(world: &World) -> anyhow::Result<()> {
-    const WALLETS: usize = 400;
-    const AT_ONCE: usize = 16;
-    let next = Arc::new(AtomicUsize::new(0));
-    let mut loops = JoinSet::new();
-    let begun = Instant::now();
-    for _ in 0..AT_ONCE {
-        let (gate, next) = (world.gate.clone(), Arc::clone(&next));
-        loops.spawn(async move {
-            let (mut sessions, mut decisions) = (Vec::new(), Vec::new());
-            loop {
-                let n = next.fetch_add(1, Ordering::Relaxed);
-                if n >= WALLETS {
-                    return anyhow::Ok((sessions, decisions));
-                }
-                let wallet = Wallet::seeded(&format!("bench {n}"))?;
-                let message = gate.challenge(&wallet).await?;
-                let signature = wallet.personal_sign(&message);
-                let sent = Instant::now();
-                let session = gate.session(&message, &signature).await?.expect(201)?;
-                sessions.push(sent.elapsed());
-                let token = session
-                    .get("token")
-                    .and_then(|token| token.as_str())
-                    .context("no token")?;
-                let sent = Instant::now();
-                gate.ask(token, HELLO).await?.problem(403)?;
-                decisions.push(sent.elapsed());
-            }
-        });
+    const WALLETS: usize = 1_000;
+    println!("\n{WALLETS} new wallets, {AT_ONCE} at once");
+
+    let mut signed = Vec::new();
+    for n in 0..WALLETS {
+        let wallet = Wallet::seeded(&format!("bench {n}"))?;
+        let message = world.gate.challenge(&wallet).await?;
+        signed.push((wallet.personal_sign(&message), message));
     }
-    let (mut sessions, mut decisions) = (Vec::new(), Vec::new());
-    while let Some(done) = loops.join_next().await {
-        let (some_sessions, some_decisions) = done??;
-        sessions.extend(some_sessions);
-        decisions.extend(some_decisions);
-    }
-    let time = begun.elapsed();
-    println!(
-        "\n{WALLETS} new wallets, {AT_ONCE} at once (challenge, signature, session, first decision), in {:.1} s",
-        time.as_secs_f64()
-    );
+    let gate = world.gate.clone();
+    let (tokens, figures) = spread(signed, move |(signature, message)| {
+        let gate = gate.clone();
+        async move {
+            let session = gate.session(&message, &signature).await?.expect(201)?;
+            let token = session.get("token").and_then(|token| token.as_str());
+            Ok(token.context("no token")?.to_owned())
+        }
+    })
+    .await?;
     println!(
         "{}",
-        Row(
-            "session, POST /v1/session",
-            AT_ONCE,
-            &Figures::new(sessions, time)?,
-            None
-        )
+        Row("session, POST /v1/session", AT_ONCE, &figures, None)
     );
+
+    let gate = world.gate.clone();
+    let (_, figures) = spread(tokens, move |token| {
+        let gate = gate.clone();
+        async move { gate.ask(&token, HELLO).await?.problem(403) }
+    })
+    .await?;
     println!(
         "{}",
-        Row(
-            "cold decision, POST /v1/access",
-            AT_ONCE,
-            &Figures::new(decisions, time)?,
-            None
-        )
+        Row("cold decision, POST /v1/access", AT_ONCE, &figures, None)
     );
     Ok(())
+}
+
+const AT_ONCE: usize = 16;
+
+/// Does `work` for every item, so many at once; what came out, and how long each and all took.
+async fn spread<T, U, W, F>(items: Vec<T>, work: W) -> anyhow::Result<(Vec<U>, Figures)>
+where
+    W: Fn(T) -> F,
+    F: Future<Output = anyhow::Result<U>>,
+{
+    let begun = Instant::now();
+    let done: Vec<(U, Duration)> = stream::iter(items)
+        .map(|item| async {
+            let sent = Instant::now();
+            let made = work(item).await?;
+            anyhow::Ok((made, sent.elapsed()))
+        })
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await?;
+    let (made, latencies) = done.into_iter().unzip();
+    Ok((made, Figures::new(latencies, begun.elapsed())?))
 }
 
 fn resident(process: Option<u32>) -> anyhow::Result<String> {

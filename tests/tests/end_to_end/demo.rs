@@ -8,7 +8,8 @@ use tokio::process::Command;
 
 #[tokio::test]
 async fn the_walk_through_ends_with_bytes_and_with_refusals() -> anyhow::Result<()> {
-    let demo = Demo::start(Ports::free()?).await?;
+    let ports = Ports::free()?;
+    let demo = Demo::start(ports).await?;
     let pasted = Command::new("bash")
         .arg("-euo")
         .arg("pipefail")
@@ -39,7 +40,9 @@ async fn the_walk_through_ends_with_bytes_and_with_refusals() -> anyhow::Result<
     for transaction in [gave, back] {
         ensure!(transaction.contains("\"result\":\"0x"), "{transaction}");
     }
-    demo.stop().await
+    demo.stop().await?;
+    // Nothing is left behind.
+    ports.check()
 }
 
 #[tokio::test]
