@@ -63,7 +63,8 @@ pub(crate) struct Gathered {
 pub(crate) async fn gather<P: Ports>(context: &Context<'_, P>, wallet: Address, gates: &[&Gate], effort: Effort) -> Result<Gathered, Problem> {
     let config = context.service.config()?;
     let now = context.ports.now();
-    let keys: Vec<FactKey> = gates.iter().flat_map(|gate| gate.reads(wallet)).collect::<BTreeSet<_>>().into_iter().collect();
+    let keys: BTreeSet<FactKey> = gates.iter().flat_map(|gate| gate.reads(wallet)).collect();
+    let keys = Vec::from_iter(keys);
     let mut facts = Facts::default();
     for (key, fact) in keys.iter().zip(store::facts(context, config.deadlines.store, &keys).await) {
         if let Some(fact) = fact {

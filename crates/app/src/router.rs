@@ -159,8 +159,12 @@ fn startup(service: &Result<Service, LoadError>) -> Response {
 
 fn finish<P: Ports>(ports: &P, record: &Record, method: &Method, route: &str, start: Duration, response: &mut Response) {
     let length = response.body().len();
+    // RFC 9110 section 8.6: a 204 has none, and everything else of ours says it.
+    let stated = response.status() != StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_LENGTH, length.into());
+    if stated {
+        headers.insert(CONTENT_LENGTH, length.into());
+    }
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // URLs of ours name objects; presigned ones open them. Neither is anybody else's business.
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));

@@ -607,8 +607,7 @@ impl Place<'_> {
     }
 
     fn duration(&self, raw: &Spanned<String>, least: Duration, most: Duration) -> Result<Duration, ConfigError> {
-        let read = raw.get_ref().parse::<jiff::Span>().ok().and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok()).and_then(|duration| Duration::try_from(duration).ok());
-        let Some(duration) = read else {
+        let Some(duration) = duration(raw.get_ref()) else {
             return Err(self.error(raw.span(), format!("{:?} is no duration", raw.get_ref()), "write for example \"30s\", \"5m\", \"1h\", \"7d\" or \"500ms\""));
         };
         if duration < least || duration > most {
@@ -635,6 +634,21 @@ impl Kind {
             Self::Native => "native",
         }
     }
+}
+
+/// A whole number and its unit: `ms`, `s`, `m`, `h` or `d`.
+fn duration(text: &str) -> Option<Duration> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at_checked(digits)?;
+    let millis: u64 = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(millis).map(Duration::from_millis)
 }
 
 /// Spin's rule for variable names: lower-case snake_case, starting with a letter.

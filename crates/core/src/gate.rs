@@ -1,5 +1,6 @@
 //! Gates: boolean trees over facts, and the proof that one is open.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -187,8 +188,8 @@ impl From<bool> for Truth {
 }
 
 impl Requirement {
-    /// The reads that decide the requirement for `wallet`, each once per place that needs it.
-    pub fn reads(&self, wallet: Address, into: &mut Vec<FactKey>) {
+    /// Adds the reads that decide the requirement for `wallet`.
+    pub fn reads(&self, wallet: Address, into: &mut BTreeSet<FactKey>) {
         match self {
             Self::Any(group) | Self::All(group) | Self::AtLeast(_, group) => group.0.iter().for_each(|part| part.reads(wallet, into)),
             Self::Not(part) => part.reads(wallet, into),
@@ -417,12 +418,10 @@ impl Gate {
         self.resources.iter().filter(|pattern| pattern.matches(resource)).min_by(|a, b| a.specificity(b))
     }
 
-    /// The reads that decide the gate for `wallet`, without duplicates.
-    pub fn reads(&self, wallet: Address) -> Vec<FactKey> {
-        let mut keys = Vec::new();
+    /// The reads that decide the gate for `wallet`.
+    pub fn reads(&self, wallet: Address) -> BTreeSet<FactKey> {
+        let mut keys = BTreeSet::new();
         self.require.reads(wallet, &mut keys);
-        keys.sort();
-        keys.dedup();
         keys
     }
 

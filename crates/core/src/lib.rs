@@ -20,6 +20,7 @@ pub mod nonce;
 pub mod pattern;
 pub mod presign;
 pub mod resource;
+pub mod rfc3339;
 pub mod secret;
 pub mod session;
 pub mod signature;

@@ -1,5 +1,7 @@
 //! `POST /v1/access`: a session and one or more resources become presigned URLs.
 
+use std::collections::BTreeMap;
+
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
 use http::header::{HeaderName, HeaderValue};
@@ -10,6 +12,7 @@ use tokengate_core::gate::Gate;
 use tokengate_core::presign::{self, Disposition, PresignedUrl};
 use tokengate_core::resource::Resource;
 use tokengate_core::session::{Session, TokenError};
+use tokengate_core::rfc3339;
 
 use crate::auth::{self, Credentials};
 use crate::decide::{self, Effort, Gathered, Tier};
@@ -96,9 +99,9 @@ impl Opened {
         json!({
             "url": self.url.url.expose(),
             "method": self.url.method.as_str(),
-            "expires_at": format!("{:.3}", self.url.expires_at),
+            "expires_at": rfc3339::format(self.url.expires_at),
             "gate": self.granted.gate().as_str(),
-            "basis": {"chain": basis.chain, "block": basis.block, "read_at": format!("{:.3}", basis.read_at), "tier": self.tier.as_str()},
+            "basis": {"chain": basis.chain, "block": basis.block, "read_at": rfc3339::format(basis.read_at), "tier": self.tier.as_str()},
         })
     }
 
@@ -149,9 +152,8 @@ async fn open_all<P: Ports>(context: &Context<'_, P>, session: &Session, batch: 
             Ok((wanted, resource, gate))
         })
         .collect();
-    let mut gates: Vec<&Gate> = wanted.iter().flatten().map(|(_, _, gate)| *gate).collect();
-    gates.sort_by(|a, b| a.id.cmp(&b.id));
-    gates.dedup_by(|a, b| a.id == b.id);
+    let gates: BTreeMap<&str, &Gate> = wanted.iter().flatten().map(|(_, _, gate)| (gate.id.as_str(), *gate)).collect();
+    let gates = Vec::from_iter(gates.into_values());
     let gathered = decide::gather(context, session.address(), &gates, Effort::Verdict).await?;
     let result = |item: Result<(Wanted, Resource, &Gate), Problem>| {
         let opened = item.and_then(|(wanted, resource, gate)| mint(context, session, &gathered, gate, &resource, wanted.method, wanted.disposition));

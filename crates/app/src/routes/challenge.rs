@@ -9,6 +9,7 @@ use tokengate_core::config::Config;
 use tokengate_core::eip4361::Challenge;
 use tokengate_core::nonce::{self, Binding};
 use tokengate_core::{Address, ChainId};
+use tokengate_core::rfc3339;
 
 use crate::ports::Ports;
 use crate::problem::Problem;
@@ -38,7 +39,7 @@ fn challenge<P: Ports>(context: &Context<'_, P>, request: &Request) -> Result<Re
     let expiration_time = now.checked_add(config.service.challenge_ttl).map_err(|_| Problem::Misconfigured)?;
     let uri = format!("{}://{domain}", scheme(domain));
     let message = Challenge { domain, address, statement: &config.service.statement, uri: &uri, chain, nonce: &nonce, issued_at: now, expiration_time };
-    Ok(router::json(StatusCode::OK, &json!({"message": message.to_string(), "nonce": nonce, "expires_at": format!("{expiration_time:.3}")})))
+    Ok(router::json(StatusCode::OK, &json!({"message": message.to_string(), "nonce": nonce, "expires_at": rfc3339::format(expiration_time)})))
 }
 
 /// The domain to sign in to: the one asked for, else the one the request was sent to, else the first.

@@ -72,5 +72,5 @@ fn gate<'a, P: Ports>(context: &'a Context<'_, P>, id: &str) -> Result<&'a Gate,
 
 fn document(gate: &Gate) -> Value {
     let resources: Vec<String> = gate.resources.iter().map(ToString::to_string).collect();
-    json!({"gate": gate.id.as_str(), "resources": resources, "fresh_seconds": gate.fresh.as_secs_f64(), "stale_seconds": gate.stale.as_secs_f64(), "require": gate.require.describe()})
+    json!({"gate": gate.id.as_str(), "resources": resources, "require": gate.require.describe()})
 }

@@ -12,6 +12,7 @@ use tokengate_core::nonce::{self, Binding, CLOCK_SKEW};
 use tokengate_core::session;
 use tokengate_core::signature::RecoverableSignature;
 use tokengate_core::{Timestamp, eip191::VerifyError};
+use tokengate_core::rfc3339;
 
 use crate::auth::{self, COOKIE_NAME, Credentials};
 use crate::ports::Ports;
@@ -65,7 +66,7 @@ async fn sign_in<P: Ports>(context: &Context<'_, P>, request: &Request) -> Resul
     let answer = json!({
         "token": token.expose(),
         "token_type": "Bearer",
-        "expires_at": format!("{:.3}", session.expires_at()),
+        "expires_at": rfc3339::format(session.expires_at()),
         "address": session.address(),
         "chain": session.chain(),
     });

@@ -34,7 +34,7 @@ fn asset<'a, P: Ports>(_: &'a Context<'a, P>, request: &'a Request, _: &'a str) 
         "/" => ("text/html; charset=utf-8", include_bytes!("../../assets/index.html")),
         "/app.js" => ("text/javascript; charset=utf-8", include_bytes!("../../assets/app.js")),
         "/style.css" => ("text/css; charset=utf-8", include_bytes!("../../assets/style.css")),
-        _ => ("application/json", include_bytes!("../../assets/openapi.json")),
+        _ => ("application/json", include_bytes!(concat!(env!("OUT_DIR"), "/openapi.json"))),
     };
     async move {
         let mut response = Response::new(Bytes::from_static(bytes));

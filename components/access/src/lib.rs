@@ -1,0 +1,3 @@
+//! `POST /v1/access`.
+
+tokengate_guest::component!(tokengate_app::routes::access::routes);

@@ -1,0 +1,3 @@
+//! `GET /, its assets, and /openapi.json`.
+
+tokengate_guest::component!(tokengate_app::routes::site::routes);
