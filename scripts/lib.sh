@@ -58,16 +58,19 @@ guest_toolchain() {
   fi
 }
 
-# cargo for the guests, with the chosen toolchain.
+# guest_cargo COMMAND ARGUMENT…: cargo for the guests, with the chosen toolchain.
 guest_cargo() {
+  local command=$1
+  shift
   case $(guest_toolchain) in
     rustup)
-      cargo "$@" --target wasm32-wasip2
+      cargo "$command" --target wasm32-wasip2 "$@"
       ;;
     debian)
       # This toolchain ships the standard library as sources only; its wasi-libc lies where rustc does not look.
-      PATH="$(dirname "$(readlink -f /usr/bin/rust-lld)"):/usr/bin:$PATH" RUSTC_BOOTSTRAP=1 cargo "$@" -Zbuild-std=std,panic_abort --target wasm32-wasip2 \
-        --config 'target.wasm32-wasip2.rustflags=["-L","/usr/lib/wasm32-wasi"]'
+      PATH="$(dirname "$(readlink -f /usr/bin/rust-lld)"):/usr/bin:$PATH" RUSTC_BOOTSTRAP=1 \
+        cargo "$command" --target wasm32-wasip2 -Zbuild-std=std,panic_abort \
+        --config 'target.wasm32-wasip2.rustflags=["-L","/usr/lib/wasm32-wasi"]' "$@"
       ;;
     *)
       die "no toolchain here compiles for wasm32-wasip2: run scripts/setup"
