@@ -8,6 +8,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let source = "assets/openapi.json";
     println!("cargo::rerun-if-changed={source}");
     let description: serde_json::Value = serde_json::from_str(&fs::read_to_string(source)?)?;
-    fs::write(Path::new(&env::var("OUT_DIR")?).join("openapi.json"), description.to_string())?;
+    fs::write(
+        Path::new(&env::var("OUT_DIR")?).join("openapi.json"),
+        description.to_string(),
+    )?;
     Ok(())
 }

@@ -22,7 +22,11 @@ pub(crate) enum Credentials {
 }
 
 /// The live session of a request: authentic, in time, not ended.
-pub(crate) async fn session<P: Ports>(context: &Context<'_, P>, request: &Request, credentials: Credentials) -> Result<Session, Problem> {
+pub(crate) async fn session<P: Ports>(
+    context: &Context<'_, P>,
+    request: &Request,
+    credentials: Credentials,
+) -> Result<Session, Problem> {
     let token = match (bearer(request)?, credentials) {
         (Some(token), _) => token,
         (None, Credentials::BearerOrCookie) => cookie(request)?.ok_or(Problem::NoSession)?,
@@ -31,7 +35,13 @@ pub(crate) async fn session<P: Ports>(context: &Context<'_, P>, request: &Reques
     let session = session::check(context.service.keys()?, token, context.ports.now())?;
     context.record.address(session.address());
     // Whether it was ended must be known, not assumed: without the store there is no answer.
-    match store::is_revoked(context, context.service.config()?.deadlines.store, &session.id()).await {
+    match store::is_revoked(
+        context,
+        context.service.config()?.deadlines.store,
+        &session.id(),
+    )
+    .await
+    {
         Ok(false) => Ok(session),
         Ok(true) => Err(Problem::SessionRevoked),
         Err(_) => Err(Problem::StoreUnavailable),
@@ -40,7 +50,9 @@ pub(crate) async fn session<P: Ports>(context: &Context<'_, P>, request: &Reques
 
 fn bearer(request: &Request) -> Result<Option<&str>, Problem> {
     let mut fields = request.headers().get_all(AUTHORIZATION).iter();
-    let Some(field) = fields.next() else { return Ok(None) };
+    let Some(field) = fields.next() else {
+        return Ok(None);
+    };
     let invalid = Problem::Session(TokenError::Invalid);
     if fields.next().is_some() {
         return Err(invalid);
@@ -52,8 +64,16 @@ fn bearer(request: &Request) -> Result<Option<&str>, Problem> {
 }
 
 fn cookie(request: &Request) -> Result<Option<&str>, Problem> {
-    let pairs = request.headers().get_all(COOKIE).iter().filter_map(|field| field.to_str().ok()).flat_map(|field| field.split(';'));
-    let mut tokens = pairs.filter_map(|pair| pair.trim().split_once('=')).filter(|(name, _)| *name == COOKIE_NAME).map(|(_, token)| token);
+    let pairs = request
+        .headers()
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|field| field.to_str().ok())
+        .flat_map(|field| field.split(';'));
+    let mut tokens = pairs
+        .filter_map(|pair| pair.trim().split_once('='))
+        .filter(|(name, _)| *name == COOKIE_NAME)
+        .map(|(_, token)| token);
     match (tokens.next(), tokens.next()) {
         (token, None) => Ok(token),
         // Two cookies of one name: one of them was planted.

@@ -22,19 +22,34 @@ pub(crate) struct Unavailable;
 
 /// Reads everything in one call, at one block. Facts are stamped with `now`, the time before the call: their age is
 /// never underestimated.
-pub(crate) async fn read<P: Ports>(context: &Context<'_, P>, chain: &Chain, reads: Vec<Read>, now: Timestamp) -> Result<Vec<Result<Fact, Unreadable>>, Unavailable> {
+pub(crate) async fn read<P: Ports>(
+    context: &Context<'_, P>,
+    chain: &Chain,
+    reads: Vec<Read>,
+    now: Timestamp,
+) -> Result<Vec<Result<Fact, Unreadable>>, Unavailable> {
     let aggregate = Aggregate::new(chain.id, chain.multicall3, reads);
     let attempt = async |provider: &Secret<String>| {
         let block = block(context, chain, provider).await?;
-        let reply = call(context, provider, jsonrpc::eth_call(aggregate.to(), &aggregate.calldata(), block)).await?;
+        let reply = call(
+            context,
+            provider,
+            jsonrpc::eth_call(aggregate.to(), &aggregate.calldata(), block),
+        )
+        .await?;
         let returned = jsonrpc::data(&reply).map_err(|error| error.to_string())?;
-        aggregate.decode(&returned, now).map_err(|error| error.to_string())
+        aggregate
+            .decode(&returned, now)
+            .map_err(|error| error.to_string())
     };
     failover(context, chain.id, attempt).await
 }
 
 /// The id that the first answering provider of a chain gives itself.
-pub(crate) async fn chain_id<P: Ports>(context: &Context<'_, P>, chain: &Chain) -> Result<u64, Unavailable> {
+pub(crate) async fn chain_id<P: Ports>(
+    context: &Context<'_, P>,
+    chain: &Chain,
+) -> Result<u64, Unavailable> {
     let attempt = async |provider: &Secret<String>| {
         let reply = call(context, provider, jsonrpc::eth_chain_id()).await?;
         jsonrpc::quantity(&reply).map_err(|error| error.to_string())
@@ -43,17 +58,26 @@ pub(crate) async fn chain_id<P: Ports>(context: &Context<'_, P>, chain: &Chain) 
 }
 
 /// Tries the providers in order of preference, each for its own deadline and all for the chain's.
-async fn failover<P: Ports, T>(context: &Context<'_, P>, chain: ChainId, attempt: impl AsyncFn(&Secret<String>) -> Result<T, String>) -> Result<T, Unavailable> {
-    let Ok(config) = context.service.config() else { return Err(Unavailable) };
+async fn failover<P: Ports, T>(
+    context: &Context<'_, P>,
+    chain: ChainId,
+    attempt: impl AsyncFn(&Secret<String>) -> Result<T, String>,
+) -> Result<T, Unavailable> {
+    let Ok(config) = context.service.config() else {
+        return Err(Unavailable);
+    };
     let start = context.ports.elapsed();
     let providers = async {
         for (index, provider) in context.service.providers(chain).iter().enumerate() {
-            let fault = match within(context.ports, config.deadlines.provider, attempt(provider)).await {
-                Some(Ok(answer)) => return Ok(answer),
-                Some(Err(fault)) => fault,
-                None => CallError::Timeout.to_string(),
-            };
-            context.record.fault(format!("{chain} provider {}: {fault}", index + 1));
+            let fault =
+                match within(context.ports, config.deadlines.provider, attempt(provider)).await {
+                    Some(Ok(answer)) => return Ok(answer),
+                    Some(Err(fault)) => fault,
+                    None => CallError::Timeout.to_string(),
+                };
+            context
+                .record
+                .fault(format!("{chain} provider {}: {fault}", index + 1));
         }
         Err(Unavailable)
     };
@@ -62,7 +86,11 @@ async fn failover<P: Ports, T>(context: &Context<'_, P>, chain: ChainId, attempt
     outcome.unwrap_or(Err(Unavailable))
 }
 
-async fn block<P: Ports>(context: &Context<'_, P>, chain: &Chain, provider: &Secret<String>) -> Result<BlockTag, String> {
+async fn block<P: Ports>(
+    context: &Context<'_, P>,
+    chain: &Chain,
+    provider: &Secret<String>,
+) -> Result<BlockTag, String> {
     match chain.read_at {
         ReadAt::Tag(tag) => Ok(tag),
         ReadAt::Confirmations(count) => {
@@ -73,9 +101,21 @@ async fn block<P: Ports>(context: &Context<'_, P>, chain: &Chain, provider: &Sec
     }
 }
 
-async fn call<P: Ports>(context: &Context<'_, P>, provider: &Secret<String>, body: Vec<u8>) -> Result<Vec<u8>, String> {
-    let reply = context.ports.post(provider.expose(), body, MAX_REPLY_LEN).await.map_err(|error| error.to_string())?;
-    if reply.status == 200 { Ok(reply.body) } else { Err(format!("HTTP status {}", reply.status)) }
+async fn call<P: Ports>(
+    context: &Context<'_, P>,
+    provider: &Secret<String>,
+    body: Vec<u8>,
+) -> Result<Vec<u8>, String> {
+    let reply = context
+        .ports
+        .post(provider.expose(), body, MAX_REPLY_LEN)
+        .await
+        .map_err(|error| error.to_string())?;
+    if reply.status == 200 {
+        Ok(reply.body)
+    } else {
+        Err(format!("HTTP status {}", reply.status))
+    }
 }
 
 fn waited<P: Ports>(context: &Context<'_, P>, start: Duration) -> Duration {

@@ -60,13 +60,21 @@ pub(crate) struct Gathered {
 
 /// Gathers the facts that `gates` need for `wallet`: from the store, and where they do not settle a gate, from the
 /// chains, all of them at once.
-pub(crate) async fn gather<P: Ports>(context: &Context<'_, P>, wallet: Address, gates: &[&Gate], effort: Effort) -> Result<Gathered, Problem> {
+pub(crate) async fn gather<P: Ports>(
+    context: &Context<'_, P>,
+    wallet: Address,
+    gates: &[&Gate],
+    effort: Effort,
+) -> Result<Gathered, Problem> {
     let config = context.service.config()?;
     let now = context.ports.now();
     let keys: BTreeSet<FactKey> = gates.iter().flat_map(|gate| gate.reads(wallet)).collect();
     let keys = Vec::from_iter(keys);
     let mut facts = Facts::default();
-    for (key, fact) in keys.iter().zip(store::facts(context, config.deadlines.store, &keys).await) {
+    for (key, fact) in keys
+        .iter()
+        .zip(store::facts(context, config.deadlines.store, &keys).await)
+    {
         if let Some(fact) = fact {
             facts.insert(key.clone(), fact);
         }
@@ -76,18 +84,30 @@ pub(crate) async fn gather<P: Ports>(context: &Context<'_, P>, wallet: Address, 
         let fresh = facts.within(gate.fresh, now);
         let opens = gate.require.evaluate(wallet, &fresh) == Truth::Yes;
         // A grant needs facts that are fresh; a refusal needs facts that are younger still.
-        let enough = if opens { fresh } else { facts.within(gate.fresh.min(config.service.deny_after), now) };
+        let enough = if opens {
+            fresh
+        } else {
+            facts.within(gate.fresh.min(config.service.deny_after), now)
+        };
         if opens && effort == Effort::Verdict {
             continue;
         }
-        for key in gate.reads(wallet).into_iter().filter(|key| enough.fact(key).is_none()) {
+        for key in gate
+            .reads(wallet)
+            .into_iter()
+            .filter(|key| enough.fact(key).is_none())
+        {
             wanted.entry(key.chain).or_default().insert(key.read);
         }
     }
     let mut read = BTreeSet::new();
     let mut new: Vec<(FactKey, Fact)> = Vec::new();
     for (chain, reads, answers) in read_chains(context, wanted, now).await? {
-        for (key, answer) in reads.into_iter().map(|read| FactKey { chain, read }).zip(answers) {
+        for (key, answer) in reads
+            .into_iter()
+            .map(|read| FactKey { chain, read })
+            .zip(answers)
+        {
             match answer {
                 Ok(fact) => {
                     facts.insert(key.clone(), fact.clone());
@@ -101,18 +121,30 @@ pub(crate) async fn gather<P: Ports>(context: &Context<'_, P>, wallet: Address, 
     if !new.is_empty() {
         store::keep(context.ports, config.deadlines.store, new);
     }
-    Ok(Gathered { facts, now, wallet, read })
+    Ok(Gathered {
+        facts,
+        now,
+        wallet,
+        read,
+    })
 }
 
 type Answers = Vec<Result<Fact, tokengate_core::fact::Unreadable>>;
 
 /// Asks all chains at once. A chain without an answer leaves its facts unknown.
-async fn read_chains<P: Ports>(context: &Context<'_, P>, wanted: BTreeMap<ChainId, BTreeSet<Read>>, now: Timestamp) -> Result<Vec<(ChainId, Vec<Read>, Answers)>, Problem> {
+async fn read_chains<P: Ports>(
+    context: &Context<'_, P>,
+    wanted: BTreeMap<ChainId, BTreeSet<Read>>,
+    now: Timestamp,
+) -> Result<Vec<(ChainId, Vec<Read>, Answers)>, Problem> {
     let config = context.service.config()?;
-    let calls = wanted.into_iter().filter_map(|(id, reads)| config.chain(id).map(|chain| (chain, Vec::from_iter(reads)))).map(|(chain, reads)| async move {
-        let answers = chain::read(context, chain, reads.clone(), now).await.ok()?;
-        Some((chain.id, reads, answers))
-    });
+    let calls = wanted
+        .into_iter()
+        .filter_map(|(id, reads)| config.chain(id).map(|chain| (chain, Vec::from_iter(reads))))
+        .map(|(chain, reads)| async move {
+            let answers = chain::read(context, chain, reads.clone(), now).await.ok()?;
+            Some((chain.id, reads, answers))
+        });
     Ok(join_all(calls).await.into_iter().flatten().collect())
 }
 
@@ -121,17 +153,35 @@ impl Gathered {
     ///
     /// # Errors
     /// [`Problem::Refused`] on facts young enough to refuse; [`Problem::ChainUnavailable`] where nothing can be said.
-    pub(crate) fn judge<P: Ports>(&self, context: &Context<'_, P>, gate: &Gate, resource: &Resource) -> Result<(Granted, Tier), Problem> {
+    pub(crate) fn judge<P: Ports>(
+        &self,
+        context: &Context<'_, P>,
+        gate: &Gate,
+        resource: &Resource,
+    ) -> Result<(Granted, Tier), Problem> {
         let config = context.service.config()?;
-        if let Decision::Granted(granted) = gate.decide(self.wallet, resource, &self.facts.within(gate.fresh, self.now)) {
+        if let Decision::Granted(granted) = gate.decide(
+            self.wallet,
+            resource,
+            &self.facts.within(gate.fresh, self.now),
+        ) {
             return Ok((granted, self.tier(gate)));
         }
-        let young = self.facts.within(gate.fresh.min(config.service.deny_after), self.now);
+        let young = self
+            .facts
+            .within(gate.fresh.min(config.service.deny_after), self.now);
         if let Decision::Denied = gate.decide(self.wallet, resource, &young) {
-            return Err(Problem::Refused { gate: gate.id.to_string(), unmet: gate.require.unmet(self.wallet, &young) });
+            return Err(Problem::Refused {
+                gate: gate.id.to_string(),
+                unmet: gate.require.unmet(self.wallet, &young),
+            });
         }
         // The chain did not say. Facts past `fresh` may still grant up to `stale`; they never refuse.
-        match gate.decide(self.wallet, resource, &self.facts.within(gate.stale.max(gate.fresh), self.now)) {
+        match gate.decide(
+            self.wallet,
+            resource,
+            &self.facts.within(gate.stale.max(gate.fresh), self.now),
+        ) {
             Decision::Granted(granted) => Ok((granted, Tier::Store)),
             Decision::Denied | Decision::Unknown => Err(Problem::ChainUnavailable),
         }
@@ -140,11 +190,22 @@ impl Gathered {
     /// Whether `gate` holds and why, leaf by leaf.
     pub(crate) fn explain(&self, gate: &Gate) -> (Truth, serde_json::Value) {
         let fresh = self.facts.within(gate.fresh, self.now);
-        (gate.require.evaluate(self.wallet, &fresh), gate.require.explain(self.wallet, &fresh))
+        (
+            gate.require.evaluate(self.wallet, &fresh),
+            gate.require.explain(self.wallet, &fresh),
+        )
     }
 
     /// Which tier the gate's facts came from.
     pub(crate) fn tier(&self, gate: &Gate) -> Tier {
-        if gate.reads(self.wallet).iter().any(|key| self.read.contains(key)) { Tier::Chain } else { Tier::Store }
+        if gate
+            .reads(self.wallet)
+            .iter()
+            .any(|key| self.read.contains(key))
+        {
+            Tier::Chain
+        } else {
+            Tier::Store
+        }
     }
 }

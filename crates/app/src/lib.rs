@@ -19,5 +19,7 @@ mod store;
 pub use ports::{CallError, Ports, Reply, StoreError};
 pub use problem::Problem;
 pub use record::Record;
-pub use router::{Context, Handler, MAX_BODY_LEN, Needs, Request, Response, Route, STARTUP_PATH, rejected, serve};
+pub use router::{
+    Context, Handler, MAX_BODY_LEN, Needs, Request, Response, Route, STARTUP_PATH, rejected, serve,
+};
 pub use service::{LoadError, Service};

@@ -34,7 +34,12 @@ pub trait Ports: Clone + 'static {
     fn increment(&self, key: &str) -> impl Future<Output = Result<u64, StoreError>>;
 
     /// POSTs a JSON body and reads at most `limit` bytes of the reply. Redirects are not followed.
-    fn post(&self, url: &str, body: Vec<u8>, limit: usize) -> impl Future<Output = Result<Reply, CallError>>;
+    fn post(
+        &self,
+        url: &str,
+        body: Vec<u8>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Reply, CallError>>;
 
     /// The text of `tokengate.toml`.
     ///

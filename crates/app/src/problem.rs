@@ -159,21 +159,41 @@ impl Problem {
     fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
         let (status, _, _) = self.parts();
         match self {
-            Self::MethodNotAllowed(allow) => HeaderValue::from_str(allow).map(|allow| (ALLOW, allow)).into_iter().collect(),
-            Self::NoSession => vec![(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tokengate\""))],
-            _ if status == StatusCode::UNAUTHORIZED => vec![(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tokengate\", error=\"invalid_token\""))],
-            _ if status == StatusCode::SERVICE_UNAVAILABLE => vec![(RETRY_AFTER, RETRY_SECONDS.into())],
+            Self::MethodNotAllowed(allow) => HeaderValue::from_str(allow)
+                .map(|allow| (ALLOW, allow))
+                .into_iter()
+                .collect(),
+            Self::NoSession => vec![(
+                WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"tokengate\""),
+            )],
+            _ if status == StatusCode::UNAUTHORIZED => vec![(
+                WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"tokengate\", error=\"invalid_token\""),
+            )],
+            _ if status == StatusCode::SERVICE_UNAVAILABLE => {
+                vec![(RETRY_AFTER, RETRY_SECONDS.into())]
+            }
             _ => Vec::new(),
         }
     }
 }
 
 /// A problem document as a response.
-pub(crate) fn document_response(status: StatusCode, document: &Value, headers: Vec<(HeaderName, HeaderValue)>) -> Response {
+pub(crate) fn document_response(
+    status: StatusCode,
+    document: &Value,
+    headers: Vec<(HeaderName, HeaderValue)>,
+) -> Response {
     let mut response = Response::new(document.to_string().into());
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    response.headers_mut().extend(headers.into_iter().collect::<HeaderMap>());
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    );
+    response
+        .headers_mut()
+        .extend(headers.into_iter().collect::<HeaderMap>());
     response
 }
 
@@ -181,7 +201,9 @@ pub(crate) fn document_response(status: StatusCode, document: &Value, headers: V
 fn sentence(error: &dyn std::error::Error) -> String {
     let text = error.to_string();
     let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), chars.as_str()))
+    chars.next().map_or_else(String::new, |first| {
+        format!("{}{}.", first.to_uppercase(), chars.as_str())
+    })
 }
 
 macro_rules! from {

@@ -4,8 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use tokengate_core::{Address, Timestamp};
 use tokengate_core::rfc3339;
+use tokengate_core::{Address, Timestamp};
 
 /// Notes about one request, taken while it is served and written once.
 #[derive(Debug, Default)]
@@ -73,14 +73,24 @@ impl Record {
     }
 
     /// The log line: JSON, without a line break.
-    pub(crate) fn line(&self, now: Timestamp, method: &str, route: &str, status: u16, total: Duration) -> String {
+    pub(crate) fn line(
+        &self,
+        now: Timestamp,
+        method: &str,
+        route: &str,
+        status: u16,
+        total: Duration,
+    ) -> String {
         let mut members = Map::new();
         let mut member = |name: &str, value: Value| members.insert(name.to_owned(), value);
         member("time", rfc3339::format(now).into());
         member("method", method.into());
         member("route", route.into());
         member("status", status.into());
-        member("us", u64::try_from(total.as_micros()).unwrap_or(u64::MAX).into());
+        member(
+            "us",
+            u64::try_from(total.as_micros()).unwrap_or(u64::MAX).into(),
+        );
         if let Some(code) = self.code.get() {
             member("code", code.into());
         }

@@ -8,25 +8,49 @@ use crate::router::Request;
 
 /// The body as JSON of exactly the expected shape.
 pub(crate) fn json<T: DeserializeOwned>(request: &Request) -> Result<T, Problem> {
-    let media_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     let essence = media_type.split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/json") {
         return Err(Problem::NotJson);
     }
     // serde_json's words name the member and the place, and never repeat more of the input than a member's name.
-    serde_json::from_slice(request.body()).map_err(|error| Problem::Body(format!("The body is not understood: {}.", brief(&error.to_string()))))
+    serde_json::from_slice(request.body()).map_err(|error| {
+        Problem::Body(format!(
+            "The body is not understood: {}.",
+            brief(&error.to_string())
+        ))
+    })
 }
 
 /// The named query parameters, in order. Any other parameter, and any given twice, is a mistake worth telling.
-pub(crate) fn query<const N: usize>(request: &Request, names: [&str; N]) -> Result<[Option<String>; N], Problem> {
+pub(crate) fn query<const N: usize>(
+    request: &Request,
+    names: [&str; N],
+) -> Result<[Option<String>; N], Problem> {
     let mut values = [const { None }; N];
     let query = request.uri().query().unwrap_or_default();
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
-        let known = names.iter().zip(values.iter_mut()).find(|(known, _)| **known == name);
+        let known = names
+            .iter()
+            .zip(values.iter_mut())
+            .find(|(known, _)| **known == name);
         match known {
             Some((_, slot @ None)) => *slot = Some(value.into_owned()),
-            Some((name, Some(_))) => return Err(Problem::Query(format!("The parameter `{name}` is given twice."))),
-            None => return Err(Problem::Query(format!("There is no parameter `{}` here.", brief(&name)))),
+            Some((name, Some(_))) => {
+                return Err(Problem::Query(format!(
+                    "The parameter `{name}` is given twice."
+                )));
+            }
+            None => {
+                return Err(Problem::Query(format!(
+                    "There is no parameter `{}` here.",
+                    brief(&name)
+                )));
+            }
         }
     }
     Ok(values)

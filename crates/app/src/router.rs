@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{Method, StatusCode};
 use serde_json::json;
 
@@ -53,12 +55,22 @@ impl Needs {
     /// What either needs.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
-        Self { config: self.config || other.config, keys: self.keys || other.keys, providers: self.providers || other.providers, storage: self.storage || other.storage, demo: self.demo || other.demo }
+        Self {
+            config: self.config || other.config,
+            keys: self.keys || other.keys,
+            providers: self.providers || other.providers,
+            storage: self.storage || other.storage,
+            demo: self.demo || other.demo,
+        }
     }
 }
 
 /// A function that answers a request; what it cannot answer is a problem.
-pub type Handler<P> = for<'a> fn(&'a Context<'a, P>, &'a Request, &'a str) -> LocalBoxFuture<'a, Result<Response, Problem>>;
+pub type Handler<P> = for<'a> fn(
+    &'a Context<'a, P>,
+    &'a Request,
+    &'a str,
+) -> LocalBoxFuture<'a, Result<Response, Problem>>;
 
 /// A path, what it needs, and who answers its methods.
 pub struct Route<P> {
@@ -72,7 +84,11 @@ pub struct Route<P> {
 impl<P> Route<P> {
     /// A path, without a method yet.
     pub const fn new(path: &'static str, needs: Needs) -> Self {
-        Self { path, needs, handlers: Vec::new() }
+        Self {
+            path,
+            needs,
+            handlers: Vec::new(),
+        }
     }
 
     /// Answers `method` by `handler`. `HEAD` is answered through `GET` where it is not named.
@@ -95,11 +111,21 @@ impl<P> Route<P> {
 }
 
 /// Answers a request by the first of `routes` that covers its path. Never fails: a failure is a response.
-pub async fn serve<P: Ports>(routes: &[Route<P>], service: &Result<Service, LoadError>, ports: &P, request: Request) -> Response {
+pub async fn serve<P: Ports>(
+    routes: &[Route<P>],
+    service: &Result<Service, LoadError>,
+    ports: &P,
+    request: Request,
+) -> Response {
     let start = ports.elapsed();
     let record = Record::default();
     let path = request.uri().path();
-    let (route, mut response) = match (routes.iter().find_map(|route| route.captures(path).map(|captured| (route, captured))), service) {
+    let (route, mut response) = match (
+        routes
+            .iter()
+            .find_map(|route| route.captures(path).map(|captured| (route, captured))),
+        service,
+    ) {
         _ if path == STARTUP_PATH => (STARTUP_PATH, startup(service)),
         (None, _) => ("-", problem(&record, &Problem::NoRoute)),
         (Some((route, _)), Err(error)) => {
@@ -107,15 +133,29 @@ pub async fn serve<P: Ports>(routes: &[Route<P>], service: &Result<Service, Load
             (route.path, problem(&record, &Problem::Misconfigured))
         }
         (Some((route, captured)), Ok(service)) => {
-            let context = Context { service, ports, record: &record };
+            let context = Context {
+                service,
+                ports,
+                record: &record,
+            };
             let outcome = match handler(route, request.method()) {
                 Ok(handle) => handle(&context, &request, captured).await,
                 Err(problem) => Err(problem),
             };
-            (route.path, outcome.unwrap_or_else(|error| problem(&record, &error)))
+            (
+                route.path,
+                outcome.unwrap_or_else(|error| problem(&record, &error)),
+            )
         }
     };
-    finish(ports, &record, request.method(), route, start, &mut response);
+    finish(
+        ports,
+        &record,
+        request.method(),
+        route,
+        start,
+        &mut response,
+    );
     response
 }
 
@@ -129,10 +169,26 @@ pub fn rejected<P: Ports>(ports: &P, method: &Method, reason: &Problem) -> Respo
 }
 
 fn handler<P>(route: &Route<P>, method: &Method) -> Result<Handler<P>, Problem> {
-    let of = |wanted: &Method| route.handlers.iter().find(|(method, _)| method == wanted).map(|(_, handler)| *handler);
-    let found = of(method).or_else(|| if method == Method::HEAD { of(&Method::GET) } else { None });
+    let of = |wanted: &Method| {
+        route
+            .handlers
+            .iter()
+            .find(|(method, _)| method == wanted)
+            .map(|(_, handler)| *handler)
+    };
+    let found = of(method).or_else(|| {
+        if method == Method::HEAD {
+            of(&Method::GET)
+        } else {
+            None
+        }
+    });
     found.ok_or_else(|| {
-        let mut allowed: Vec<&str> = route.handlers.iter().map(|(method, _)| method.as_str()).collect();
+        let mut allowed: Vec<&str> = route
+            .handlers
+            .iter()
+            .map(|(method, _)| method.as_str())
+            .collect();
         if of(&Method::GET).is_some() && of(&Method::HEAD).is_none() {
             allowed.push("HEAD");
         }
@@ -157,7 +213,14 @@ fn startup(service: &Result<Service, LoadError>) -> Response {
     }
 }
 
-fn finish<P: Ports>(ports: &P, record: &Record, method: &Method, route: &str, start: Duration, response: &mut Response) {
+fn finish<P: Ports>(
+    ports: &P,
+    record: &Record,
+    method: &Method,
+    route: &str,
+    start: Duration,
+    response: &mut Response,
+) {
     let length = response.body().len();
     // RFC 9110 section 8.6: a 204 has none, and everything else of ours says it.
     let stated = response.status() != StatusCode::NO_CONTENT;
@@ -168,7 +231,9 @@ fn finish<P: Ports>(ports: &P, record: &Record, method: &Method, route: &str, st
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // URLs of ours name objects; presigned ones open them. Neither is anybody else's business.
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
     let total = ports.elapsed().saturating_sub(start);
     if let Ok(timing) = HeaderValue::from_str(&record.server_timing(total)) {
         headers.insert(HeaderName::from_static("server-timing"), timing);
@@ -185,7 +250,10 @@ fn finish<P: Ports>(ports: &P, record: &Record, method: &Method, route: &str, st
 pub(crate) fn json(status: StatusCode, body: &serde_json::Value) -> Response {
     let mut response = Response::new(body.to_string().into());
     *response.status_mut() = status;
-    response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        http::header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     response
 }
 
@@ -211,9 +279,15 @@ mod tests {
         assert_eq!(captures("/v1/gates/{id}", "/v1/gates/a"), Some("a"));
         assert_eq!(captures("/v1/gates/{id}", "/v1/gates/a/b"), None);
         assert_eq!(captures("/v1/gates/{id}", "/v1/gates/"), None);
-        assert_eq!(captures("/v1/gates/{id}/check", "/v1/gates/a/check"), Some("a"));
+        assert_eq!(
+            captures("/v1/gates/{id}/check", "/v1/gates/a/check"),
+            Some("a")
+        );
         assert_eq!(captures("/v1/gates/{id}/check", "/v1/gates/check"), None);
-        assert_eq!(captures("/v1/content/{resource…}", "/v1/content/media/a/b"), Some("media/a/b"));
+        assert_eq!(
+            captures("/v1/content/{resource…}", "/v1/content/media/a/b"),
+            Some("media/a/b")
+        );
         assert_eq!(captures("/v1/content/{resource…}", "/v1/content/"), None);
     }
 }

@@ -26,13 +26,17 @@ pub struct Service {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
     /// `tokengate.toml` is not there.
-    #[error("tokengate.toml cannot be read ({0}); mount it into the component with `files` in spin.toml")]
+    #[error(
+        "tokengate.toml cannot be read ({0}); mount it into the component with `files` in spin.toml"
+    )]
     File(String),
     /// `tokengate.toml` is not valid.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The variable with the service's keys is not set.
-    #[error("the variable service_keys is not set; make one with `echo \"a:$(openssl rand -hex 32)\"`")]
+    #[error(
+        "the variable service_keys is not set; make one with `echo \"a:$(openssl rand -hex 32)\"`"
+    )]
     NoKeys,
     /// The variable with the service's keys is not valid.
     #[error("the variable service_keys is not valid: {0}")]
@@ -45,7 +49,13 @@ impl Service {
     /// # Errors
     /// [`LoadError`], for the first thing that is missing or not valid.
     pub async fn load<P: Ports>(ports: &P, needs: Needs) -> Result<Self, LoadError> {
-        let mut service = Self { config: None, keys: None, providers: BTreeMap::new(), signers: HashMap::new(), demo_rpc_url: String::new() };
+        let mut service = Self {
+            config: None,
+            keys: None,
+            providers: BTreeMap::new(),
+            signers: HashMap::new(),
+            demo_rpc_url: String::new(),
+        };
         if needs.demo {
             service.demo_rpc_url = ports.variable("demo_rpc_url").await.unwrap_or_default();
         }
@@ -54,7 +64,11 @@ impl Service {
         }
         let config = Config::parse(&ports.config_text().map_err(LoadError::File)?)?;
         if needs.keys {
-            let text = ports.variable("service_keys").await.filter(|text| !text.is_empty()).ok_or(LoadError::NoKeys)?;
+            let text = ports
+                .variable("service_keys")
+                .await
+                .filter(|text| !text.is_empty())
+                .ok_or(LoadError::NoKeys)?;
             service.keys = Some(KeyRing::parse(&text)?);
         }
         if needs.providers {
@@ -68,7 +82,9 @@ impl Service {
         }
         if needs.storage {
             for bucket in config.buckets() {
-                service.signers.insert(bucket.name.clone(), signer(ports, bucket).await?);
+                service
+                    .signers
+                    .insert(bucket.name.clone(), signer(ports, bucket).await?);
             }
         }
         service.config = Some(config);
@@ -113,9 +129,17 @@ async fn resolve<P: Ports>(ports: &P, template: &Template) -> Result<String, Con
 
 async fn provider<P: Ports>(ports: &P, template: &Template) -> Result<Secret<String>, ConfigError> {
     let url = resolve(ports, template).await?;
-    let valid = url::Url::parse(&url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let valid = url::Url::parse(&url)
+        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     // The value may hold an API key, so the message does not repeat it.
-    if valid { Ok(Secret::new(url)) } else { Err(template.error("the provider is not an http or https URL once its variables are filled in", "set them so that it is")) }
+    if valid {
+        Ok(Secret::new(url))
+    } else {
+        Err(template.error(
+            "the provider is not an http or https URL once its variables are filled in",
+            "set them so that it is",
+        ))
+    }
 }
 
 async fn signer<P: Ports>(ports: &P, bucket: &Bucket) -> Result<Signer, ConfigError> {
@@ -127,10 +151,33 @@ async fn signer<P: Ports>(ports: &P, bucket: &Bucket) -> Result<Signer, ConfigEr
             _ => Err(bucket.endpoint.error(format!("the variable {name} of bucket {:?} is not set", bucket.name), format!("give the component a variable {name} in spin.toml and set it with SPIN_VARIABLE_{}", name.to_uppercase()))),
         }
     };
-    let (id, secret) = (required("access_key_id").await?, required("secret_access_key").await?);
-    let session_token = ports.variable(&format!("{prefix}_session_token")).await.filter(|token| !token.is_empty()).map(Secret::new);
+    let (id, secret) = (
+        required("access_key_id").await?,
+        required("secret_access_key").await?,
+    );
+    let session_token = ports
+        .variable(&format!("{prefix}_session_token"))
+        .await
+        .filter(|token| !token.is_empty())
+        .map(Secret::new);
     let endpoint = resolve(ports, &bucket.endpoint).await?;
-    let not_an_endpoint = || bucket.endpoint.error("the endpoint is not a base URL once its variables are filled in", "it takes a scheme and a host, for example https://s3.eu-central-1.amazonaws.com");
+    let not_an_endpoint = || {
+        bucket.endpoint.error(
+            "the endpoint is not a base URL once its variables are filled in",
+            "it takes a scheme and a host, for example https://s3.eu-central-1.amazonaws.com",
+        )
+    };
     let url = endpoint.parse().map_err(|_| not_an_endpoint())?;
-    Signer::new(&url, bucket.addressing, &bucket.bucket, &bucket.region, &AccessKey { id, secret, session_token }).map_err(|_| not_an_endpoint())
+    Signer::new(
+        &url,
+        bucket.addressing,
+        &bucket.bucket,
+        &bucket.region,
+        &AccessKey {
+            id,
+            secret,
+            session_token,
+        },
+    )
+    .map_err(|_| not_an_endpoint())
 }

@@ -18,7 +18,9 @@ pub enum AddressError {
     #[error("an address is 0x followed by 40 hexadecimal digits")]
     Shape,
     /// Mixed case whose checksum is wrong (EIP-55).
-    #[error("the mixed-case address fails its EIP-55 checksum; write it in lower case or correct it")]
+    #[error(
+        "the mixed-case address fails its EIP-55 checksum; write it in lower case or correct it"
+    )]
     Checksum,
 }
 
@@ -125,7 +127,15 @@ mod tests {
 
     #[test]
     fn other_shapes_are_refused() {
-        for text in ["", "0x", "5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", "0X5aaeb6053f3e94c9b9a09f33669435e7ef1beaed", "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beae", "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaedd", "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beagd"] {
+        for text in [
+            "",
+            "0x",
+            "5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed",
+            "0X5aaeb6053f3e94c9b9a09f33669435e7ef1beaed",
+            "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beae",
+            "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaedd",
+            "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beagd",
+        ] {
             assert_eq!(text.parse::<Address>(), Err(AddressError::Shape), "{text}");
         }
     }

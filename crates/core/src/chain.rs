@@ -70,7 +70,17 @@ mod tests {
     fn only_canonical_eip155_references_are_chains() {
         assert_eq!("eip155:31337".parse(), Ok(ChainId(31337)));
         assert_eq!(ChainId(1).to_string(), "eip155:1");
-        for text in ["1", "eip155:", "eip155:0", "eip155:01", "eip155:+1", "eip155:-1", "eip155:1 ", "cosmos:1", "eip155:18446744073709551616"] {
+        for text in [
+            "1",
+            "eip155:",
+            "eip155:0",
+            "eip155:01",
+            "eip155:+1",
+            "eip155:-1",
+            "eip155:1 ",
+            "cosmos:1",
+            "eip155:18446744073709551616",
+        ] {
             assert_eq!(text.parse::<ChainId>(), Err(ChainIdError), "{text}");
         }
     }

@@ -169,7 +169,11 @@ impl Template {
 
     /// An error at this place.
     pub fn error(&self, problem: impl Into<String>, mend: impl Into<String>) -> ConfigError {
-        ConfigError { position: self.position, problem: problem.into(), mend: mend.into() }
+        ConfigError {
+            position: self.position,
+            problem: problem.into(),
+            mend: mend.into(),
+        }
     }
 }
 
@@ -181,11 +185,19 @@ impl Config {
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let place = Place { text };
         if text.len() > MAX_LEN {
-            return Err(place.error(0..0, format!("the file is longer than {MAX_LEN} bytes"), "split the service"));
+            return Err(place.error(
+                0..0,
+                format!("the file is longer than {MAX_LEN} bytes"),
+                "split the service",
+            ));
         }
         let raw: RawConfig = toml::from_str(text).map_err(|error| {
             let span = error.span().unwrap_or(0..0);
-            place.error(span, error.message().replace('\n', ", "), "see the reference of tokengate.toml in README.md")
+            place.error(
+                span,
+                error.message().replace('\n', ", "),
+                "see the reference of tokengate.toml in README.md",
+            )
         })?;
         place.config(raw)
     }
@@ -222,7 +234,11 @@ impl Config {
 
     /// The gate whose pattern covers `resource` most specifically. Without one the resource does not exist.
     pub fn gate_for(&self, resource: &Resource) -> Option<&Gate> {
-        self.gates.iter().filter_map(|gate| gate.pattern_for(resource).map(|pattern| (gate, pattern))).min_by(|(_, a), (_, b)| a.specificity(b)).map(|(gate, _)| gate)
+        self.gates
+            .iter()
+            .filter_map(|gate| gate.pattern_for(resource).map(|pattern| (gate, pattern)))
+            .min_by(|(_, a), (_, b)| a.specificity(b))
+            .map(|(gate, _)| gate)
     }
 }
 
@@ -321,7 +337,8 @@ struct RawHolding {
     token_ids: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
-const DEFAULT_STATEMENT: &str = "Sign in to open content for token holders. This costs nothing and sends no transaction.";
+const DEFAULT_STATEMENT: &str =
+    "Sign in to open content for token holders. This costs nothing and sends no transaction.";
 const MAX_TOKEN_IDS: usize = 256;
 const MAX_DEPTH: usize = 16;
 
@@ -336,11 +353,23 @@ impl Place<'_> {
     fn position(&self, span: &Span) -> Position {
         let before = self.text.get(..span.start).unwrap_or_default();
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        Position { line: before.matches('\n').count() + 1, column: before.get(line_start..).unwrap_or_default().chars().count() + 1 }
+        Position {
+            line: before.matches('\n').count() + 1,
+            column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
+        }
     }
 
-    fn error(&self, span: Span, problem: impl Into<String>, mend: impl Into<String>) -> ConfigError {
-        ConfigError { position: self.position(&span), problem: problem.into(), mend: mend.into() }
+    fn error(
+        &self,
+        span: Span,
+        problem: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> ConfigError {
+        ConfigError {
+            position: self.position(&span),
+            problem: problem.into(),
+            mend: mend.into(),
+        }
     }
 
     fn config(&self, raw: RawConfig) -> Result<Config, ConfigError> {
@@ -351,7 +380,11 @@ impl Place<'_> {
             let span = raw.span();
             let chain = self.chain(raw.into_inner())?;
             if let Some(twin) = chains.insert(chain.id, chain) {
-                return Err(self.error(span, format!("chain {} is defined twice", twin.id), "merge the two [[chain]] tables"));
+                return Err(self.error(
+                    span,
+                    format!("chain {} is defined twice", twin.id),
+                    "merge the two [[chain]] tables",
+                ));
             }
         }
         let mut buckets = HashMap::new();
@@ -359,31 +392,59 @@ impl Place<'_> {
             let span = raw.span();
             let bucket = self.bucket(raw.into_inner())?;
             if let Some(twin) = buckets.insert(bucket.name.clone(), bucket) {
-                return Err(self.error(span, format!("bucket {:?} is defined twice", twin.name), "give one of them another name; `bucket` says what it is called at the store"));
+                return Err(self.error(
+                    span,
+                    format!("bucket {:?} is defined twice", twin.name),
+                    "give one of them another name; `bucket` says what it is called at the store",
+                ));
             }
         }
         let gates = self.gates(raw.gate, &chains, &buckets)?;
-        Ok(Config { service, deadlines, chains, buckets, gates })
+        Ok(Config {
+            service,
+            deadlines,
+            chains,
+            buckets,
+            gates,
+        })
     }
 
     fn service(&self, raw: RawService) -> Result<Service, ConfigError> {
         let domains_span = raw.domains.span();
         let mut domains = Vec::new();
         for domain in raw.domains.into_inner() {
-            let valid = domain.get_ref().parse::<http::uri::Authority>().is_ok_and(|authority| !authority.as_str().contains('@') && authority.as_str() == authority.as_str().to_ascii_lowercase());
+            let valid = domain
+                .get_ref()
+                .parse::<http::uri::Authority>()
+                .is_ok_and(|authority| {
+                    !authority.as_str().contains('@')
+                        && authority.as_str() == authority.as_str().to_ascii_lowercase()
+                });
             if !valid {
                 return Err(self.error(domain.span(), format!("{:?} is no domain", domain.get_ref()), "write host or host:port in lower case, an internationalised name by its A-labels (xn--…), without a scheme"));
             }
             if domains.contains(domain.get_ref()) {
-                return Err(self.error(domain.span(), format!("domain {:?} stands twice", domain.get_ref()), "remove one"));
+                return Err(self.error(
+                    domain.span(),
+                    format!("domain {:?} stands twice", domain.get_ref()),
+                    "remove one",
+                ));
             }
             domains.push(domain.into_inner());
         }
         if domains.is_empty() {
-            return Err(self.error(domains_span, "no domain is accepted", "name at least one, for example [\"gate.example\"]"));
+            return Err(self.error(
+                domains_span,
+                "no domain is accepted",
+                "name at least one, for example [\"gate.example\"]",
+            ));
         }
         let statement = match raw.statement {
-            Some(statement) if statement.get_ref().is_empty() || statement.get_ref().len() > 512 || !eip4361::is_statement(statement.get_ref()) => {
+            Some(statement)
+                if statement.get_ref().is_empty()
+                    || statement.get_ref().len() > 512
+                    || !eip4361::is_statement(statement.get_ref()) =>
+            {
                 return Err(self.error(statement.span(), "the statement does not fit EIP-4361", "use one line of up to 512 ASCII letters, digits, spaces and -._~:/?#[]@!$&'()*+,;="));
             }
             Some(statement) => statement.into_inner(),
@@ -394,10 +455,20 @@ impl Place<'_> {
         Ok(Service {
             domains,
             statement,
-            challenge_ttl: self.duration_or(raw.challenge_ttl, Duration::from_secs(300), second, day)?,
+            challenge_ttl: self.duration_or(
+                raw.challenge_ttl,
+                Duration::from_secs(300),
+                second,
+                day,
+            )?,
             session_ttl: self.duration(&raw.session_ttl, second, 365 * day)?,
             url_ttl: self.duration(&raw.url_ttl, second, presign::MAX_TTL)?,
-            deny_after: self.duration_or(raw.deny_after, Duration::from_secs(3), Duration::ZERO, Duration::from_secs(60))?,
+            deny_after: self.duration_or(
+                raw.deny_after,
+                Duration::from_secs(3),
+                Duration::ZERO,
+                Duration::from_secs(60),
+            )?,
         })
     }
 
@@ -413,9 +484,18 @@ impl Place<'_> {
     fn chain(&self, raw: RawChain) -> Result<Chain, ConfigError> {
         let id = self.read::<ChainId>(&raw.id)?;
         let providers_span = raw.providers.span();
-        let providers = raw.providers.into_inner().into_iter().map(|provider| self.template(provider)).collect::<Result<Vec<_>, _>>()?;
+        let providers = raw
+            .providers
+            .into_inner()
+            .into_iter()
+            .map(|provider| self.template(provider))
+            .collect::<Result<Vec<_>, _>>()?;
         if providers.is_empty() {
-            return Err(self.error(providers_span, format!("chain {id} has no provider"), "name at least one JSON-RPC endpoint, for example [\"{rpc_url}\"]"));
+            return Err(self.error(
+                providers_span,
+                format!("chain {id} has no provider"),
+                "name at least one JSON-RPC endpoint, for example [\"{rpc_url}\"]",
+            ));
         }
         let read_at = match raw.read_at {
             None => ReadAt::Tag(BlockTag::Latest),
@@ -425,63 +505,146 @@ impl Place<'_> {
                     RawReadAt::Tag(tag) if tag == "latest" => ReadAt::Tag(BlockTag::Latest),
                     RawReadAt::Tag(tag) if tag == "safe" => ReadAt::Tag(BlockTag::Safe),
                     RawReadAt::Tag(tag) if tag == "finalized" => ReadAt::Tag(BlockTag::Finalized),
-                    RawReadAt::Confirmations(count @ 0..=10_000) => ReadAt::Confirmations(count.unsigned_abs()),
+                    RawReadAt::Confirmations(count @ 0..=10_000) => {
+                        ReadAt::Confirmations(count.unsigned_abs())
+                    }
                     RawReadAt::Tag(_) | RawReadAt::Confirmations(_) => {
                         return Err(self.error(span, "`read_at` names no state", "write \"latest\", \"safe\", \"finalized\" or a number of confirmations from 0 to 10000"));
                     }
                 }
             }
         };
-        let multicall3 = raw.multicall3.map_or(Ok(multicall3::CANONICAL), |address| self.read(&address))?;
-        Ok(Chain { id, providers, read_at, multicall3 })
+        let multicall3 = raw
+            .multicall3
+            .map_or(Ok(multicall3::CANONICAL), |address| self.read(&address))?;
+        Ok(Chain {
+            id,
+            providers,
+            read_at,
+            multicall3,
+        })
     }
 
     fn bucket(&self, raw: RawBucket) -> Result<Bucket, ConfigError> {
         for name in [Some(&raw.name), raw.bucket.as_ref()].into_iter().flatten() {
             if !resource::is_bucket_name(name.get_ref()) {
-                return Err(self.error(name.span(), format!("{:?} is no bucket name", name.get_ref()), "use 1 to 63 lower-case letters, digits, dots and hyphens"));
+                return Err(self.error(
+                    name.span(),
+                    format!("{:?} is no bucket name", name.get_ref()),
+                    "use 1 to 63 lower-case letters, digits, dots and hyphens",
+                ));
             }
         }
         if !is_variable_name(raw.credentials.get_ref()) {
             return Err(self.error(raw.credentials.span(), "`credentials` is no prefix of variable names", "use lower-case letters, digits and underscores, starting with a letter; the variables are <credentials>_access_key_id and <credentials>_secret_access_key"));
         }
         let region = raw.region.get_ref();
-        if region.is_empty() || !region.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
-            return Err(self.error(raw.region.span(), format!("{region:?} is no region"), "write for example \"us-east-1\", or \"auto\""));
+        if region.is_empty()
+            || !region
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        {
+            return Err(self.error(
+                raw.region.span(),
+                format!("{region:?} is no region"),
+                "write for example \"us-east-1\", or \"auto\"",
+            ));
         }
         let endpoint_span = raw.endpoint.span();
         let endpoint = self.template(raw.endpoint)?;
         let literal = endpoint.variables().next().is_none();
-        if literal && !endpoint.text.parse::<Url>().is_ok_and(|url| presign::is_endpoint(&url)) {
+        if literal
+            && !endpoint
+                .text
+                .parse::<Url>()
+                .is_ok_and(|url| presign::is_endpoint(&url))
+        {
             return Err(self.error(endpoint_span, "the endpoint is not a base URL", "write a scheme and a host, for example \"https://s3.eu-central-1.amazonaws.com\", without a path"));
         }
         let name = raw.name.into_inner();
-        Ok(Bucket { bucket: raw.bucket.map_or_else(|| name.clone(), Spanned::into_inner), name, endpoint, region: raw.region.into_inner(), addressing: raw.addressing, credentials: raw.credentials.into_inner() })
+        Ok(Bucket {
+            bucket: raw.bucket.map_or_else(|| name.clone(), Spanned::into_inner),
+            name,
+            endpoint,
+            region: raw.region.into_inner(),
+            addressing: raw.addressing,
+            credentials: raw.credentials.into_inner(),
+        })
     }
 
-    fn gates(&self, raw: Vec<Spanned<RawGate>>, chains: &BTreeMap<ChainId, Chain>, buckets: &HashMap<String, Bucket>) -> Result<Vec<Gate>, ConfigError> {
+    fn gates(
+        &self,
+        raw: Vec<Spanned<RawGate>>,
+        chains: &BTreeMap<ChainId, Chain>,
+        buckets: &HashMap<String, Bucket>,
+    ) -> Result<Vec<Gate>, ConfigError> {
         let mut gates: Vec<Gate> = Vec::new();
         for raw in raw {
             let raw = raw.into_inner();
-            let id = GateId::parse(raw.id.get_ref()).map_err(|error| self.error(raw.id.span(), format!("{:?} is no gate id", raw.id.get_ref()), error.to_string()))?;
+            let id = GateId::parse(raw.id.get_ref()).map_err(|error| {
+                self.error(
+                    raw.id.span(),
+                    format!("{:?} is no gate id", raw.id.get_ref()),
+                    error.to_string(),
+                )
+            })?;
             if gates.iter().any(|gate| gate.id == id) {
-                return Err(self.error(raw.id.span(), format!("gate {:?} is defined twice", id.as_str()), "give one of them another id"));
+                return Err(self.error(
+                    raw.id.span(),
+                    format!("gate {:?} is defined twice", id.as_str()),
+                    "give one of them another id",
+                ));
             }
             let resources_span = raw.resources.span();
             let mut resources: Vec<Pattern> = Vec::new();
             for text in raw.resources.into_inner() {
-                let pattern = Pattern::parse(text.get_ref()).map_err(|error| self.error(text.span(), format!("{:?} is no pattern", text.get_ref()), error.to_string()))?;
+                let pattern = Pattern::parse(text.get_ref()).map_err(|error| {
+                    self.error(
+                        text.span(),
+                        format!("{:?} is no pattern", text.get_ref()),
+                        error.to_string(),
+                    )
+                })?;
                 if !buckets.contains_key(pattern.bucket()) {
-                    return Err(self.error(text.span(), format!("pattern {:?} is about the unknown bucket {:?}", text.get_ref(), pattern.bucket()), "add a [[bucket]] of that name or correct the pattern"));
+                    return Err(self.error(
+                        text.span(),
+                        format!(
+                            "pattern {:?} is about the unknown bucket {:?}",
+                            text.get_ref(),
+                            pattern.bucket()
+                        ),
+                        "add a [[bucket]] of that name or correct the pattern",
+                    ));
                 }
-                let twin = resources.iter().map(|other| (&id, other)).chain(gates.iter().flat_map(|gate| gate.resources.iter().map(|other| (&gate.id, other)))).find(|(_, other)| pattern.conflicts(other));
+                let twin = resources
+                    .iter()
+                    .map(|other| (&id, other))
+                    .chain(
+                        gates
+                            .iter()
+                            .flat_map(|gate| gate.resources.iter().map(|other| (&gate.id, other))),
+                    )
+                    .find(|(_, other)| pattern.conflicts(other));
                 if let Some((owner, other)) = twin {
-                    return Err(self.error(text.span(), format!("pattern {:?} overlaps {:?} of gate {:?} and neither is more specific", text.get_ref(), other.to_string(), owner.as_str()), "make one of them more specific, or merge the gates"));
+                    return Err(self.error(
+                        text.span(),
+                        format!(
+                            "pattern {:?} overlaps {:?} of gate {:?} and neither is more specific",
+                            text.get_ref(),
+                            other.to_string(),
+                            owner.as_str()
+                        ),
+                        "make one of them more specific, or merge the gates",
+                    ));
                 }
                 resources.push(pattern);
             }
             if resources.is_empty() {
-                return Err(self.error(resources_span, format!("gate {:?} guards nothing", id.as_str()), "name at least one pattern, for example [\"media/season-1/**\"]"));
+                return Err(self.error(
+                    resources_span,
+                    format!("gate {:?} guards nothing", id.as_str()),
+                    "name at least one pattern, for example [\"media/season-1/**\"]",
+                ));
             }
             let most = Duration::from_secs(24 * 60 * 60);
             let fresh = self.duration(&raw.fresh, Duration::ZERO, most)?;
@@ -490,67 +653,168 @@ impl Place<'_> {
                 return Err(self.error(raw.span(), "`stale` is shorter than `fresh`", "a fact decides alone up to `fresh` and may still grant up to `stale`: make it at least as long"));
             }
             let require = self.requirement(raw.require, chains, MAX_DEPTH)?;
-            gates.push(Gate { id, resources, fresh, stale, require });
+            gates.push(Gate {
+                id,
+                resources,
+                fresh,
+                stale,
+                require,
+            });
         }
         Ok(gates)
     }
 
-    fn requirement(&self, raw: Spanned<RawRequirement>, chains: &BTreeMap<ChainId, Chain>, depth: usize) -> Result<Requirement, ConfigError> {
+    fn requirement(
+        &self,
+        raw: Spanned<RawRequirement>,
+        chains: &BTreeMap<ChainId, Chain>,
+        depth: usize,
+    ) -> Result<Requirement, ConfigError> {
         let span = raw.span();
         let Some(depth) = depth.checked_sub(1) else {
-            return Err(self.error(span, format!("requirements are nested deeper than {MAX_DEPTH}"), "flatten the tree"));
+            return Err(self.error(
+                span,
+                format!("requirements are nested deeper than {MAX_DEPTH}"),
+                "flatten the tree",
+            ));
         };
         let group = |parts: Vec<Spanned<RawRequirement>>| {
-            let parts = parts.into_iter().map(|part| self.requirement(part, chains, depth)).collect::<Result<Vec<_>, _>>()?;
+            let parts = parts
+                .into_iter()
+                .map(|part| self.requirement(part, chains, depth))
+                .collect::<Result<Vec<_>, _>>()?;
             Group::new(parts).ok_or_else(|| self.error(span.clone(), "the requirement is empty", "name at least one condition: an empty one would hold for everybody or for nobody"))
         };
         Ok(match raw.into_inner() {
             RawRequirement::Any(parts) => Requirement::Any(group(parts)?),
             RawRequirement::All(parts) => Requirement::All(group(parts)?),
-            RawRequirement::Not(part) => Requirement::Not(Box::new(self.requirement(*part, chains, depth)?)),
+            RawRequirement::Not(part) => {
+                Requirement::Not(Box::new(self.requirement(*part, chains, depth)?))
+            }
             RawRequirement::AtLeast { count, of } => {
                 let group = group(of)?;
-                let needed = Count::new(*count.get_ref(), &group).ok_or_else(|| self.error(count.span(), format!("{} of {} would always or never hold", count.get_ref(), group.len()), format!("write a count from 1 to {}", group.len())))?;
+                let needed = Count::new(*count.get_ref(), &group).ok_or_else(|| {
+                    self.error(
+                        count.span(),
+                        format!(
+                            "{} of {} would always or never hold",
+                            count.get_ref(),
+                            group.len()
+                        ),
+                        format!("write a count from 1 to {}", group.len()),
+                    )
+                })?;
                 Requirement::AtLeast(needed, group)
             }
-            RawRequirement::Erc721(raw) => Requirement::Leaf(self.leaf(Kind::Erc721, raw, &span, chains)?),
-            RawRequirement::Erc1155(raw) => Requirement::Leaf(self.leaf(Kind::Erc1155, raw, &span, chains)?),
-            RawRequirement::Erc20(raw) => Requirement::Leaf(self.leaf(Kind::Erc20, raw, &span, chains)?),
-            RawRequirement::Native(raw) => Requirement::Leaf(self.leaf(Kind::Native, raw, &span, chains)?),
+            RawRequirement::Erc721(raw) => {
+                Requirement::Leaf(self.leaf(Kind::Erc721, raw, &span, chains)?)
+            }
+            RawRequirement::Erc1155(raw) => {
+                Requirement::Leaf(self.leaf(Kind::Erc1155, raw, &span, chains)?)
+            }
+            RawRequirement::Erc20(raw) => {
+                Requirement::Leaf(self.leaf(Kind::Erc20, raw, &span, chains)?)
+            }
+            RawRequirement::Native(raw) => {
+                Requirement::Leaf(self.leaf(Kind::Native, raw, &span, chains)?)
+            }
         })
     }
 
-    fn leaf(&self, kind: Kind, raw: RawHolding, span: &Span, chains: &BTreeMap<ChainId, Chain>) -> Result<Leaf, ConfigError> {
+    fn leaf(
+        &self,
+        kind: Kind,
+        raw: RawHolding,
+        span: &Span,
+        chains: &BTreeMap<ChainId, Chain>,
+    ) -> Result<Leaf, ConfigError> {
         let chain = self.read::<ChainId>(&raw.chain)?;
         if !chains.contains_key(&chain) {
-            return Err(self.error(raw.chain.span(), format!("chain {chain} is not configured"), format!("add a [[chain]] with id = \"{chain}\"")));
+            return Err(self.error(
+                raw.chain.span(),
+                format!("chain {chain} is not configured"),
+                format!("add a [[chain]] with id = \"{chain}\""),
+            ));
         }
-        let contract = raw.contract.as_ref().map(|contract| self.read::<Address>(contract)).transpose()?;
-        let token_ids = raw.token_ids.as_ref().map(|ids| self.token_ids(ids)).transpose()?;
+        let contract = raw
+            .contract
+            .as_ref()
+            .map(|contract| self.read::<Address>(contract))
+            .transpose()?;
+        let token_ids = raw
+            .token_ids
+            .as_ref()
+            .map(|ids| self.token_ids(ids))
+            .transpose()?;
         let at_least = match (&raw.at_least, kind) {
             (Some(amount), _) => self.amount(amount)?,
             (None, Kind::Erc721 | Kind::Erc1155) => U256::ONE,
-            (None, Kind::Erc20 | Kind::Native) => return Err(self.error(span.clone(), format!("{} needs `at_least`", kind.as_str()), "write the amount in smallest units, as a decimal string")),
+            (None, Kind::Erc20 | Kind::Native) => {
+                return Err(self.error(
+                    span.clone(),
+                    format!("{} needs `at_least`", kind.as_str()),
+                    "write the amount in smallest units, as a decimal string",
+                ));
+            }
         };
-        let at_least_span = raw.at_least.as_ref().map_or_else(|| span.clone(), Spanned::span);
-        let threshold = Threshold::new(at_least).ok_or_else(|| self.error(at_least_span.clone(), "a threshold of zero holds for everybody", "write at least \"1\""))?;
-        let needs_contract = || self.error(span.clone(), format!("{} needs `contract`", kind.as_str()), "write the token contract's address");
-        let foreign = |span: Span, key: &str| self.error(span, format!("{} has no `{key}`", kind.as_str()), format!("remove `{key}`"));
+        let at_least_span = raw
+            .at_least
+            .as_ref()
+            .map_or_else(|| span.clone(), Spanned::span);
+        let threshold = Threshold::new(at_least).ok_or_else(|| {
+            self.error(
+                at_least_span.clone(),
+                "a threshold of zero holds for everybody",
+                "write at least \"1\"",
+            )
+        })?;
+        let needs_contract = || {
+            self.error(
+                span.clone(),
+                format!("{} needs `contract`", kind.as_str()),
+                "write the token contract's address",
+            )
+        };
+        let foreign = |span: Span, key: &str| {
+            self.error(
+                span,
+                format!("{} has no `{key}`", kind.as_str()),
+                format!("remove `{key}`"),
+            )
+        };
         let holding = match kind {
             Kind::Erc721 => {
                 let token_ids = token_ids.unwrap_or_default();
                 if !token_ids.is_empty() && at_least > U256::from(token_ids.len()) {
-                    return Err(self.error(at_least_span, format!("nobody can own {at_least} of {} tokens", token_ids.len()), "lower `at_least` or name more tokens"));
+                    return Err(self.error(
+                        at_least_span,
+                        format!("nobody can own {at_least} of {} tokens", token_ids.len()),
+                        "lower `at_least` or name more tokens",
+                    ));
                 }
-                Holding::Erc721 { contract: contract.ok_or_else(needs_contract)?, token_ids }
+                Holding::Erc721 {
+                    contract: contract.ok_or_else(needs_contract)?,
+                    token_ids,
+                }
             }
             Kind::Erc1155 => {
-                let token_ids = token_ids.ok_or_else(|| self.error(span.clone(), "erc1155 needs `token_ids`", "name the token kinds that count, as decimal strings"))?;
-                Holding::Erc1155 { contract: contract.ok_or_else(needs_contract)?, token_ids }
+                let token_ids = token_ids.ok_or_else(|| {
+                    self.error(
+                        span.clone(),
+                        "erc1155 needs `token_ids`",
+                        "name the token kinds that count, as decimal strings",
+                    )
+                })?;
+                Holding::Erc1155 {
+                    contract: contract.ok_or_else(needs_contract)?,
+                    token_ids,
+                }
             }
             Kind::Erc20 => match raw.token_ids {
                 Some(ids) => return Err(foreign(ids.span(), "token_ids")),
-                None => Holding::Erc20 { contract: contract.ok_or_else(needs_contract)? },
+                None => Holding::Erc20 {
+                    contract: contract.ok_or_else(needs_contract)?,
+                },
             },
             Kind::Native => match (raw.token_ids, raw.contract) {
                 (Some(ids), _) => return Err(foreign(ids.span(), "token_ids")),
@@ -558,19 +822,33 @@ impl Place<'_> {
                 (None, None) => Holding::Native,
             },
         };
-        Ok(Leaf { chain, at_least: threshold, holding })
+        Ok(Leaf {
+            chain,
+            at_least: threshold,
+            holding,
+        })
     }
 
     fn token_ids(&self, raw: &Spanned<Vec<Spanned<String>>>) -> Result<Vec<U256>, ConfigError> {
         let ids = raw.get_ref();
         if ids.is_empty() || ids.len() > MAX_TOKEN_IDS {
-            return Err(self.error(raw.span(), format!("{} token ids", ids.len()), format!("name 1 to {MAX_TOKEN_IDS}, or leave `token_ids` out where every token counts")));
+            return Err(self.error(
+                raw.span(),
+                format!("{} token ids", ids.len()),
+                format!(
+                    "name 1 to {MAX_TOKEN_IDS}, or leave `token_ids` out where every token counts"
+                ),
+            ));
         }
         let mut read = Vec::new();
         for id in ids {
             let value = self.amount(id)?;
             if read.contains(&value) {
-                return Err(self.error(id.span(), format!("token id {value} stands twice"), "remove one: it would count twice"));
+                return Err(self.error(
+                    id.span(),
+                    format!("token id {value} stands twice"),
+                    "remove one: it would count twice",
+                ));
             }
             read.push(value);
         }
@@ -579,39 +857,82 @@ impl Place<'_> {
 
     fn amount(&self, raw: &Spanned<String>) -> Result<U256, ConfigError> {
         let digits = raw.get_ref();
-        decimal::parse(digits).ok_or_else(|| self.error(raw.span(), format!("{digits:?} is no amount"), "write a decimal string of at most 256 bits"))
+        decimal::parse(digits).ok_or_else(|| {
+            self.error(
+                raw.span(),
+                format!("{digits:?} is no amount"),
+                "write a decimal string of at most 256 bits",
+            )
+        })
     }
 
     fn template(&self, raw: Spanned<String>) -> Result<Template, ConfigError> {
         let (span, text) = (raw.span(), raw.into_inner());
         let mut rest = text.as_str();
         while let Some(at) = rest.find(['{', '}']) {
-            let named = rest.get(at..).and_then(|rest| rest.strip_prefix('{')).and_then(|rest| rest.split_once('}'));
+            let named = rest
+                .get(at..)
+                .and_then(|rest| rest.strip_prefix('{'))
+                .and_then(|rest| rest.split_once('}'));
             match named {
                 Some((name, after)) if is_variable_name(name) => rest = after,
-                _ => return Err(self.error(span, format!("{text:?} has a broken placeholder"), "write {variable}, in lower-case letters, digits and underscores")),
+                _ => {
+                    return Err(self.error(
+                        span,
+                        format!("{text:?} has a broken placeholder"),
+                        "write {variable}, in lower-case letters, digits and underscores",
+                    ));
+                }
             }
         }
-        Ok(Template { text, position: self.position(&span) })
+        Ok(Template {
+            text,
+            position: self.position(&span),
+        })
     }
 
     fn read<T>(&self, raw: &Spanned<String>) -> Result<T, ConfigError>
     where
         T: std::str::FromStr<Err: fmt::Display>,
     {
-        raw.get_ref().parse().map_err(|error: T::Err| self.error(raw.span(), format!("{:?} is not understood", raw.get_ref()), error.to_string()))
+        raw.get_ref().parse().map_err(|error: T::Err| {
+            self.error(
+                raw.span(),
+                format!("{:?} is not understood", raw.get_ref()),
+                error.to_string(),
+            )
+        })
     }
 
-    fn duration_or(&self, raw: Option<Spanned<String>>, default: Duration, least: Duration, most: Duration) -> Result<Duration, ConfigError> {
+    fn duration_or(
+        &self,
+        raw: Option<Spanned<String>>,
+        default: Duration,
+        least: Duration,
+        most: Duration,
+    ) -> Result<Duration, ConfigError> {
         raw.map_or(Ok(default), |raw| self.duration(&raw, least, most))
     }
 
-    fn duration(&self, raw: &Spanned<String>, least: Duration, most: Duration) -> Result<Duration, ConfigError> {
+    fn duration(
+        &self,
+        raw: &Spanned<String>,
+        least: Duration,
+        most: Duration,
+    ) -> Result<Duration, ConfigError> {
         let Some(duration) = duration(raw.get_ref()) else {
-            return Err(self.error(raw.span(), format!("{:?} is no duration", raw.get_ref()), "write for example \"30s\", \"5m\", \"1h\", \"7d\" or \"500ms\""));
+            return Err(self.error(
+                raw.span(),
+                format!("{:?} is no duration", raw.get_ref()),
+                "write for example \"30s\", \"5m\", \"1h\", \"7d\" or \"500ms\"",
+            ));
         };
         if duration < least || duration > most {
-            return Err(self.error(raw.span(), format!("{:?} is out of range", raw.get_ref()), format!("write a duration from {least:?} to {most:?}")));
+            return Err(self.error(
+                raw.span(),
+                format!("{:?} is out of range", raw.get_ref()),
+                format!("write a duration from {least:?} to {most:?}"),
+            ));
         }
         Ok(duration)
     }
@@ -648,12 +969,19 @@ fn duration(text: &str) -> Option<Duration> {
         "d" => 86_400_000,
         _ => return None,
     };
-    number.parse::<u64>().ok()?.checked_mul(millis).map(Duration::from_millis)
+    number
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(millis)
+        .map(Duration::from_millis)
 }
 
 /// Spin's rule for variable names: lower-case snake_case, starting with a letter.
 fn is_variable_name(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_lowercase()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+    text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
 }
 
 #[cfg(test)]
@@ -699,15 +1027,29 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
         let chain = config.chain(ChainId::new(1).unwrap()).unwrap();
         assert_eq!(chain.read_at, ReadAt::Confirmations(12));
         assert_eq!(chain.multicall3, multicall3::CANONICAL);
-        assert_eq!(config.gate("poster").unwrap().stale, Duration::from_secs(300), "without `stale` nothing outlives `fresh`");
+        assert_eq!(
+            config.gate("poster").unwrap().stale,
+            Duration::from_secs(300),
+            "without `stale` nothing outlives `fresh`"
+        );
     }
 
     #[test]
     fn the_most_specific_gate_decides_and_the_rest_does_not_exist() {
         let config = Config::parse(VALID).unwrap();
-        let gate_for = |text: &str| config.gate_for(&Resource::parse(text).unwrap()).map(|gate| gate.id.as_str().to_owned());
-        assert_eq!(gate_for("media/season-1/ep1.mp4").as_deref(), Some("season-1"));
-        assert_eq!(gate_for("media/season-1/poster.jpg").as_deref(), Some("poster"));
+        let gate_for = |text: &str| {
+            config
+                .gate_for(&Resource::parse(text).unwrap())
+                .map(|gate| gate.id.as_str().to_owned())
+        };
+        assert_eq!(
+            gate_for("media/season-1/ep1.mp4").as_deref(),
+            Some("season-1")
+        );
+        assert_eq!(
+            gate_for("media/season-1/poster.jpg").as_deref(),
+            Some("poster")
+        );
         assert_eq!(gate_for("media/season-2/ep1.mp4"), None);
     }
 
@@ -715,10 +1057,25 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
     fn templates_resolve_every_placeholder_or_name_the_missing_one() {
         let config = Config::parse(VALID).unwrap();
         let template = &config.chain(ChainId::new(1).unwrap()).unwrap().providers[1];
-        assert_eq!(template.variables().collect::<Vec<_>>(), ["eth_host", "eth_key"]);
-        assert_eq!(template.resolve(|name| Some(name.to_uppercase())), Ok("https://ETH_HOST/v2/ETH_KEY".into()));
-        assert_eq!(template.resolve(|name| (name == "eth_host").then(String::new)), Err("eth_key".into()));
-        assert_eq!(template.position(), Position { line: 9, column: 29 });
+        assert_eq!(
+            template.variables().collect::<Vec<_>>(),
+            ["eth_host", "eth_key"]
+        );
+        assert_eq!(
+            template.resolve(|name| Some(name.to_uppercase())),
+            Ok("https://ETH_HOST/v2/ETH_KEY".into())
+        );
+        assert_eq!(
+            template.resolve(|name| (name == "eth_host").then(String::new)),
+            Err("eth_key".into())
+        );
+        assert_eq!(
+            template.position(),
+            Position {
+                line: 9,
+                column: 29
+            }
+        );
     }
 
     /// Each class of mistake: what is replaced in the valid file, by what, the line that is named, words of the message.
@@ -726,57 +1083,200 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
     fn every_mistake_is_named_with_its_place_and_its_mend() {
         let contract = r#""0x5fbdb2315678afecb367f032d93f642f64180aa3""#;
         let table = [
-            ("url_ttl = \"5m\"", "url_ttl = \"5m\"\nurl_tll = \"5m\"", 6, "unknown field `url_tll`"),
+            (
+                "url_ttl = \"5m\"",
+                "url_ttl = \"5m\"\nurl_tll = \"5m\"",
+                6,
+                "unknown field `url_tll`",
+            ),
             ("url_ttl = \"5m\"", "", 2, "missing field `url_ttl`"),
             ("[[bucket]]", "[[buckets]]", 12, "unknown field `buckets`"),
-            ("read_at = 12", "read_at = 12\nreads_at = 12", 11, "unknown field"),
-            ("count = 2", "count = 2, counts = 2", 24, "unexpected keys in table: counts"),
-            ("at_least = \"5\"", "at_least = \"5\", least = \"5\"", 24, "unknown field"),
+            (
+                "read_at = 12",
+                "read_at = 12\nreads_at = 12",
+                11,
+                "unknown field",
+            ),
+            (
+                "count = 2",
+                "count = 2, counts = 2",
+                24,
+                "unexpected keys in table: counts",
+            ),
+            (
+                "at_least = \"5\"",
+                "at_least = \"5\", least = \"5\"",
+                24,
+                "unknown field",
+            ),
             ("id = \"poster\"", "id = \"season-1\"", 27, "defined twice"),
             ("id = \"poster\"", "id = \"a b\"", 27, "no gate id"),
-            ("[[bucket]]", "[[chain]]\nid = \"eip155:1\"\nproviders = [\"{x}\"]\n[[bucket]]", 12, "defined twice"),
-            ("[[gate]]\nid = \"season-1\"", "[[bucket]]\nname = \"media\"\nendpoint = \"http://127.0.0.1:9000\"\nregion = \"r\"\naddressing = \"path\"\ncredentials = \"media\"\n[[gate]]\nid = \"season-1\"", 19, "defined twice"),
-            ("{ erc1155 = { chain = \"eip155:1\", contract = \"0x5fbdb2315678afecb367f032d93f642f64180aa3\", token_ids = [\"7\"] } }", "{ all = [] }", 30, "empty"),
+            (
+                "[[bucket]]",
+                "[[chain]]\nid = \"eip155:1\"\nproviders = [\"{x}\"]\n[[bucket]]",
+                12,
+                "defined twice",
+            ),
+            (
+                "[[gate]]\nid = \"season-1\"",
+                "[[bucket]]\nname = \"media\"\nendpoint = \"http://127.0.0.1:9000\"\nregion = \"r\"\naddressing = \"path\"\ncredentials = \"media\"\n[[gate]]\nid = \"season-1\"",
+                19,
+                "defined twice",
+            ),
+            (
+                "{ erc1155 = { chain = \"eip155:1\", contract = \"0x5fbdb2315678afecb367f032d93f642f64180aa3\", token_ids = [\"7\"] } }",
+                "{ all = [] }",
+                30,
+                "empty",
+            ),
             ("token_ids = [\"7\"]", "token_ids = []", 30, "0 token ids"),
-            ("token_ids = [\"7\"]", "token_ids = [\"7\", \"7\"]", 30, "stands twice"),
+            (
+                "token_ids = [\"7\"]",
+                "token_ids = [\"7\", \"7\"]",
+                30,
+                "stands twice",
+            ),
             (", token_ids = [\"7\"]", "", 30, "needs `token_ids`"),
-            ("at_least = \"1\" } }, {", "at_least = \"0\" } }, {", 24, "threshold of zero"),
-            ("at_least = \"1\" } }, {", "at_least = \"1.5\" } }, {", 24, "no amount"),
-            ("at_least = \"1\" } }, {", "at_least = 1 } }, {", 24, "invalid type"),
+            (
+                "at_least = \"1\" } }, {",
+                "at_least = \"0\" } }, {",
+                24,
+                "threshold of zero",
+            ),
+            (
+                "at_least = \"1\" } }, {",
+                "at_least = \"1.5\" } }, {",
+                24,
+                "no amount",
+            ),
+            (
+                "at_least = \"1\" } }, {",
+                "at_least = 1 } }, {",
+                24,
+                "invalid type",
+            ),
             ("count = 2", "count = 3", 24, "always or never"),
             ("count = 2", "count = 0", 24, "always or never"),
-            ("native = { chain = \"eip155:1\", at_least = \"5\" }", "native = { chain = \"eip155:1\" }", 24, "needs `at_least`"),
-            ("native = { chain = \"eip155:1\", at_least = \"5\" }", "natives = { chain = \"eip155:1\", at_least = \"5\" }", 24, "unknown variant `natives`"),
-            ("native = { chain = \"eip155:1\"", "native = { chain = \"eip155:2\"", 24, "not configured"),
-            (contract, "\"0x5fbdb2315678afecb367f032d93f642f64180aA3\"", 24, "not understood"),
-            ("media/season-1/poster.jpg", "media/season-1/**", 28, "overlaps"),
-            ("media/season-1/poster.jpg", "medium/season-1/**", 28, "unknown bucket"),
+            (
+                "native = { chain = \"eip155:1\", at_least = \"5\" }",
+                "native = { chain = \"eip155:1\" }",
+                24,
+                "needs `at_least`",
+            ),
+            (
+                "native = { chain = \"eip155:1\", at_least = \"5\" }",
+                "natives = { chain = \"eip155:1\", at_least = \"5\" }",
+                24,
+                "unknown variant `natives`",
+            ),
+            (
+                "native = { chain = \"eip155:1\"",
+                "native = { chain = \"eip155:2\"",
+                24,
+                "not configured",
+            ),
+            (
+                contract,
+                "\"0x5fbdb2315678afecb367f032d93f642f64180aA3\"",
+                24,
+                "not understood",
+            ),
+            (
+                "media/season-1/poster.jpg",
+                "media/season-1/**",
+                28,
+                "overlaps",
+            ),
+            (
+                "media/season-1/poster.jpg",
+                "medium/season-1/**",
+                28,
+                "unknown bucket",
+            ),
             ("media/season-1/poster.jpg", "media/**/x", 28, "no pattern"),
-            ("resources = [\"media/season-1/poster.jpg\"]", "resources = []", 28, "guards nothing"),
-            ("stale = \"1h\"", "stale = \"1m\"", 23, "shorter than `fresh`"),
-            ("fresh = \"5m\"\nstale", "fresh = \"5 parsecs\"\nstale", 22, "no duration"),
-            ("session_ttl = \"1h\"", "session_ttl = \"-1h\"", 4, "no duration"),
+            (
+                "resources = [\"media/season-1/poster.jpg\"]",
+                "resources = []",
+                28,
+                "guards nothing",
+            ),
+            (
+                "stale = \"1h\"",
+                "stale = \"1m\"",
+                23,
+                "shorter than `fresh`",
+            ),
+            (
+                "fresh = \"5m\"\nstale",
+                "fresh = \"5 parsecs\"\nstale",
+                22,
+                "no duration",
+            ),
+            (
+                "session_ttl = \"1h\"",
+                "session_ttl = \"-1h\"",
+                4,
+                "no duration",
+            ),
             ("url_ttl = \"5m\"", "url_ttl = \"8d\"", 5, "out of range"),
-            ("\"localhost:3000\", \"gate.example\"", "", 3, "no domain is accepted"),
-            ("\"gate.example\"", "\"https://gate.example\"", 3, "no domain"),
+            (
+                "\"localhost:3000\", \"gate.example\"",
+                "",
+                3,
+                "no domain is accepted",
+            ),
+            (
+                "\"gate.example\"",
+                "\"https://gate.example\"",
+                3,
+                "no domain",
+            ),
             ("\"gate.example\"", "\"localhost:3000\"", 3, "stands twice"),
             ("\"{eth_rpc_a}\"", "\"{eth rpc}\"", 9, "broken placeholder"),
             ("\"{eth_rpc_a}\"", "\"eth}\"", 9, "broken placeholder"),
-            ("id = \"eip155:1\"\nproviders", "id = \"1\"\nproviders", 8, "not understood"),
+            (
+                "id = \"eip155:1\"\nproviders",
+                "id = \"1\"\nproviders",
+                8,
+                "not understood",
+            ),
             ("read_at = 12", "read_at = \"newest\"", 10, "names no state"),
             ("read_at = 12", "read_at = -1", 10, "names no state"),
-            ("endpoint = \"http://127.0.0.1:9000\"", "endpoint = \"127.0.0.1:9000/x\"", 14, "not a base URL"),
-            ("addressing = \"path\"", "addressing = \"paths\"", 16, "unknown variant `paths`"),
-            ("credentials = \"media\"", "credentials = \"Media Key\"", 17, "prefix of variable names"),
+            (
+                "endpoint = \"http://127.0.0.1:9000\"",
+                "endpoint = \"127.0.0.1:9000/x\"",
+                14,
+                "not a base URL",
+            ),
+            (
+                "addressing = \"path\"",
+                "addressing = \"paths\"",
+                16,
+                "unknown variant `paths`",
+            ),
+            (
+                "credentials = \"media\"",
+                "credentials = \"Media Key\"",
+                17,
+                "prefix of variable names",
+            ),
             ("[service]", "[service", 2, ""),
         ];
         for (from, to, line, words) in table {
             let text = VALID.replacen(from, to, 1);
             assert_ne!(text, VALID, "{from}");
             let error = Config::parse(&text).unwrap_err();
-            assert!(error.problem.contains(words) && !error.mend.is_empty(), "{to}: {error}");
+            assert!(
+                error.problem.contains(words) && !error.mend.is_empty(),
+                "{to}: {error}"
+            );
             assert_eq!(error.position.line, line, "{to}: {error}");
-            assert!(error.to_string().starts_with(&format!("tokengate.toml:{line}:")), "{error}");
+            assert!(
+                error
+                    .to_string()
+                    .starts_with(&format!("tokengate.toml:{line}:")),
+                "{error}"
+            );
         }
     }
 }

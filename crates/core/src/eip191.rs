@@ -48,12 +48,18 @@ pub enum VerifyError {
 ///
 /// # Errors
 /// [`VerifyError`]; every failure means that nobody is signed in.
-pub fn verify(message: &Message<'_>, signature: &RecoverableSignature) -> Result<VerifiedSigner, VerifyError> {
+pub fn verify(
+    message: &Message<'_>,
+    signature: &RecoverableSignature,
+) -> Result<VerifiedSigner, VerifyError> {
     let signer = signature.recover(&hash_message(message.text().as_bytes()))?;
     if signer != message.address {
         return Err(VerifyError::Mismatch);
     }
-    Ok(VerifiedSigner { address: signer, chain: message.chain })
+    Ok(VerifiedSigner {
+        address: signer,
+        chain: message.chain,
+    })
 }
 
 #[cfg(test)]
@@ -66,9 +72,16 @@ mod tests {
 
     #[test]
     fn the_published_vector_hashes_and_verifies() {
-        assert_eq!(hex::encode(hash_message(MESSAGE.as_bytes())), "f5fe4d8f1cdd3d4e9f22f727871768d3c050cbd105bf1c7de6bedf516ff85633");
+        assert_eq!(
+            hex::encode(hash_message(MESSAGE.as_bytes())),
+            "f5fe4d8f1cdd3d4e9f22f727871768d3c050cbd105bf1c7de6bedf516ff85633"
+        );
         let message = Message::parse(MESSAGE).unwrap();
-        let signer = verify(&message, &RecoverableSignature::from_hex(SIGNATURE).unwrap()).unwrap();
+        let signer = verify(
+            &message,
+            &RecoverableSignature::from_hex(SIGNATURE).unwrap(),
+        )
+        .unwrap();
         assert_eq!(signer.address(), message.address);
         assert_eq!(signer.chain().id(), 31337);
     }
@@ -76,10 +89,26 @@ mod tests {
     #[test]
     fn any_change_of_the_text_or_the_account_is_refused() {
         let signature = RecoverableSignature::from_hex(SIGNATURE).unwrap();
-        for (from, to) in [("Unlock", "Unlocc"), ("req-1", "req-2"), ("Chain ID: 31337", "Chain ID: 1"), ("0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266", "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"), ("0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266", "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266")] {
+        for (from, to) in [
+            ("Unlock", "Unlocc"),
+            ("req-1", "req-2"),
+            ("Chain ID: 31337", "Chain ID: 1"),
+            (
+                "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266",
+                "0x70997970C51812dc3A010C7d01b50e0d17dc79C8",
+            ),
+            (
+                "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266",
+                "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266",
+            ),
+        ] {
             let text = MESSAGE.replace(from, to);
             let message = Message::parse(&text).unwrap();
-            assert_eq!(verify(&message, &signature), Err(VerifyError::Mismatch), "{to}");
+            assert_eq!(
+                verify(&message, &signature),
+                Err(VerifyError::Mismatch),
+                "{to}"
+            );
         }
     }
 }

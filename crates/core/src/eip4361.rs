@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use crate::address::{Address, AddressError};
 use crate::chain::ChainId;
+use crate::nonce::CLOCK_SKEW;
 use crate::rfc3339;
 
 /// The longest message accepted, in bytes.
@@ -66,7 +67,9 @@ pub enum ParseError {
     #[error("line 2: {0}")]
     Address(#[from] AddressError),
     /// The statement is not framed by empty lines or has a character outside the grammar.
-    #[error("the statement must be one line of RFC 3986 characters and spaces between two empty lines")]
+    #[error(
+        "the statement must be one line of RFC 3986 characters and spaces between two empty lines"
+    )]
     Statement,
     /// A field is missing, misplaced or malformed.
     #[error("expected `{label}` followed by {form}")]
@@ -96,7 +99,10 @@ impl<'a> Message<'a> {
             return Err(ParseError::TooLong);
         }
         let mut lines = Lines { rest: Some(text) };
-        let origin = lines.next().and_then(|line| line.strip_suffix(PREAMBLE)).ok_or(ParseError::Preamble)?;
+        let origin = lines
+            .next()
+            .and_then(|line| line.strip_suffix(PREAMBLE))
+            .ok_or(ParseError::Preamble)?;
         let (scheme, domain) = match origin.split_once("://") {
             Some((scheme, domain)) => (Some(scheme), domain),
             None => (None, origin),
@@ -104,24 +110,63 @@ impl<'a> Message<'a> {
         if scheme.is_some_and(|scheme| !is_scheme(scheme)) {
             return Err(ParseError::Scheme);
         }
-        if domain.is_empty() || iri_string::validate::authority::<iri_string::spec::UriSpec>(domain).is_err() {
+        if domain.is_empty()
+            || iri_string::validate::authority::<iri_string::spec::UriSpec>(domain).is_err()
+        {
             return Err(ParseError::Domain);
         }
         let address = lines.next().ok_or(AddressError::Shape)?.parse()?;
         let statement = statement(&mut lines)?;
-        let uri = lines.field("URI: ", "an RFC 3986 URI", |text| is_uri(text).then_some(text))?;
+        let uri = lines.field("URI: ", "an RFC 3986 URI", |text| {
+            is_uri(text).then_some(text)
+        })?;
         lines.field("Version: ", "1", |text| (text == "1").then_some(()))?;
-        let chain = lines.field("Chain ID: ", "a decimal chain id", |text| ChainId::from_decimal(text).ok())?;
-        let nonce = lines.field("Nonce: ", "at least 8 letters or digits", |text| is_nonce(text).then_some(text))?;
+        let chain = lines.field("Chain ID: ", "a decimal chain id", |text| {
+            ChainId::from_decimal(text).ok()
+        })?;
+        let nonce = lines.field("Nonce: ", "at least 8 letters or digits", |text| {
+            is_nonce(text).then_some(text)
+        })?;
         let issued_at = lines.field("Issued At: ", DATE_TIME, rfc3339::parse)?;
         let expiration_time = lines.optional("Expiration Time: ", DATE_TIME, rfc3339::parse)?;
         let not_before = lines.optional("Not Before: ", DATE_TIME, rfc3339::parse)?;
-        let request_id = lines.optional("Request ID: ", "RFC 3986 path characters", |text| is_pchars(text).then_some(text))?;
+        let request_id = lines.optional("Request ID: ", "RFC 3986 path characters", |text| {
+            is_pchars(text).then_some(text)
+        })?;
         let resources = resources(&mut lines)?;
         if lines.rest.is_some() {
             return Err(ParseError::Trailing);
         }
-        Ok(Self { text, scheme, domain, address, statement, uri, chain, nonce, issued_at, expiration_time, not_before, request_id, resources })
+        Ok(Self {
+            text,
+            scheme,
+            domain,
+            address,
+            statement,
+            uri,
+            chain,
+            nonce,
+            issued_at,
+            expiration_time,
+            not_before,
+            request_id,
+            resources,
+        })
+    }
+
+    /// Whether `now` is past `Not Before` and short of `Expiration Time`, each give or take what clocks may differ.
+    pub fn is_current(&self, now: Timestamp) -> bool {
+        let over = |time: Timestamp| {
+            time.checked_add(CLOCK_SKEW)
+                .is_ok_and(|latest| now >= latest)
+        };
+        self.not_before.is_none_or(|time| begun(time, now))
+            && !self.expiration_time.is_some_and(over)
+    }
+
+    /// Whether the message was issued by `now`, give or take what clocks may differ. The EIP leaves this to the service.
+    pub fn is_issued(&self, now: Timestamp) -> bool {
+        begun(self.issued_at, now)
     }
 
     /// The exact text that was parsed: the bytes the wallet signed.
@@ -153,7 +198,16 @@ pub struct Challenge<'a> {
 
 impl fmt::Display for Challenge<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { domain, address, statement, uri, chain, nonce, issued_at, expiration_time } = self;
+        let Self {
+            domain,
+            address,
+            statement,
+            uri,
+            chain,
+            nonce,
+            issued_at,
+            expiration_time,
+        } = self;
         write!(
             f,
             "{domain}{PREAMBLE}\n{address}\n\n{statement}\n\nURI: {uri}\nVersion: 1\nChain ID: {}\nNonce: {nonce}\nIssued At: {}\nExpiration Time: {}",
@@ -166,7 +220,13 @@ impl fmt::Display for Challenge<'_> {
 
 /// Whether `text` can stand as a statement: `1*( reserved / unreserved / " " )`.
 pub fn is_statement(text: &str) -> bool {
-    text.bytes().all(|b| b == b' ' || is_reserved(b) || is_unreserved(b))
+    text.bytes()
+        .all(|b| b == b' ' || is_reserved(b) || is_unreserved(b))
+}
+
+fn begun(time: Timestamp, now: Timestamp) -> bool {
+    time.checked_sub(CLOCK_SKEW)
+        .is_ok_and(|earliest| now >= earliest)
 }
 
 struct Lines<'a> {
@@ -188,11 +248,24 @@ impl<'a> Iterator for Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    fn field<T>(&mut self, label: &'static str, form: &'static str, read: impl FnOnce(&'a str) -> Option<T>) -> Result<T, ParseError> {
-        self.next().and_then(|line| line.strip_prefix(label)).and_then(read).ok_or(ParseError::Field { label, form })
+    fn field<T>(
+        &mut self,
+        label: &'static str,
+        form: &'static str,
+        read: impl FnOnce(&'a str) -> Option<T>,
+    ) -> Result<T, ParseError> {
+        self.next()
+            .and_then(|line| line.strip_prefix(label))
+            .and_then(read)
+            .ok_or(ParseError::Field { label, form })
     }
 
-    fn optional<T>(&mut self, label: &'static str, form: &'static str, read: impl FnOnce(&'a str) -> Option<T>) -> Result<Option<T>, ParseError> {
+    fn optional<T>(
+        &mut self,
+        label: &'static str,
+        form: &'static str,
+        read: impl FnOnce(&'a str) -> Option<T>,
+    ) -> Result<Option<T>, ParseError> {
         match self.rest {
             Some(rest) if rest.starts_with(label) => self.field(label, form, read).map(Some),
             _ => Ok(None),
@@ -222,7 +295,10 @@ fn statement<'a>(lines: &mut Lines<'a>) -> Result<Option<&'a str>, ParseError> {
 }
 
 fn resources<'a>(lines: &mut Lines<'a>) -> Result<Option<Vec<&'a str>>, ParseError> {
-    const ERROR: ParseError = ParseError::Field { label: "Resources:", form: "lines of `- ` and an RFC 3986 URI" };
+    const ERROR: ParseError = ParseError::Field {
+        label: "Resources:",
+        form: "lines of `- ` and an RFC 3986 URI",
+    };
     match lines.rest {
         None => return Ok(None),
         Some(rest) if !rest.starts_with("Resources:") => return Ok(None),
@@ -236,7 +312,10 @@ fn resources<'a>(lines: &mut Lines<'a>) -> Result<Option<Vec<&'a str>>, ParseErr
         if resources.len() == MAX_RESOURCES {
             return Err(ParseError::TooManyResources);
         }
-        let uri = line.strip_prefix("- ").filter(|uri| is_uri(uri)).ok_or(ERROR)?;
+        let uri = line
+            .strip_prefix("- ")
+            .filter(|uri| is_uri(uri))
+            .ok_or(ERROR)?;
         resources.push(uri);
     }
     Ok(Some(resources))
@@ -246,15 +325,32 @@ const DATE_TIME: &str = "an RFC 3339 date-time";
 
 fn is_scheme(text: &str) -> bool {
     let mut bytes = text.bytes();
-    bytes.next().is_some_and(|b| b.is_ascii_alphabetic()) && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+    bytes.next().is_some_and(|b| b.is_ascii_alphabetic())
+        && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
 }
 
 fn is_nonce(text: &str) -> bool {
     text.len() >= 8 && text.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
+/// RFC 3986 `URI`. The EIP's published vectors also write the octets of an IPv4 address inside an IPv6 one with
+/// leading zeros, which `dec-octet` has not.
 fn is_uri(text: &str) -> bool {
     UriStr::new(text).is_ok()
+        || without_leading_zeros(text).is_some_and(|text| UriStr::new(&text).is_ok())
+}
+
+fn without_leading_zeros(text: &str) -> Option<String> {
+    let (before, rest) = text.split_once('[')?;
+    let (literal, after) = rest.split_once(']')?;
+    let (groups, address) = literal.rsplit_once(':')?;
+    let shortened = |octet: &str| match octet.trim_start_matches('0') {
+        "" if !octet.is_empty() && octet.len() <= 3 => "0".to_owned(),
+        digits if octet.len() <= 3 => digits.to_owned(),
+        _ => octet.to_owned(),
+    };
+    let octets: Vec<String> = address.split('.').map(shortened).collect();
+    Some(format!("{before}[{groups}:{}]{after}", octets.join(".")))
 }
 
 fn is_pchars(text: &str) -> bool {
@@ -266,7 +362,26 @@ const fn is_unreserved(b: u8) -> bool {
 }
 
 const fn is_reserved(b: u8) -> bool {
-    matches!(b, b':' | b'/' | b'?' | b'#' | b'[' | b']' | b'@' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
+    matches!(
+        b,
+        b':' | b'/'
+            | b'?'
+            | b'#'
+            | b'['
+            | b']'
+            | b'@'
+            | b'!'
+            | b'$'
+            | b'&'
+            | b'\''
+            | b'('
+            | b')'
+            | b'*'
+            | b'+'
+            | b','
+            | b';'
+            | b'='
+    )
 }
 
 #[cfg(test)]
@@ -289,13 +404,24 @@ mod tests {
             expiration_time: parsed.issued_at + std::time::Duration::from_secs(300),
         };
         let text = challenge.to_string();
-        assert_eq!(text, format!("{MESSAGE}\nExpiration Time: 2026-01-02T03:09:05.000Z"));
+        assert_eq!(
+            text,
+            format!("{MESSAGE}\nExpiration Time: 2026-01-02T03:09:05.000Z")
+        );
         assert_eq!(Message::parse(&text).unwrap().nonce, challenge.nonce);
     }
 
     #[test]
     fn nothing_may_precede_follow_or_repeat() {
-        for text in [format!("{MESSAGE}\n"), format!(" {MESSAGE}"), format!("{MESSAGE}\nNonce: a1b2c3d4e5f60718"), MESSAGE.replace('\n', "\r\n"), format!("{MESSAGE}\nResources:\n"), format!("{MESSAGE}\nResources: - a:b"), MESSAGE.replace("Chain ID: 31337", "Chain ID: 031337")] {
+        for text in [
+            format!("{MESSAGE}\n"),
+            format!(" {MESSAGE}"),
+            format!("{MESSAGE}\nNonce: a1b2c3d4e5f60718"),
+            MESSAGE.replace('\n', "\r\n"),
+            format!("{MESSAGE}\nResources:\n"),
+            format!("{MESSAGE}\nResources: - a:b"),
+            MESSAGE.replace("Chain ID: 31337", "Chain ID: 031337"),
+        ] {
             assert!(Message::parse(&text).is_err(), "{text:?}");
         }
         let long = format!("{MESSAGE}\nRequest ID: {}", "a".repeat(MAX_MESSAGE_LEN));

@@ -110,8 +110,16 @@ impl Read {
         match self {
             Self::Erc721Balance { contract, owner } => (*contract, erc721::balance_of(*owner)),
             Self::Erc721Owner { contract, token_id } => (*contract, erc721::owner_of(*token_id)),
-            Self::Erc1155Balance { contract, owner, id } => (*contract, erc1155::balance_of(*owner, *id)),
-            Self::Erc1155Balances { contract, owner, ids } => (*contract, erc1155::balance_of_batch(*owner, ids)),
+            Self::Erc1155Balance {
+                contract,
+                owner,
+                id,
+            } => (*contract, erc1155::balance_of(*owner, *id)),
+            Self::Erc1155Balances {
+                contract,
+                owner,
+                ids,
+            } => (*contract, erc1155::balance_of_batch(*owner, ids)),
             Self::Erc20Balance { contract, owner } => (*contract, erc20::balance_of(*owner)),
             Self::NativeBalance { owner } => (multicall3, multicall3::eth_balance(*owner)),
         }
@@ -126,7 +134,11 @@ impl Read {
             Self::Erc721Balance { .. } => Value::Amount(erc721::decode_balance(returned)?),
             Self::Erc721Owner { .. } => Value::Owner(erc721::decode_owner(returned)?),
             Self::Erc1155Balance { .. } => Value::Amount(erc1155::decode_balance(returned)?),
-            Self::Erc1155Balances { ids, .. } => Value::Amounts(erc1155::decode_balances(returned, ids.len())?.into_iter().fold(U256::ZERO, U256::saturating_add)),
+            Self::Erc1155Balances { ids, .. } => Value::Amounts(
+                erc1155::decode_balances(returned, ids.len())?
+                    .into_iter()
+                    .fold(U256::ZERO, U256::saturating_add),
+            ),
             Self::Erc20Balance { .. } => Value::Amount(erc20::decode_balance(returned)?),
             Self::NativeBalance { .. } => Value::Amount(multicall3::decode_eth_balance(returned)?),
         })
@@ -150,15 +162,45 @@ impl FactKey {
     pub fn store_key(&self) -> String {
         let chain = self.chain.id();
         match &self.read {
-            Read::Erc721Balance { contract, owner } => format!("{chain}:721b:{}:{}", contract.to_lower_hex(), owner.to_lower_hex()),
-            Read::Erc721Owner { contract, token_id } => format!("{chain}:721o:{}:{token_id}", contract.to_lower_hex()),
-            Read::Erc1155Balance { contract, owner, id } => format!("{chain}:1155:{}:{}:{id}", contract.to_lower_hex(), owner.to_lower_hex()),
-            Read::Erc1155Balances { contract, owner, ids } => {
-                // Lists of ids have no bound that a store's key has; their digest does.
-                let list = ids.iter().flat_map(U256::to_be_bytes::<32>).collect::<Vec<_>>();
-                format!("{chain}:1155s:{}:{}:{}", contract.to_lower_hex(), owner.to_lower_hex(), hex::encode(alloy_primitives::keccak256(list)))
+            Read::Erc721Balance { contract, owner } => format!(
+                "{chain}:721b:{}:{}",
+                contract.to_lower_hex(),
+                owner.to_lower_hex()
+            ),
+            Read::Erc721Owner { contract, token_id } => {
+                format!("{chain}:721o:{}:{token_id}", contract.to_lower_hex())
             }
-            Read::Erc20Balance { contract, owner } => format!("{chain}:20:{}:{}", contract.to_lower_hex(), owner.to_lower_hex()),
+            Read::Erc1155Balance {
+                contract,
+                owner,
+                id,
+            } => format!(
+                "{chain}:1155:{}:{}:{id}",
+                contract.to_lower_hex(),
+                owner.to_lower_hex()
+            ),
+            Read::Erc1155Balances {
+                contract,
+                owner,
+                ids,
+            } => {
+                // Lists of ids have no bound that a store's key has; their digest does.
+                let list = ids
+                    .iter()
+                    .flat_map(U256::to_be_bytes::<32>)
+                    .collect::<Vec<_>>();
+                format!(
+                    "{chain}:1155s:{}:{}:{}",
+                    contract.to_lower_hex(),
+                    owner.to_lower_hex(),
+                    hex::encode(alloy_primitives::keccak256(list))
+                )
+            }
+            Read::Erc20Balance { contract, owner } => format!(
+                "{chain}:20:{}:{}",
+                contract.to_lower_hex(),
+                owner.to_lower_hex()
+            ),
             Read::NativeBalance { owner } => format!("{chain}:native:{}", owner.to_lower_hex()),
         }
     }
@@ -185,7 +227,13 @@ impl Fact {
             Value::Nobody => "n".to_owned(),
         };
         // Serialising integers and a string into a vector has no way to fail.
-        serde_json::to_vec(&Stored { e: EDITION, v, b: self.block, t: self.read_at.as_millisecond() }).unwrap_or_default()
+        serde_json::to_vec(&Stored {
+            e: EDITION,
+            v,
+            b: self.block,
+            t: self.read_at.as_millisecond(),
+        })
+        .unwrap_or_default()
     }
 
     /// Reads the bytes back for the read that asked. Anything unexpected is `None`: a miss, never a value.
@@ -196,13 +244,23 @@ impl Fact {
         }
         let (kind, rest) = stored.v.split_at_checked(1)?;
         let value = match (kind, read) {
-            ("a", Read::Erc721Balance { .. } | Read::Erc1155Balance { .. } | Read::Erc20Balance { .. } | Read::NativeBalance { .. }) => Value::Amount(decimal::parse(rest)?),
+            (
+                "a",
+                Read::Erc721Balance { .. }
+                | Read::Erc1155Balance { .. }
+                | Read::Erc20Balance { .. }
+                | Read::NativeBalance { .. },
+            ) => Value::Amount(decimal::parse(rest)?),
             ("s", Read::Erc1155Balances { .. }) => Value::Amounts(decimal::parse(rest)?),
             ("o", Read::Erc721Owner { .. }) => Value::Owner(rest.parse().ok()?),
             ("n", Read::Erc721Owner { .. }) if rest.is_empty() => Value::Nobody,
             _ => return None,
         };
-        Some(Self { value, block: stored.b, read_at: Timestamp::from_millisecond(stored.t).ok()? })
+        Some(Self {
+            value,
+            block: stored.b,
+            read_at: Timestamp::from_millisecond(stored.t).ok()?,
+        })
     }
 
     /// Whether the fact is at most `max_age` old. One that comes from further in the future than clocks may differ
@@ -210,7 +268,11 @@ impl Fact {
     pub fn is_within(&self, max_age: Duration, now: Timestamp) -> bool {
         match Duration::try_from(now.duration_since(self.read_at)) {
             Ok(age) => age <= max_age,
-            Err(_) => self.read_at.duration_since(now) <= jiff::SignedDuration::try_from(CLOCK_SKEW).unwrap_or(jiff::SignedDuration::ZERO),
+            Err(_) => {
+                self.read_at.duration_since(now)
+                    <= jiff::SignedDuration::try_from(CLOCK_SKEW)
+                        .unwrap_or(jiff::SignedDuration::ZERO)
+            }
         }
     }
 }
@@ -232,7 +294,10 @@ pub struct View<'a> {
 impl Facts {
     /// Adds a fact, unless a younger one is there.
     pub fn insert(&mut self, key: FactKey, fact: Fact) {
-        let newer = self.facts.get(&key).is_none_or(|held| held.read_at <= fact.read_at);
+        let newer = self
+            .facts
+            .get(&key)
+            .is_none_or(|held| held.read_at <= fact.read_at);
         if newer {
             self.facts.insert(key, fact);
         }
@@ -240,14 +305,21 @@ impl Facts {
 
     /// The facts of at most `max_age` at `now`.
     pub const fn within(&self, max_age: Duration, now: Timestamp) -> View<'_> {
-        View { facts: self, max_age, now }
+        View {
+            facts: self,
+            max_age,
+            now,
+        }
     }
 }
 
 impl<'a> View<'a> {
     /// The fact, if it is there and young enough.
     pub fn fact(&self, key: &FactKey) -> Option<&'a Fact> {
-        self.facts.facts.get(key).filter(|fact| fact.is_within(self.max_age, self.now))
+        self.facts
+            .facts
+            .get(key)
+            .filter(|fact| fact.is_within(self.max_age, self.now))
     }
 }
 
@@ -264,24 +336,76 @@ mod tests {
 
     fn reads() -> Vec<(Read, Value)> {
         vec![
-            (Read::Erc721Balance { contract: CONTRACT, owner: OWNER }, Value::Amount(U256::MAX)),
-            (Read::Erc721Owner { contract: CONTRACT, token_id: U256::from(1) }, Value::Owner(OWNER)),
-            (Read::Erc721Owner { contract: CONTRACT, token_id: U256::from(2) }, Value::Nobody),
-            (Read::Erc1155Balance { contract: CONTRACT, owner: OWNER, id: U256::from(1) }, Value::Amount(U256::ZERO)),
-            (Read::Erc1155Balances { contract: CONTRACT, owner: OWNER, ids: vec![U256::from(1), U256::from(2)] }, Value::Amounts(U256::from(3))),
-            (Read::Erc20Balance { contract: CONTRACT, owner: OWNER }, Value::Amount(U256::from(5))),
-            (Read::NativeBalance { owner: OWNER }, Value::Amount(U256::from(5))),
+            (
+                Read::Erc721Balance {
+                    contract: CONTRACT,
+                    owner: OWNER,
+                },
+                Value::Amount(U256::MAX),
+            ),
+            (
+                Read::Erc721Owner {
+                    contract: CONTRACT,
+                    token_id: U256::from(1),
+                },
+                Value::Owner(OWNER),
+            ),
+            (
+                Read::Erc721Owner {
+                    contract: CONTRACT,
+                    token_id: U256::from(2),
+                },
+                Value::Nobody,
+            ),
+            (
+                Read::Erc1155Balance {
+                    contract: CONTRACT,
+                    owner: OWNER,
+                    id: U256::from(1),
+                },
+                Value::Amount(U256::ZERO),
+            ),
+            (
+                Read::Erc1155Balances {
+                    contract: CONTRACT,
+                    owner: OWNER,
+                    ids: vec![U256::from(1), U256::from(2)],
+                },
+                Value::Amounts(U256::from(3)),
+            ),
+            (
+                Read::Erc20Balance {
+                    contract: CONTRACT,
+                    owner: OWNER,
+                },
+                Value::Amount(U256::from(5)),
+            ),
+            (
+                Read::NativeBalance { owner: OWNER },
+                Value::Amount(U256::from(5)),
+            ),
         ]
     }
 
     #[test]
     fn facts_survive_the_store_and_only_for_their_own_read() {
         for (read, value) in reads() {
-            let fact = Fact { value, block: 12, read_at: at(345) };
-            assert_eq!(Fact::from_bytes(&read, &fact.to_bytes()), Some(fact.clone()), "{read:?}");
+            let fact = Fact {
+                value,
+                block: 12,
+                read_at: at(345),
+            };
+            assert_eq!(
+                Fact::from_bytes(&read, &fact.to_bytes()),
+                Some(fact.clone()),
+                "{read:?}"
+            );
             for (other, _) in reads() {
                 if let Some(misread) = Fact::from_bytes(&other, &fact.to_bytes()) {
-                    assert_eq!(std::mem::discriminant(&misread.value), std::mem::discriminant(&fact.value));
+                    assert_eq!(
+                        std::mem::discriminant(&misread.value),
+                        std::mem::discriminant(&fact.value)
+                    );
                 }
             }
         }
@@ -290,14 +414,43 @@ mod tests {
     #[test]
     fn corrupt_and_foreign_entries_are_misses() {
         let read = Read::NativeBalance { owner: OWNER };
-        for bytes in [&b""[..], b"5", b"null", b"{}", br#"{"e":2,"v":"a5","b":1,"t":1}"#, br#"{"e":1,"v":"","b":1,"t":1}"#, br#"{"e":1,"v":"a","b":1,"t":1}"#, br#"{"e":1,"v":"a-5","b":1,"t":1}"#, br#"{"e":1,"v":"n","b":1,"t":1}"#, br#"{"e":1,"v":"a5","b":-1,"t":1}"#, "{\"e\":1,\"v\":\"ß5\",\"b\":1,\"t\":1}".as_bytes(), b"\xff"] {
-            assert_eq!(Fact::from_bytes(&read, bytes), None, "{}", String::from_utf8_lossy(bytes));
+        for bytes in [
+            &b""[..],
+            b"5",
+            b"null",
+            b"{}",
+            br#"{"e":2,"v":"a5","b":1,"t":1}"#,
+            br#"{"e":1,"v":"","b":1,"t":1}"#,
+            br#"{"e":1,"v":"a","b":1,"t":1}"#,
+            br#"{"e":1,"v":"a-5","b":1,"t":1}"#,
+            br#"{"e":1,"v":"n","b":1,"t":1}"#,
+            br#"{"e":1,"v":"a5","b":-1,"t":1}"#,
+            "{\"e\":1,\"v\":\"ß5\",\"b\":1,\"t\":1}".as_bytes(),
+            b"\xff",
+        ] {
+            assert_eq!(
+                Fact::from_bytes(&read, bytes),
+                None,
+                "{}",
+                String::from_utf8_lossy(bytes)
+            );
         }
     }
 
     #[test]
     fn different_reads_have_different_store_keys() {
-        let mut keys: Vec<_> = reads().into_iter().flat_map(|(read, _)| [1, 137].map(|chain| FactKey { chain: ChainId::new(chain).unwrap(), read: read.clone() }.store_key())).collect();
+        let mut keys: Vec<_> = reads()
+            .into_iter()
+            .flat_map(|(read, _)| {
+                [1, 137].map(|chain| {
+                    FactKey {
+                        chain: ChainId::new(chain).unwrap(),
+                        read: read.clone(),
+                    }
+                    .store_key()
+                })
+            })
+            .collect();
         let count = keys.len();
         keys.sort();
         keys.dedup();
@@ -306,7 +459,11 @@ mod tests {
 
     #[test]
     fn age_is_bounded_in_both_directions() {
-        let fact = Fact { value: Value::Nobody, block: 1, read_at: at(0) };
+        let fact = Fact {
+            value: Value::Nobody,
+            block: 1,
+            read_at: at(0),
+        };
         let age = Duration::from_secs(5);
         assert!(fact.is_within(age, at(5_000)));
         assert!(!fact.is_within(age, at(5_001)));
@@ -316,9 +473,15 @@ mod tests {
 
     #[test]
     fn a_failure_without_data_is_not_taken_for_an_unowned_token() {
-        let owner_of = Read::Erc721Owner { contract: CONTRACT, token_id: U256::from(2) };
+        let owner_of = Read::Erc721Owner {
+            contract: CONTRACT,
+            token_id: U256::from(2),
+        };
         assert_eq!(owner_of.reverted(&[1]), Ok(Value::Nobody));
         assert_eq!(owner_of.reverted(&[]), Err(Unreadable));
-        assert_eq!(Read::NativeBalance { owner: OWNER }.reverted(&[1]), Err(Unreadable));
+        assert_eq!(
+            Read::NativeBalance { owner: OWNER }.reverted(&[1]),
+            Err(Unreadable)
+        );
     }
 }

@@ -27,8 +27,15 @@ impl GateId {
     /// # Errors
     /// [`GateIdError`].
     pub fn parse(text: &str) -> Result<Self, GateIdError> {
-        let well_formed = (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-        if well_formed { Ok(Self(text.to_owned())) } else { Err(GateIdError) }
+        let well_formed = (1..=64).contains(&text.len())
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        if well_formed {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(GateIdError)
+        }
     }
 
     /// The name.
@@ -80,7 +87,11 @@ pub struct Group(Vec<Requirement>);
 impl Group {
     /// A group of these requirements, unless there are none: an empty `all` would hold for everybody.
     pub fn new(requirements: Vec<Requirement>) -> Option<Self> {
-        if requirements.is_empty() { None } else { Some(Self(requirements)) }
+        if requirements.is_empty() {
+            None
+        } else {
+            Some(Self(requirements))
+        }
     }
 
     /// How many there are, at least one.
@@ -101,7 +112,11 @@ pub struct Count(usize);
 impl Count {
     /// `count` of `group`, unless it would always or never hold.
     pub const fn new(count: usize, group: &Group) -> Option<Self> {
-        if count >= 1 && count <= group.0.len() { Some(Self(count)) } else { None }
+        if count >= 1 && count <= group.0.len() {
+            Some(Self(count))
+        } else {
+            None
+        }
     }
 }
 
@@ -112,7 +127,11 @@ pub struct Threshold(U256);
 impl Threshold {
     /// The threshold, unless it is zero: everybody reaches zero.
     pub fn new(amount: U256) -> Option<Self> {
-        if amount.is_zero() { None } else { Some(Self(amount)) }
+        if amount.is_zero() {
+            None
+        } else {
+            Some(Self(amount))
+        }
     }
 }
 
@@ -191,7 +210,9 @@ impl Requirement {
     /// Adds the reads that decide the requirement for `wallet`.
     pub fn reads(&self, wallet: Address, into: &mut BTreeSet<FactKey>) {
         match self {
-            Self::Any(group) | Self::All(group) | Self::AtLeast(_, group) => group.0.iter().for_each(|part| part.reads(wallet, into)),
+            Self::Any(group) | Self::All(group) | Self::AtLeast(_, group) => {
+                group.0.iter().for_each(|part| part.reads(wallet, into))
+            }
             Self::Not(part) => part.reads(wallet, into),
             Self::Leaf(leaf) => into.extend(leaf.reads(wallet)),
         }
@@ -220,20 +241,34 @@ impl Requirement {
             if let Some(members) = explained.as_object_mut() {
                 let held = leaf.held(wallet, facts);
                 members.insert("needs".into(), leaf.needs().into());
-                members.insert("has".into(), held.map_or(Json::Null, |held| held.to_string().into()));
-                members.insert("met".into(), held.map_or(Json::Null, |held| leaf.is_met_by(held).into()));
+                members.insert(
+                    "has".into(),
+                    held.map_or(Json::Null, |held| held.to_string().into()),
+                );
+                members.insert(
+                    "met".into(),
+                    held.map_or(Json::Null, |held| leaf.is_met_by(held).into()),
+                );
             }
             explained
         })
     }
 
     fn render(&self, leaf: &dyn Fn(&Leaf) -> Json) -> Json {
-        let all = |group: &Group| group.0.iter().map(|part| part.render(leaf)).collect::<Vec<_>>();
+        let all = |group: &Group| {
+            group
+                .0
+                .iter()
+                .map(|part| part.render(leaf))
+                .collect::<Vec<_>>()
+        };
         match self {
             Self::Any(group) => json!({"any": all(group)}),
             Self::All(group) => json!({"all": all(group)}),
             Self::Not(part) => json!({"not": part.render(leaf)}),
-            Self::AtLeast(count, group) => json!({"at_least": {"count": count.0, "of": all(group)}}),
+            Self::AtLeast(count, group) => {
+                json!({"at_least": {"count": count.0, "of": all(group)}})
+            }
             Self::Leaf(condition) => leaf(condition),
         }
     }
@@ -250,7 +285,10 @@ impl Requirement {
             return;
         }
         match self {
-            Self::Any(group) | Self::All(group) | Self::AtLeast(_, group) => group.0.iter().for_each(|part| part.collect_unmet(wanted, wallet, facts, into)),
+            Self::Any(group) | Self::All(group) | Self::AtLeast(_, group) => group
+                .0
+                .iter()
+                .for_each(|part| part.collect_unmet(wanted, wallet, facts, into)),
             Self::Not(part) => part.collect_unmet(!wanted, wallet, facts, into),
             Self::Leaf(leaf) => into.push(leaf.unmet(wanted, wallet, facts)),
         }
@@ -279,15 +317,49 @@ impl Group {
 
 impl Leaf {
     fn reads(&self, wallet: Address) -> Vec<FactKey> {
-        let key = |read| FactKey { chain: self.chain, read };
+        let key = |read| FactKey {
+            chain: self.chain,
+            read,
+        };
         match &self.holding {
-            Holding::Erc721 { contract, token_ids } if token_ids.is_empty() => vec![key(Read::Erc721Balance { contract: *contract, owner: wallet })],
-            Holding::Erc721 { contract, token_ids } => token_ids.iter().map(|id| key(Read::Erc721Owner { contract: *contract, token_id: *id })).collect(),
-            Holding::Erc1155 { contract, token_ids } => match token_ids.as_slice() {
-                [id] => vec![key(Read::Erc1155Balance { contract: *contract, owner: wallet, id: *id })],
-                ids => vec![key(Read::Erc1155Balances { contract: *contract, owner: wallet, ids: ids.to_vec() })],
+            Holding::Erc721 {
+                contract,
+                token_ids,
+            } if token_ids.is_empty() => vec![key(Read::Erc721Balance {
+                contract: *contract,
+                owner: wallet,
+            })],
+            Holding::Erc721 {
+                contract,
+                token_ids,
+            } => token_ids
+                .iter()
+                .map(|id| {
+                    key(Read::Erc721Owner {
+                        contract: *contract,
+                        token_id: *id,
+                    })
+                })
+                .collect(),
+            Holding::Erc1155 {
+                contract,
+                token_ids,
+            } => match token_ids.as_slice() {
+                [id] => vec![key(Read::Erc1155Balance {
+                    contract: *contract,
+                    owner: wallet,
+                    id: *id,
+                })],
+                ids => vec![key(Read::Erc1155Balances {
+                    contract: *contract,
+                    owner: wallet,
+                    ids: ids.to_vec(),
+                })],
             },
-            Holding::Erc20 { contract } => vec![key(Read::Erc20Balance { contract: *contract, owner: wallet })],
+            Holding::Erc20 { contract } => vec![key(Read::Erc20Balance {
+                contract: *contract,
+                owner: wallet,
+            })],
             Holding::Native => vec![key(Read::NativeBalance { owner: wallet })],
         }
     }
@@ -314,7 +386,11 @@ impl Leaf {
         }
         // Of several tokens, those already known may suffice.
         let known = self.reads(wallet).iter().filter(|key| matches!(facts.fact(key), Some(Fact { value: Value::Owner(owner), .. }) if *owner == wallet)).count();
-        if self.is_met_by(U256::from(known)) { Truth::Yes } else { Truth::Unknown }
+        if self.is_met_by(U256::from(known)) {
+            Truth::Yes
+        } else {
+            Truth::Unknown
+        }
     }
 
     const fn kind(&self) -> &'static str {
@@ -330,7 +406,14 @@ impl Leaf {
         let mut members = serde_json::Map::new();
         members.insert("chain".into(), self.chain.to_string().into());
         let (contract, token_ids): (Option<&Address>, &[U256]) = match &self.holding {
-            Holding::Erc721 { contract, token_ids } | Holding::Erc1155 { contract, token_ids } => (Some(contract), token_ids),
+            Holding::Erc721 {
+                contract,
+                token_ids,
+            }
+            | Holding::Erc1155 {
+                contract,
+                token_ids,
+            } => (Some(contract), token_ids),
             Holding::Erc20 { contract } => (Some(contract), &[]),
             Holding::Native => (None, &[]),
         };
@@ -338,7 +421,10 @@ impl Leaf {
             members.insert("contract".into(), contract.to_string().into());
         }
         if !token_ids.is_empty() {
-            members.insert("token_ids".into(), token_ids.iter().map(U256::to_string).collect());
+            members.insert(
+                "token_ids".into(),
+                token_ids.iter().map(U256::to_string).collect(),
+            );
         }
         members
     }
@@ -351,7 +437,9 @@ impl Leaf {
 
     fn needs(&self) -> String {
         match &self.holding {
-            Holding::Erc721 { token_ids, .. } if !token_ids.is_empty() => format!("owned tokens ≥ {}", self.at_least),
+            Holding::Erc721 { token_ids, .. } if !token_ids.is_empty() => {
+                format!("owned tokens ≥ {}", self.at_least)
+            }
             _ => format!("balance ≥ {}", self.at_least),
         }
     }
@@ -359,8 +447,20 @@ impl Leaf {
     fn unmet(&self, wanted: bool, wallet: Address, facts: &View<'_>) -> Json {
         let mut members = self.members();
         members.insert("kind".into(), self.kind().into());
-        members.insert("needs".into(), if wanted { self.needs() } else { format!("not {}", self.needs()) }.into());
-        members.insert("has".into(), self.held(wallet, facts).map_or(Json::Null, |held| held.to_string().into()));
+        members.insert(
+            "needs".into(),
+            if wanted {
+                self.needs()
+            } else {
+                format!("not {}", self.needs())
+            }
+            .into(),
+        );
+        members.insert(
+            "has".into(),
+            self.held(wallet, facts)
+                .map_or(Json::Null, |held| held.to_string().into()),
+        );
         Json::Object(members)
     }
 }
@@ -415,7 +515,10 @@ pub enum Decision {
 impl Gate {
     /// The most specific pattern of this gate that covers `resource`.
     pub fn pattern_for(&self, resource: &Resource) -> Option<&Pattern> {
-        self.resources.iter().filter(|pattern| pattern.matches(resource)).min_by(|a, b| a.specificity(b))
+        self.resources
+            .iter()
+            .filter(|pattern| pattern.matches(resource))
+            .min_by(|a, b| a.specificity(b))
     }
 
     /// The reads that decide the gate for `wallet`.
@@ -435,7 +538,11 @@ impl Gate {
             Truth::No => Decision::Denied,
             Truth::Unknown => Decision::Unknown,
             Truth::Yes => match self.basis(wallet, facts) {
-                Some(basis) => Decision::Granted(Granted { gate: self.id.clone(), resource: resource.clone(), basis }),
+                Some(basis) => Decision::Granted(Granted {
+                    gate: self.id.clone(),
+                    resource: resource.clone(),
+                    basis,
+                }),
                 // A grant rests on at least one fact: every requirement has a leaf.
                 None => Decision::Unknown,
             },
@@ -445,7 +552,13 @@ impl Gate {
     fn basis(&self, wallet: Address, facts: &View<'_>) -> Option<Basis> {
         self.reads(wallet)
             .iter()
-            .filter_map(|key| facts.fact(key).map(|fact| Basis { chain: key.chain, block: fact.block, read_at: fact.read_at }))
+            .filter_map(|key| {
+                facts.fact(key).map(|fact| Basis {
+                    chain: key.chain,
+                    block: fact.block,
+                    read_at: fact.read_at,
+                })
+            })
             .min_by_key(|basis| basis.read_at)
     }
 }
@@ -472,7 +585,13 @@ mod tests {
     }
 
     fn erc20(n: u8, at_least: u64) -> Requirement {
-        Requirement::Leaf(Leaf { chain: chain(), at_least: Threshold::new(U256::from(at_least)).unwrap(), holding: Holding::Erc20 { contract: contract(n) } })
+        Requirement::Leaf(Leaf {
+            chain: chain(),
+            at_least: Threshold::new(U256::from(at_least)).unwrap(),
+            holding: Holding::Erc20 {
+                contract: contract(n),
+            },
+        })
     }
 
     fn group(parts: Vec<Requirement>) -> Group {
@@ -482,8 +601,21 @@ mod tests {
     fn facts(balances: &[(u8, u64)]) -> Facts {
         let mut facts = Facts::default();
         for (n, balance) in balances {
-            let key = FactKey { chain: chain(), read: Read::Erc20Balance { contract: contract(*n), owner: WALLET } };
-            facts.insert(key, Fact { value: Value::Amount(U256::from(*balance)), block: 1, read_at: now() });
+            let key = FactKey {
+                chain: chain(),
+                read: Read::Erc20Balance {
+                    contract: contract(*n),
+                    owner: WALLET,
+                },
+            };
+            facts.insert(
+                key,
+                Fact {
+                    value: Value::Amount(U256::from(*balance)),
+                    block: 1,
+                    read_at: now(),
+                },
+            );
         }
         facts
     }
@@ -498,20 +630,40 @@ mod tests {
         assert_eq!(evaluate(&leaf, &facts(&[(1, 10)])), Truth::Yes);
         assert_eq!(evaluate(&leaf, &facts(&[(1, 9)])), Truth::No);
         assert_eq!(evaluate(&leaf, &facts(&[])), Truth::Unknown);
-        assert_eq!(evaluate(&Requirement::Not(Box::new(leaf)), &facts(&[])), Truth::Unknown, "an unknown never becomes a yes");
+        assert_eq!(
+            evaluate(&Requirement::Not(Box::new(leaf)), &facts(&[])),
+            Truth::Unknown,
+            "an unknown never becomes a yes"
+        );
     }
 
     #[test]
     fn another_wallets_balance_counts_for_nothing() {
-        assert_eq!(erc20(1, 1).evaluate(OTHER, &facts(&[(1, 10)]).within(Duration::from_secs(60), now())), Truth::Unknown);
+        assert_eq!(
+            erc20(1, 1).evaluate(
+                OTHER,
+                &facts(&[(1, 10)]).within(Duration::from_secs(60), now())
+            ),
+            Truth::Unknown
+        );
     }
 
     #[test]
     fn trees_follow_kleenes_tables() {
         let (yes, no, unknown) = (erc20(1, 1), erc20(2, 1), erc20(3, 1));
         let facts = facts(&[(1, 1), (2, 0)]);
-        let any = |parts: &[&Requirement]| evaluate(&Requirement::Any(group(parts.iter().map(|part| (*part).clone()).collect())), &facts);
-        let all = |parts: &[&Requirement]| evaluate(&Requirement::All(group(parts.iter().map(|part| (*part).clone()).collect())), &facts);
+        let any = |parts: &[&Requirement]| {
+            evaluate(
+                &Requirement::Any(group(parts.iter().map(|part| (*part).clone()).collect())),
+                &facts,
+            )
+        };
+        let all = |parts: &[&Requirement]| {
+            evaluate(
+                &Requirement::All(group(parts.iter().map(|part| (*part).clone()).collect())),
+                &facts,
+            )
+        };
         assert_eq!(any(&[&no, &unknown, &yes]), Truth::Yes);
         assert_eq!(any(&[&no, &unknown]), Truth::Unknown);
         assert_eq!(any(&[&no, &no]), Truth::No);
@@ -520,10 +672,19 @@ mod tests {
         assert_eq!(all(&[&yes, &yes]), Truth::Yes);
         let two_of = |parts: Vec<Requirement>| {
             let group = group(parts);
-            evaluate(&Requirement::AtLeast(Count::new(2, &group).unwrap(), group), &facts)
+            evaluate(
+                &Requirement::AtLeast(Count::new(2, &group).unwrap(), group),
+                &facts,
+            )
         };
-        assert_eq!(two_of(vec![yes.clone(), yes.clone(), no.clone()]), Truth::Yes);
-        assert_eq!(two_of(vec![yes.clone(), unknown, no.clone()]), Truth::Unknown);
+        assert_eq!(
+            two_of(vec![yes.clone(), yes.clone(), no.clone()]),
+            Truth::Yes
+        );
+        assert_eq!(
+            two_of(vec![yes.clone(), unknown, no.clone()]),
+            Truth::Unknown
+        );
         assert_eq!(two_of(vec![yes, no.clone(), no]), Truth::No);
     }
 
@@ -538,21 +699,68 @@ mod tests {
     #[test]
     fn named_tokens_count_only_for_their_owner() {
         let ids = [1, 2, 3].map(U256::from);
-        let leaf = Leaf { chain: chain(), at_least: Threshold::new(U256::from(1)).unwrap(), holding: Holding::Erc721 { contract: contract(1), token_ids: ids.to_vec() } };
-        let key = |id| FactKey { chain: chain(), read: Read::Erc721Owner { contract: contract(1), token_id: id } };
+        let leaf = Leaf {
+            chain: chain(),
+            at_least: Threshold::new(U256::from(1)).unwrap(),
+            holding: Holding::Erc721 {
+                contract: contract(1),
+                token_ids: ids.to_vec(),
+            },
+        };
+        let key = |id| FactKey {
+            chain: chain(),
+            read: Read::Erc721Owner {
+                contract: contract(1),
+                token_id: id,
+            },
+        };
         let mut facts = Facts::default();
-        facts.insert(key(ids[0]), Fact { value: Value::Owner(OTHER), block: 1, read_at: now() });
-        facts.insert(key(ids[1]), Fact { value: Value::Nobody, block: 1, read_at: now() });
+        facts.insert(
+            key(ids[0]),
+            Fact {
+                value: Value::Owner(OTHER),
+                block: 1,
+                read_at: now(),
+            },
+        );
+        facts.insert(
+            key(ids[1]),
+            Fact {
+                value: Value::Nobody,
+                block: 1,
+                read_at: now(),
+            },
+        );
         let requirement = Requirement::Leaf(leaf);
         assert_eq!(evaluate(&requirement, &facts), Truth::Unknown);
-        facts.insert(key(ids[2]), Fact { value: Value::Owner(OTHER), block: 1, read_at: now() });
+        facts.insert(
+            key(ids[2]),
+            Fact {
+                value: Value::Owner(OTHER),
+                block: 1,
+                read_at: now(),
+            },
+        );
         assert_eq!(evaluate(&requirement, &facts), Truth::No);
-        facts.insert(key(ids[2]), Fact { value: Value::Owner(WALLET), block: 2, read_at: now() });
+        facts.insert(
+            key(ids[2]),
+            Fact {
+                value: Value::Owner(WALLET),
+                block: 2,
+                read_at: now(),
+            },
+        );
         assert_eq!(evaluate(&requirement, &facts), Truth::Yes);
     }
 
     fn gate(require: Requirement) -> Gate {
-        Gate { id: GateId::parse("g").unwrap(), resources: vec![Pattern::parse("media/a/**").unwrap()], fresh: Duration::from_secs(60), stale: Duration::from_secs(60), require }
+        Gate {
+            id: GateId::parse("g").unwrap(),
+            resources: vec![Pattern::parse("media/a/**").unwrap()],
+            fresh: Duration::from_secs(60),
+            stale: Duration::from_secs(60),
+            require,
+        }
     }
 
     #[test]
@@ -561,17 +769,35 @@ mod tests {
         let held = facts(&[(1, 1)]);
         let view = held.within(gate.fresh, now());
         match gate.decide(WALLET, &Resource::parse("media/a/x").unwrap(), &view) {
-            Decision::Granted(granted) => assert_eq!((granted.basis().block, granted.resource().key()), (1, "a/x")),
+            Decision::Granted(granted) => assert_eq!(
+                (granted.basis().block, granted.resource().key()),
+                (1, "a/x")
+            ),
             other => panic!("{other:?}"),
         }
-        assert!(matches!(gate.decide(WALLET, &Resource::parse("media/b/x").unwrap(), &view), Decision::Denied));
+        assert!(matches!(
+            gate.decide(WALLET, &Resource::parse("media/b/x").unwrap(), &view),
+            Decision::Denied
+        ));
         let later = held.within(gate.fresh, now() + Duration::from_secs(61));
-        assert!(matches!(gate.decide(WALLET, &Resource::parse("media/a/x").unwrap(), &later), Decision::Unknown), "too old to decide");
+        assert!(
+            matches!(
+                gate.decide(WALLET, &Resource::parse("media/a/x").unwrap(), &later),
+                Decision::Unknown
+            ),
+            "too old to decide"
+        );
     }
 
     #[test]
     fn a_refusal_names_what_is_missing() {
-        let requirement = Requirement::Any(group(vec![erc20(1, 5), Requirement::All(group(vec![erc20(2, 1), Requirement::Not(Box::new(erc20(3, 2)))]))]));
+        let requirement = Requirement::Any(group(vec![
+            erc20(1, 5),
+            Requirement::All(group(vec![
+                erc20(2, 1),
+                Requirement::Not(Box::new(erc20(3, 2))),
+            ])),
+        ]));
         let held = facts(&[(1, 4), (2, 1), (3, 2)]);
         let view = held.within(Duration::from_secs(60), now());
         assert_eq!(
@@ -581,7 +807,10 @@ mod tests {
                 {"kind": "erc20", "chain": "eip155:1", "contract": contract(3), "needs": "not balance ≥ 2", "has": "2"},
             ])
         );
-        assert_eq!(requirement.explain(WALLET, &view)["any"][0], json!({"erc20": {"chain": "eip155:1", "contract": contract(1), "at_least": "5"}, "needs": "balance ≥ 5", "has": "4", "met": false}));
+        assert_eq!(
+            requirement.explain(WALLET, &view)["any"][0],
+            json!({"erc20": {"chain": "eip155:1", "contract": contract(1), "at_least": "5"}, "needs": "balance ≥ 5", "has": "4", "met": false})
+        );
     }
 
     /// Any tree over the ERC-20 contracts 1 to 4.
@@ -590,8 +819,12 @@ mod tests {
         leaf.prop_recursive(3, 16, 4, |inner| {
             let parts = prop::collection::vec(inner.clone(), 1..4);
             prop_oneof![
-                parts.clone().prop_map(|parts| Requirement::Any(group(parts))),
-                parts.clone().prop_map(|parts| Requirement::All(group(parts))),
+                parts
+                    .clone()
+                    .prop_map(|parts| Requirement::Any(group(parts))),
+                parts
+                    .clone()
+                    .prop_map(|parts| Requirement::All(group(parts))),
                 inner.prop_map(|part| Requirement::Not(Box::new(part))),
                 (parts, 0..4usize).prop_map(|(parts, extra)| {
                     let group = group(parts);

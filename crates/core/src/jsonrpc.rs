@@ -49,12 +49,17 @@ pub enum ReplyError {
 const ID: u64 = 1;
 
 fn request(method: &str, params: &Value) -> Vec<u8> {
-    json!({"jsonrpc": "2.0", "id": ID, "method": method, "params": params}).to_string().into_bytes()
+    json!({"jsonrpc": "2.0", "id": ID, "method": method, "params": params})
+        .to_string()
+        .into_bytes()
 }
 
 /// The body of an `eth_call`.
 pub fn eth_call(to: Address, data: &[u8], block: BlockTag) -> Vec<u8> {
-    request("eth_call", &json!([{"to": to.to_lower_hex(), "data": format!("0x{}", hex::encode(data))}, block.to_json()]))
+    request(
+        "eth_call",
+        &json!([{"to": to.to_lower_hex(), "data": format!("0x{}", hex::encode(data))}, block.to_json()]),
+    )
 }
 
 /// The body of an `eth_blockNumber`.
@@ -86,7 +91,14 @@ struct NodeError {
 fn result(body: &[u8]) -> Result<String, ReplyError> {
     let reply: Reply = serde_json::from_slice(body).map_err(|_| ReplyError::Malformed)?;
     if let Some(NodeError { code, message }) = reply.error {
-        return Err(ReplyError::Node { code, message: message.chars().filter(|c| !c.is_control()).take(200).collect() });
+        return Err(ReplyError::Node {
+            code,
+            message: message
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(200)
+                .collect(),
+        });
     }
     if reply.jsonrpc != "2.0" || reply.id != json!(ID) {
         return Err(ReplyError::Malformed);
@@ -100,7 +112,9 @@ fn result(body: &[u8]) -> Result<String, ReplyError> {
 /// [`ReplyError`].
 pub fn data(body: &[u8]) -> Result<Vec<u8>, ReplyError> {
     let text = result(body)?;
-    text.strip_prefix("0x").and_then(|digits| hex::decode(digits).ok()).ok_or(ReplyError::Malformed)
+    text.strip_prefix("0x")
+        .and_then(|digits| hex::decode(digits).ok())
+        .ok_or(ReplyError::Malformed)
 }
 
 /// The number in a reply whose result is a QUANTITY (`0x` and hexadecimal digits).
@@ -109,7 +123,10 @@ pub fn data(body: &[u8]) -> Result<Vec<u8>, ReplyError> {
 /// [`ReplyError`], also for quantities beyond 64 bits.
 pub fn quantity(body: &[u8]) -> Result<u64, ReplyError> {
     let text = result(body)?;
-    let digits = text.strip_prefix("0x").filter(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit())).ok_or(ReplyError::Malformed)?;
+    let digits = text
+        .strip_prefix("0x")
+        .filter(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit()))
+        .ok_or(ReplyError::Malformed)?;
     u64::from_str_radix(digits, 16).map_err(|_| ReplyError::Malformed)
 }
 
@@ -119,15 +136,32 @@ mod tests {
 
     #[test]
     fn calls_are_encoded_as_nodes_expect_them() {
-        let body: Value = serde_json::from_slice(&eth_call(Address::from_bytes([1; 20]), &[0xab, 0xcd], BlockTag::Number(255))).unwrap();
-        assert_eq!(body, json!({"jsonrpc": "2.0", "id": 1, "method": "eth_call", "params": [{"to": "0x0101010101010101010101010101010101010101", "data": "0xabcd"}, "0xff"]}));
+        let body: Value = serde_json::from_slice(&eth_call(
+            Address::from_bytes([1; 20]),
+            &[0xab, 0xcd],
+            BlockTag::Number(255),
+        ))
+        .unwrap();
+        assert_eq!(
+            body,
+            json!({"jsonrpc": "2.0", "id": 1, "method": "eth_call", "params": [{"to": "0x0101010101010101010101010101010101010101", "data": "0xabcd"}, "0xff"]})
+        );
     }
 
     #[test]
     fn results_are_read() {
-        assert_eq!(data(br#"{"jsonrpc":"2.0","id":1,"result":"0x00ff"}"#), Ok(vec![0, 255]));
-        assert_eq!(data(br#"{"jsonrpc":"2.0","id":1,"result":"0x"}"#), Ok(vec![]));
-        assert_eq!(quantity(br#"{"jsonrpc":"2.0","id":1,"result":"0x7a69","error":null}"#), Ok(31337));
+        assert_eq!(
+            data(br#"{"jsonrpc":"2.0","id":1,"result":"0x00ff"}"#),
+            Ok(vec![0, 255])
+        );
+        assert_eq!(
+            data(br#"{"jsonrpc":"2.0","id":1,"result":"0x"}"#),
+            Ok(vec![])
+        );
+        assert_eq!(
+            quantity(br#"{"jsonrpc":"2.0","id":1,"result":"0x7a69","error":null}"#),
+            Ok(31337)
+        );
     }
 
     #[test]
@@ -146,12 +180,28 @@ mod tests {
             br#"{"jsonrpc":"2.0","id":1}"#,
             br#"[{"jsonrpc":"2.0","id":1,"result":"0x00"}]"#,
         ] {
-            assert_eq!(data(body), Err(ReplyError::Malformed), "{}", String::from_utf8_lossy(body));
+            assert_eq!(
+                data(body),
+                Err(ReplyError::Malformed),
+                "{}",
+                String::from_utf8_lossy(body)
+            );
         }
         for result in ["0x", "7", "0x-1", "0x+1", "0x10000000000000000"] {
-            assert_eq!(quantity(format!(r#"{{"jsonrpc":"2.0","id":1,"result":"{result}"}}"#).as_bytes()), Err(ReplyError::Malformed), "{result}");
+            assert_eq!(
+                quantity(format!(r#"{{"jsonrpc":"2.0","id":1,"result":"{result}"}}"#).as_bytes()),
+                Err(ReplyError::Malformed),
+                "{result}"
+            );
         }
-        let error = data(br#"{"jsonrpc":"2.0","id":null,"error":{"code":-32005,"message":"slow\ndown"}}"#);
-        assert_eq!(error, Err(ReplyError::Node { code: -32005, message: "slowdown".into() }));
+        let error =
+            data(br#"{"jsonrpc":"2.0","id":null,"error":{"code":-32005,"message":"slow\ndown"}}"#);
+        assert_eq!(
+            error,
+            Err(ReplyError::Node {
+                code: -32005,
+                message: "slowdown".into()
+            })
+        );
     }
 }

@@ -40,7 +40,9 @@ pub enum KeyRingError {
         position: usize,
     },
     /// The key is not hexadecimal or not 32 to 64 bytes long.
-    #[error("key {position}: expected 64 to 128 hexadecimal digits; `openssl rand -hex 32` makes some")]
+    #[error(
+        "key {position}: expected 64 to 128 hexadecimal digits; `openssl rand -hex 32` makes some"
+    )]
     Material {
         /// Position in the list, from 1.
         position: usize,
@@ -52,7 +54,10 @@ pub enum KeyRingError {
         position: usize,
     },
     /// More keys than are ever tried.
-    #[error("at most {} keys: one that signs and those being rotated out", KeyRing::MAX_KEYS)]
+    #[error(
+        "at most {} keys: one that signs and those being rotated out",
+        KeyRing::MAX_KEYS
+    )]
     TooMany,
 }
 
@@ -74,8 +79,12 @@ impl KeyRing {
             if position > Self::MAX_KEYS {
                 return Err(KeyRingError::TooMany);
             }
-            let (kid, material) = entry.trim().split_once(':').ok_or(KeyRingError::Shape { position })?;
-            let well_named = (1..=16).contains(&kid.len()) && kid.bytes().all(|b| b.is_ascii_alphanumeric());
+            let (kid, material) = entry
+                .trim()
+                .split_once(':')
+                .ok_or(KeyRingError::Shape { position })?;
+            let well_named =
+                (1..=16).contains(&kid.len()) && kid.bytes().all(|b| b.is_ascii_alphanumeric());
             if !well_named {
                 return Err(KeyRingError::Shape { position });
             }
@@ -110,13 +119,16 @@ impl KeyRing {
         if tag.len() < 16 {
             return false;
         }
-        self.keys.iter().filter(|key| kid.is_none_or(|kid| key.kid == kid)).any(|key| {
-            let mut state = keyed(key.of(purpose));
-            for part in parts {
-                state.update(part);
-            }
-            state.verify_truncated_left(tag).is_ok()
-        })
+        self.keys
+            .iter()
+            .filter(|key| kid.is_none_or(|kid| key.kid == kid))
+            .any(|key| {
+                let mut state = keyed(key.of(purpose));
+                for part in parts {
+                    state.update(part);
+                }
+                state.verify_truncated_left(tag).is_ok()
+            })
     }
 }
 
@@ -130,7 +142,10 @@ impl Key {
 }
 
 fn keyed(key: &[u8]) -> Hmac<Sha256> {
-    #[expect(clippy::expect_used, reason = "HMAC is defined for keys of every length (RFC 2104 section 2)")]
+    #[expect(
+        clippy::expect_used,
+        reason = "HMAC is defined for keys of every length (RFC 2104 section 2)"
+    )]
     Hmac::new_from_slice(key).expect("HMAC takes keys of any length")
 }
 
@@ -168,7 +183,10 @@ mod tests {
         assert!(ring.verify(Purpose::Nonce, None, &[b"x"], &tag[..16]));
         assert!(!ring.verify(Purpose::Session, None, &[b"x"], &tag));
         assert!(!ring.verify(Purpose::Nonce, None, &[b"y"], &tag));
-        assert!(!ring.verify(Purpose::Nonce, None, &[b"x"], &tag[..15]), "too short to authenticate anything");
+        assert!(
+            !ring.verify(Purpose::Nonce, None, &[b"x"], &tag[..15]),
+            "too short to authenticate anything"
+        );
     }
 
     #[test]
@@ -176,11 +194,29 @@ mod tests {
         let table = [
             (String::new(), KeyRingError::Shape { position: 1 }),
             ("a:00".into(), KeyRingError::Material { position: 1 }),
-            (format!("a:{}", "zz".repeat(32)), KeyRingError::Material { position: 1 }),
-            (format!("a-b:{}", hex32(1)), KeyRingError::Shape { position: 1 }),
-            (format!("a:{},a:{}", hex32(1), hex32(2)), KeyRingError::Duplicate { position: 2 }),
-            (format!("a:{},", hex32(1)), KeyRingError::Shape { position: 2 }),
-            ((0..9).map(|i| format!("k{i}:{}", hex32(i))).collect::<Vec<_>>().join(","), KeyRingError::TooMany),
+            (
+                format!("a:{}", "zz".repeat(32)),
+                KeyRingError::Material { position: 1 },
+            ),
+            (
+                format!("a-b:{}", hex32(1)),
+                KeyRingError::Shape { position: 1 },
+            ),
+            (
+                format!("a:{},a:{}", hex32(1), hex32(2)),
+                KeyRingError::Duplicate { position: 2 },
+            ),
+            (
+                format!("a:{},", hex32(1)),
+                KeyRingError::Shape { position: 2 },
+            ),
+            (
+                (0..9)
+                    .map(|i| format!("k{i}:{}", hex32(i)))
+                    .collect::<Vec<_>>()
+                    .join(","),
+                KeyRingError::TooMany,
+            ),
         ];
         for (text, error) in table {
             assert_eq!(KeyRing::parse(&text).unwrap_err(), error, "{text}");

@@ -55,7 +55,12 @@ pub enum NonceError {
 impl Binding<'_> {
     fn parts<'a>(&'a self, header: &'a [u8], chain: &'a [u8; 8]) -> [&'a [u8]; 4] {
         // Fixed-length parts first and the one of variable length last: no two bindings share a byte string.
-        [header, chain, self.address.as_bytes(), self.domain.as_bytes()]
+        [
+            header,
+            chain,
+            self.address.as_bytes(),
+            self.domain.as_bytes(),
+        ]
     }
 }
 
@@ -65,7 +70,10 @@ pub fn mint(keys: &KeyRing, binding: &Binding<'_>, now: Timestamp, random: [u8; 
     bytes.push(VERSION);
     bytes.extend_from_slice(&now.as_millisecond().to_be_bytes());
     bytes.extend_from_slice(&random);
-    let (_, tag) = keys.sign(Purpose::Nonce, &binding.parts(&bytes, &binding.chain.id().to_be_bytes()));
+    let (_, tag) = keys.sign(
+        Purpose::Nonce,
+        &binding.parts(&bytes, &binding.chain.id().to_be_bytes()),
+    );
     bytes.extend(tag.iter().take(TAG));
     hex::encode(bytes)
 }
@@ -74,7 +82,13 @@ pub fn mint(keys: &KeyRing, binding: &Binding<'_>, now: Timestamp, random: [u8; 
 ///
 /// # Errors
 /// [`NonceError`]. A nonce with another version, length or tag is as foreign as a made-up one.
-pub fn check(keys: &KeyRing, nonce: &str, binding: &Binding<'_>, now: Timestamp, ttl: Duration) -> Result<PendingNonce, NonceError> {
+pub fn check(
+    keys: &KeyRing,
+    nonce: &str,
+    binding: &Binding<'_>,
+    now: Timestamp,
+    ttl: Duration,
+) -> Result<PendingNonce, NonceError> {
     let mut bytes = [0; HEADER + TAG];
     hex::decode_to_slice(nonce, &mut bytes).map_err(|_| NonceError::Foreign)?;
     let (header, tag) = bytes.split_at(HEADER);
@@ -87,14 +101,17 @@ pub fn check(keys: &KeyRing, nonce: &str, binding: &Binding<'_>, now: Timestamp,
     if *version != VERSION {
         return Err(NonceError::Foreign);
     }
-    let issued = Timestamp::from_millisecond(i64::from_be_bytes(*millis)).map_err(|_| NonceError::Foreign)?;
+    let issued = Timestamp::from_millisecond(i64::from_be_bytes(*millis))
+        .map_err(|_| NonceError::Foreign)?;
     let age = now.duration_since(issued);
     let in_time = age <= signed(ttl) && age >= -signed(CLOCK_SKEW);
     if !in_time {
         return Err(NonceError::Expired);
     }
     // The id is derived from decoded bytes: hexadecimal digits in another case are no second nonce.
-    Ok(PendingNonce { id: hex::encode(random) })
+    Ok(PendingNonce {
+        id: hex::encode(random),
+    })
 }
 
 impl PendingNonce {
@@ -124,7 +141,11 @@ mod tests {
     }
 
     fn binding() -> Binding<'static> {
-        Binding { domain: "gate.example", chain: ChainId::new(1).unwrap(), address: Address::from_bytes([7; 20]) }
+        Binding {
+            domain: "gate.example",
+            chain: ChainId::new(1).unwrap(),
+            address: Address::from_bytes([7; 20]),
+        }
     }
 
     fn at(second: i64) -> Timestamp {
@@ -136,9 +157,29 @@ mod tests {
         let nonce = mint(&keys(), &binding(), at(0), [9; 16]);
         assert!(check(&keys(), &nonce, &binding(), at(1), TTL).is_ok());
         let other_keys = KeyRing::parse(&format!("a:{}", "22".repeat(32))).unwrap();
-        assert_eq!(check(&other_keys, &nonce, &binding(), at(1), TTL), Err(NonceError::Foreign));
-        for other in [Binding { domain: "gate.examples", ..binding() }, Binding { chain: ChainId::new(2).unwrap(), ..binding() }, Binding { address: Address::from_bytes([8; 20]), ..binding() }] {
-            assert_eq!(check(&keys(), &nonce, &other, at(1), TTL), Err(NonceError::Foreign), "{other:?}");
+        assert_eq!(
+            check(&other_keys, &nonce, &binding(), at(1), TTL),
+            Err(NonceError::Foreign)
+        );
+        for other in [
+            Binding {
+                domain: "gate.examples",
+                ..binding()
+            },
+            Binding {
+                chain: ChainId::new(2).unwrap(),
+                ..binding()
+            },
+            Binding {
+                address: Address::from_bytes([8; 20]),
+                ..binding()
+            },
+        ] {
+            assert_eq!(
+                check(&keys(), &nonce, &other, at(1), TTL),
+                Err(NonceError::Foreign),
+                "{other:?}"
+            );
         }
     }
 
@@ -146,9 +187,15 @@ mod tests {
     fn a_nonce_expires_and_does_not_come_from_the_future() {
         let nonce = mint(&keys(), &binding(), at(0), [9; 16]);
         assert!(check(&keys(), &nonce, &binding(), at(300), TTL).is_ok());
-        assert_eq!(check(&keys(), &nonce, &binding(), at(301), TTL), Err(NonceError::Expired));
+        assert_eq!(
+            check(&keys(), &nonce, &binding(), at(301), TTL),
+            Err(NonceError::Expired)
+        );
         assert!(check(&keys(), &nonce, &binding(), at(-30), TTL).is_ok());
-        assert_eq!(check(&keys(), &nonce, &binding(), at(-31), TTL), Err(NonceError::Expired));
+        assert_eq!(
+            check(&keys(), &nonce, &binding(), at(-31), TTL),
+            Err(NonceError::Expired)
+        );
     }
 
     #[test]
@@ -158,10 +205,20 @@ mod tests {
             let mut digits = nonce.clone().into_bytes();
             digits[position] = if digits[position] == b'0' { b'1' } else { b'0' };
             let changed = String::from_utf8(digits).unwrap();
-            assert_eq!(check(&keys(), &changed, &binding(), at(1), TTL), Err(NonceError::Foreign), "{position}");
+            assert_eq!(
+                check(&keys(), &changed, &binding(), at(1), TTL),
+                Err(NonceError::Foreign),
+                "{position}"
+            );
         }
-        assert_eq!(check(&keys(), &nonce[2..], &binding(), at(1), TTL), Err(NonceError::Foreign));
-        assert_eq!(check(&keys(), "", &binding(), at(1), TTL), Err(NonceError::Foreign));
+        assert_eq!(
+            check(&keys(), &nonce[2..], &binding(), at(1), TTL),
+            Err(NonceError::Foreign)
+        );
+        assert_eq!(
+            check(&keys(), "", &binding(), at(1), TTL),
+            Err(NonceError::Foreign)
+        );
     }
 
     #[test]

@@ -34,7 +34,9 @@ pub enum PatternError {
     #[error("the bucket of a pattern is a literal bucket name")]
     Bucket,
     /// An empty, `.` or `..` segment, a control character or a backslash: it could never match.
-    #[error("the key pattern has an empty, `.` or `..` segment, a control character or a backslash")]
+    #[error(
+        "the key pattern has an empty, `.` or `..` segment, a control character or a backslash"
+    )]
     Segment,
     /// `**` elsewhere than as the whole last segment.
     #[error("`**` may only be the whole last segment")]
@@ -61,11 +63,17 @@ impl Pattern {
                 "" | "." | ".." => return Err(PatternError::Segment),
                 "**" if parts.peek().is_none() => Segment::Rest,
                 part if part.contains("**") => return Err(PatternError::Rest),
-                part if part.contains('*') => Segment::Stars(part.split('*').map(str::to_owned).collect()),
+                part if part.contains('*') => {
+                    Segment::Stars(part.split('*').map(str::to_owned).collect())
+                }
                 part => Segment::Literal(part.to_owned()),
             });
         }
-        Ok(Self { text: text.to_owned(), bucket: bucket.to_owned(), segments })
+        Ok(Self {
+            text: text.to_owned(),
+            bucket: bucket.to_owned(),
+            segments,
+        })
     }
 
     /// The bucket that the pattern is about.
@@ -80,7 +88,9 @@ impl Pattern {
         }
         let mut parts = resource.key().split('/');
         for segment in &self.segments {
-            let Some(part) = parts.next() else { return false };
+            let Some(part) = parts.next() else {
+                return false;
+            };
             let fits = match segment {
                 Segment::Literal(literal) => literal == part,
                 Segment::Stars(pieces) => stars_match(pieces, part),
@@ -98,13 +108,26 @@ impl Pattern {
     /// Segment by segment from the left: a literal before stars, stars with more literal characters before stars with
     /// fewer, `**` last.
     pub fn specificity(&self, other: &Self) -> Ordering {
-        let ranks = |pattern: &Self| pattern.segments.iter().map(Segment::rank).collect::<Vec<_>>();
+        let ranks = |pattern: &Self| {
+            pattern
+                .segments
+                .iter()
+                .map(Segment::rank)
+                .collect::<Vec<_>>()
+        };
         ranks(other).cmp(&ranks(self))
     }
 
     /// Whether some resource could be covered by both, with neither more specific than the other.
     pub fn conflicts(&self, other: &Self) -> bool {
-        self.bucket == other.bucket && self.specificity(other).is_eq() && self.segments.len() == other.segments.len() && self.segments.iter().zip(&other.segments).all(|(a, b)| a.may_meet(b))
+        self.bucket == other.bucket
+            && self.specificity(other).is_eq()
+            && self.segments.len() == other.segments.len()
+            && self
+                .segments
+                .iter()
+                .zip(&other.segments)
+                .all(|(a, b)| a.may_meet(b))
     }
 }
 
@@ -129,11 +152,15 @@ impl Segment {
         match (self, other) {
             (Self::Literal(a), Self::Literal(b)) => a == b,
             (Self::Stars(a), Self::Stars(b)) => {
-                let ends_agree = |a: Option<&String>, b: Option<&String>, agree: fn(&str, &str) -> bool| match (a, b) {
-                    (Some(a), Some(b)) => agree(a, b) || agree(b, a),
-                    _ => true,
-                };
-                ends_agree(a.first(), b.first(), |a, b| a.starts_with(b)) && ends_agree(a.last(), b.last(), |a, b| a.ends_with(b))
+                let ends_agree =
+                    |a: Option<&String>, b: Option<&String>, agree: fn(&str, &str) -> bool| match (
+                        a, b,
+                    ) {
+                        (Some(a), Some(b)) => agree(a, b) || agree(b, a),
+                        _ => true,
+                    };
+                ends_agree(a.first(), b.first(), |a, b| a.starts_with(b))
+                    && ends_agree(a.last(), b.last(), |a, b| a.ends_with(b))
             }
             _ => true,
         }
@@ -142,8 +169,15 @@ impl Segment {
 
 /// Matches the pieces around stars: the first at the start, the last at the end, those between in order, leftmost first.
 fn stars_match(pieces: &[String], text: &str) -> bool {
-    let [first, middle @ .., last] = pieces else { return false };
-    let Some(mut rest) = text.strip_prefix(first.as_str()).and_then(|rest| rest.strip_suffix(last.as_str())) else { return false };
+    let [first, middle @ .., last] = pieces else {
+        return false;
+    };
+    let Some(mut rest) = text
+        .strip_prefix(first.as_str())
+        .and_then(|rest| rest.strip_suffix(last.as_str()))
+    else {
+        return false;
+    };
     for piece in middle {
         match rest.split_once(piece.as_str()) {
             Some((_, after)) => rest = after,
@@ -192,10 +226,22 @@ mod tests {
 
     #[test]
     fn the_more_specific_pattern_comes_first() {
-        let ordered = ["media/a/b", "media/a/b*", "media/a/*", "media/a/**", "media/*/b", "media/*/**", "media/**"];
+        let ordered = [
+            "media/a/b",
+            "media/a/b*",
+            "media/a/*",
+            "media/a/**",
+            "media/*/b",
+            "media/*/**",
+            "media/**",
+        ];
         for (i, a) in ordered.iter().enumerate() {
             for (j, b) in ordered.iter().enumerate() {
-                assert_eq!(pattern(a).specificity(&pattern(b)), i.cmp(&j), "{a} and {b}");
+                assert_eq!(
+                    pattern(a).specificity(&pattern(b)),
+                    i.cmp(&j),
+                    "{a} and {b}"
+                );
             }
         }
     }

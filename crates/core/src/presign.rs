@@ -82,7 +82,9 @@ pub struct Signer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignerError {
     /// The endpoint is no base for object URLs.
-    #[error("the endpoint must be an http or https URL with a host and without path, query or credentials")]
+    #[error(
+        "the endpoint must be an http or https URL with a host and without path, query or credentials"
+    )]
     Endpoint,
 }
 
@@ -102,7 +104,13 @@ impl Signer {
     ///
     /// # Errors
     /// [`SignerError`].
-    pub fn new(endpoint: &Url, addressing: Addressing, name: &str, region: &str, key: &AccessKey) -> Result<Self, SignerError> {
+    pub fn new(
+        endpoint: &Url,
+        addressing: Addressing,
+        name: &str,
+        region: &str,
+        key: &AccessKey,
+    ) -> Result<Self, SignerError> {
         if !is_endpoint(endpoint) {
             return Err(SignerError::Endpoint);
         }
@@ -110,23 +118,41 @@ impl Signer {
             Addressing::Path => UrlStyle::Path,
             Addressing::VirtualHost => UrlStyle::VirtualHost,
         };
-        let bucket = Bucket::new(endpoint.clone(), style, name.to_owned(), region.to_owned()).map_err(|_| SignerError::Endpoint)?;
+        let bucket = Bucket::new(endpoint.clone(), style, name.to_owned(), region.to_owned())
+            .map_err(|_| SignerError::Endpoint)?;
         let (id, secret) = (key.id.expose().clone(), key.secret.expose().clone());
         let credentials = match &key.session_token {
             Some(token) => Credentials::new_with_token(id, secret, token.expose().clone()),
             None => Credentials::new(id, secret),
         };
-        Ok(Self { bucket, credentials: Secret::new(credentials) })
+        Ok(Self {
+            bucket,
+            credentials: Secret::new(credentials),
+        })
     }
 
     /// Signs a URL for the resource that was granted. It expires `ttl` from `now`, counted in whole seconds.
     ///
     /// `None` where less than a second is left, which no URL can express.
-    pub fn presign(&self, granted: &Granted, method: Method, disposition: Option<Disposition>, now: Timestamp, ttl: Duration) -> Option<PresignedUrl> {
+    pub fn presign(
+        &self,
+        granted: &Granted,
+        method: Method,
+        disposition: Option<Disposition>,
+        now: Timestamp,
+        ttl: Duration,
+    ) -> Option<PresignedUrl> {
         self.sign(granted.resource(), method, disposition, now, ttl)
     }
 
-    fn sign(&self, resource: &Resource, method: Method, disposition: Option<Disposition>, now: Timestamp, ttl: Duration) -> Option<PresignedUrl> {
+    fn sign(
+        &self,
+        resource: &Resource,
+        method: Method,
+        disposition: Option<Disposition>,
+        now: Timestamp,
+        ttl: Duration,
+    ) -> Option<PresignedUrl> {
         let ttl = Duration::from_secs(ttl.min(MAX_TTL).as_secs());
         if ttl.is_zero() {
             return None;
@@ -134,40 +160,79 @@ impl Signer {
         // The signature carries whole seconds; so must the promise.
         let signed_at = Timestamp::from_second(now.as_second()).ok()?;
         let credentials = Some(self.credentials.expose());
-        let header = disposition.map(|disposition| content_disposition(disposition, resource.file_name()));
+        let header =
+            disposition.map(|disposition| content_disposition(disposition, resource.file_name()));
         let url = match method {
             Method::Get => {
                 let mut action = GetObject::new(&self.bucket, credentials, resource.key());
                 if let Some(header) = header {
-                    action.query_mut().insert("response-content-disposition", header);
+                    action
+                        .query_mut()
+                        .insert("response-content-disposition", header);
                 }
                 action.sign_with_time(ttl, &signed_at)
             }
             // Nothing is shown or saved from a HEAD, and S3 documents the overrides for GET.
-            Method::Head => HeadObject::new(&self.bucket, credentials, resource.key()).sign_with_time(ttl, &signed_at),
+            Method::Head => HeadObject::new(&self.bucket, credentials, resource.key())
+                .sign_with_time(ttl, &signed_at),
         };
-        Some(PresignedUrl { url: Secret::new(url.into()), method, expires_at: signed_at.checked_add(ttl).ok()? })
+        Some(PresignedUrl {
+            url: Secret::new(url.into()),
+            method,
+            expires_at: signed_at.checked_add(ttl).ok()?,
+        })
     }
 }
 
 /// Whether object URLs can be built on `url`.
 pub fn is_endpoint(url: &Url) -> bool {
-    matches!(url.scheme(), "http" | "https") && url.has_host() && url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none()
+    matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none()
 }
 
 /// RFC 8187 section 3.2.1 `attr-char`: what stands unencoded in an extended parameter value.
-const NOT_ATTR_CHAR: &AsciiSet = &NON_ALPHANUMERIC.remove(b'!').remove(b'#').remove(b'$').remove(b'&').remove(b'+').remove(b'-').remove(b'.').remove(b'^').remove(b'_').remove(b'`').remove(b'|').remove(b'~');
+const NOT_ATTR_CHAR: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'!')
+    .remove(b'#')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'+')
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'^')
+    .remove(b'_')
+    .remove(b'`')
+    .remove(b'|')
+    .remove(b'~');
 
 /// RFC 6266: the kind, and for a download its name, in ASCII for old readers and by RFC 8187 for all others.
 fn content_disposition(disposition: Disposition, file_name: &str) -> Cow<'static, str> {
     match disposition {
         Disposition::Inline => "inline".into(),
         Disposition::Attachment => {
-            let ascii: String = file_name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ' ') { c } else { '_' }).collect();
+            let ascii: String = file_name
+                .chars()
+                .map(|c| {
+                    if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ' ') {
+                        c
+                    } else {
+                        '_'
+                    }
+                })
+                .collect();
             let mut header = format!("attachment; filename=\"{ascii}\"");
             if ascii != file_name {
                 // Writing to a string cannot fail.
-                let _ = write!(header, "; filename*=UTF-8''{}", utf8_percent_encode(file_name, NOT_ATTR_CHAR));
+                let _ = write!(
+                    header,
+                    "; filename*=UTF-8''{}",
+                    utf8_percent_encode(file_name, NOT_ATTR_CHAR)
+                );
             }
             header.into()
         }
@@ -179,11 +244,22 @@ mod tests {
     use super::*;
 
     fn key() -> AccessKey {
-        AccessKey { id: Secret::new("AKIAIOSFODNN7EXAMPLE".into()), secret: Secret::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".into()), session_token: None }
+        AccessKey {
+            id: Secret::new("AKIAIOSFODNN7EXAMPLE".into()),
+            secret: Secret::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".into()),
+            session_token: None,
+        }
     }
 
     fn signer(endpoint: &str, addressing: Addressing) -> Signer {
-        Signer::new(&endpoint.parse().unwrap(), addressing, "examplebucket", "us-east-1", &key()).unwrap()
+        Signer::new(
+            &endpoint.parse().unwrap(),
+            addressing,
+            "examplebucket",
+            "us-east-1",
+            &key(),
+        )
+        .unwrap()
     }
 
     /// Fri, 24 May 2013 00:00:00 GMT, the date of the example in the S3 API reference.
@@ -191,24 +267,57 @@ mod tests {
         Timestamp::from_second(1_369_353_600).unwrap()
     }
 
-    /// S3 API reference, "Authenticating Requests: Using Query Parameters (AWS Signature Version 4)", its example.
+    /// AWS's worked examples, as tests/vectors/README.md names them.
     #[test]
-    fn the_published_example_is_signed_to_the_letter() {
-        let resource = Resource::parse("examplebucket/test.txt").unwrap();
-        let signed = signer("https://s3.amazonaws.com", Addressing::VirtualHost).sign(&resource, Method::Get, None, published_date(), Duration::from_secs(86_400)).unwrap();
-        assert_eq!(
-            signed.url.expose(),
-            "https://examplebucket.s3.amazonaws.com/test.txt?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400&X-Amz-SignedHeaders=host&X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404"
-        );
-        assert_eq!(signed.expires_at, published_date() + Duration::from_secs(86_400));
+    fn the_published_examples_are_signed_to_the_letter() {
+        let vectors: serde_json::Value =
+            serde_json::from_str(include_str!("../../../tests/vectors/sigv4/aws.json")).unwrap();
+        let presigned = vectors["presigned"].as_array().unwrap();
+        assert!(!presigned.is_empty());
+        for vector in presigned {
+            let text = |member: &str| vector[member].as_str().unwrap();
+            let addressing = serde_json::from_value(vector["addressing"].clone()).unwrap();
+            let key = AccessKey {
+                id: Secret::new(text("access_key_id").into()),
+                secret: Secret::new(text("secret_access_key").into()),
+                session_token: None,
+            };
+            let signer = Signer::new(
+                &text("endpoint").parse().unwrap(),
+                addressing,
+                text("bucket"),
+                text("region"),
+                &key,
+            )
+            .unwrap();
+            let resource = Resource::parse(&format!("{}/{}", text("bucket"), text("key"))).unwrap();
+            let method = serde_json::from_value(vector["method"].clone()).unwrap();
+            let ttl = Duration::from_secs(vector["expires"].as_u64().unwrap());
+            let signed = signer
+                .sign(&resource, method, None, text("time").parse().unwrap(), ttl)
+                .unwrap();
+            assert_eq!(signed.url.expose(), text("url"), "{}", text("name"));
+        }
     }
 
     #[test]
     fn method_key_time_and_override_each_change_the_signature() {
         let signer = signer("http://127.0.0.1:9000", Addressing::Path);
-        let (a, b) = (Resource::parse("examplebucket/a").unwrap(), Resource::parse("examplebucket/b").unwrap());
+        let (a, b) = (
+            Resource::parse("examplebucket/a").unwrap(),
+            Resource::parse("examplebucket/b").unwrap(),
+        );
         let (now, ttl) = (published_date(), Duration::from_secs(60));
-        let signature = |signed: Option<PresignedUrl>| signed.unwrap().url.expose().rsplit_once("X-Amz-Signature=").unwrap().1.to_owned();
+        let signature = |signed: Option<PresignedUrl>| {
+            signed
+                .unwrap()
+                .url
+                .expose()
+                .rsplit_once("X-Amz-Signature=")
+                .unwrap()
+                .1
+                .to_owned()
+        };
         let mut signatures = vec![
             signature(signer.sign(&a, Method::Get, None, now, ttl)),
             signature(signer.sign(&a, Method::Head, None, now, ttl)),
@@ -227,36 +336,98 @@ mod tests {
     fn a_life_is_whole_seconds_within_what_s3_allows() {
         let signer = signer("http://127.0.0.1:9000", Addressing::Path);
         let a = Resource::parse("examplebucket/a").unwrap();
-        assert_eq!(signer.sign(&a, Method::Get, None, published_date(), Duration::from_millis(999)), None);
+        assert_eq!(
+            signer.sign(
+                &a,
+                Method::Get,
+                None,
+                published_date(),
+                Duration::from_millis(999)
+            ),
+            None
+        );
         let late = published_date() + Duration::from_millis(900);
-        let signed = signer.sign(&a, Method::Get, None, late, Duration::from_millis(1500)).unwrap();
+        let signed = signer
+            .sign(&a, Method::Get, None, late, Duration::from_millis(1500))
+            .unwrap();
         assert_eq!(signed.expires_at, published_date() + Duration::from_secs(1));
-        let long = signer.sign(&a, Method::Get, None, published_date(), Duration::from_secs(u64::MAX)).unwrap();
+        let long = signer
+            .sign(
+                &a,
+                Method::Get,
+                None,
+                published_date(),
+                Duration::from_secs(u64::MAX),
+            )
+            .unwrap();
         assert!(long.url.expose().contains("X-Amz-Expires=604800&"));
     }
 
     #[test]
     fn keys_reach_the_url_as_the_one_object_they_name() {
         let signer = signer("http://127.0.0.1:9000", Addressing::Path);
-        for (key, path) in [("a b+c", "/examplebucket/a%20b%2Bc"), ("100%25", "/examplebucket/100%2525"), ("ü/x?y#z", "/examplebucket/%C3%BC/x%3Fy%23z"), ("%2e%2e/x", "/examplebucket/%252e%252e/x")] {
+        for (key, path) in [
+            ("a b+c", "/examplebucket/a%20b%2Bc"),
+            ("100%25", "/examplebucket/100%2525"),
+            ("ü/x?y#z", "/examplebucket/%C3%BC/x%3Fy%23z"),
+            ("%2e%2e/x", "/examplebucket/%252e%252e/x"),
+        ] {
             let resource = Resource::parse(&format!("examplebucket/{key}")).unwrap();
-            let signed = signer.sign(&resource, Method::Get, None, published_date(), Duration::from_secs(60)).unwrap();
-            assert_eq!(signed.url.expose().split_once('?').unwrap().0, format!("http://127.0.0.1:9000{path}"), "{key}");
+            let signed = signer
+                .sign(
+                    &resource,
+                    Method::Get,
+                    None,
+                    published_date(),
+                    Duration::from_secs(60),
+                )
+                .unwrap();
+            assert_eq!(
+                signed.url.expose().split_once('?').unwrap().0,
+                format!("http://127.0.0.1:9000{path}"),
+                "{key}"
+            );
         }
     }
 
     #[test]
     fn a_download_is_named_after_its_object() {
-        assert_eq!(content_disposition(Disposition::Attachment, "ep 1.mp4"), "attachment; filename=\"ep 1.mp4\"");
-        assert_eq!(content_disposition(Disposition::Attachment, "a\"b;ü"), "attachment; filename=\"a_b__\"; filename*=UTF-8''a%22b%3B%C3%BC");
+        assert_eq!(
+            content_disposition(Disposition::Attachment, "ep 1.mp4"),
+            "attachment; filename=\"ep 1.mp4\""
+        );
+        assert_eq!(
+            content_disposition(Disposition::Attachment, "a\"b;ü"),
+            "attachment; filename=\"a_b__\"; filename*=UTF-8''a%22b%3B%C3%BC"
+        );
         assert_eq!(content_disposition(Disposition::Inline, "x"), "inline");
     }
 
     #[test]
     fn endpoints_that_could_hide_something_are_refused() {
-        for endpoint in ["ftp://host", "https://host/path", "https://user@host", "https://host/?x", "data:text/plain,x"] {
-            assert_eq!(Signer::new(&endpoint.parse().unwrap(), Addressing::Path, "b", "r", &key()).unwrap_err(), SignerError::Endpoint, "{endpoint}");
+        for endpoint in [
+            "ftp://host",
+            "https://host/path",
+            "https://user@host",
+            "https://host/?x",
+            "data:text/plain,x",
+        ] {
+            assert_eq!(
+                Signer::new(
+                    &endpoint.parse().unwrap(),
+                    Addressing::Path,
+                    "b",
+                    "r",
+                    &key()
+                )
+                .unwrap_err(),
+                SignerError::Endpoint,
+                "{endpoint}"
+            );
         }
-        assert!(!format!("{:?}", signer("https://s3.amazonaws.com", Addressing::Path)).contains("EXAMPLEKEY"));
+        assert!(
+            !format!("{:?}", signer("https://s3.amazonaws.com", Addressing::Path))
+                .contains("EXAMPLEKEY")
+        );
     }
 }

@@ -59,10 +59,16 @@ impl Resource {
         if key.chars().any(|c| c.is_control() || c == '\\') {
             return Err(ResourceError::Character);
         }
-        if key.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+        if key
+            .split('/')
+            .any(|segment| matches!(segment, "" | "." | ".."))
+        {
             return Err(ResourceError::Segment);
         }
-        Ok(Self { text: text.to_owned(), bucket_len: bucket.len() })
+        Ok(Self {
+            text: text.to_owned(),
+            bucket_len: bucket.len(),
+        })
     }
 
     /// Reads the same from the path of a URL, percent-decoding it exactly once.
@@ -76,13 +82,19 @@ impl Resource {
         let mut rest = path.as_bytes();
         while let Some(at) = rest.iter().position(|b| *b == b'%') {
             match rest.get(at + 1..at + 3) {
-                Some([b'2', b'f' | b'F'] | [b'5', b'c' | b'C']) => return Err(ResourceError::Encoding),
+                Some([b'2', b'f' | b'F'] | [b'5', b'c' | b'C']) => {
+                    return Err(ResourceError::Encoding);
+                }
                 Some([a, b]) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => {}
                 _ => return Err(ResourceError::Encoding),
             }
             rest = rest.get(at + 3..).unwrap_or_default();
         }
-        Self::parse(&percent_decode_str(path).decode_utf8().map_err(|_| ResourceError::Utf8)?)
+        Self::parse(
+            &percent_decode_str(path)
+                .decode_utf8()
+                .map_err(|_| ResourceError::Utf8)?,
+        )
     }
 
     /// The bucket's name in the configuration.
@@ -108,7 +120,11 @@ impl fmt::Display for Resource {
 }
 
 pub(crate) fn is_bucket_name(text: &str) -> bool {
-    (1..=63).contains(&text.len()) && !matches!(text, "." | "..") && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-'))
+    (1..=63).contains(&text.len())
+        && !matches!(text, "." | "..")
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-'))
 }
 
 #[cfg(test)]
@@ -118,9 +134,19 @@ mod tests {
     #[test]
     fn bucket_and_key_are_split_at_the_first_slash() {
         let resource = Resource::parse("media/season-1/ep 1.mp4").unwrap();
-        assert_eq!((resource.bucket(), resource.key(), resource.file_name()), ("media", "season-1/ep 1.mp4", "ep 1.mp4"));
-        assert_eq!(Resource::from_url_path("media/season-1/ep%201.mp4"), Ok(resource));
-        assert_eq!(Resource::from_url_path("media/100%2525").unwrap().key(), "100%25", "decoded once, not twice");
+        assert_eq!(
+            (resource.bucket(), resource.key(), resource.file_name()),
+            ("media", "season-1/ep 1.mp4", "ep 1.mp4")
+        );
+        assert_eq!(
+            Resource::from_url_path("media/season-1/ep%201.mp4"),
+            Ok(resource)
+        );
+        assert_eq!(
+            Resource::from_url_path("media/100%2525").unwrap().key(),
+            "100%25",
+            "decoded once, not twice"
+        );
     }
 
     #[test]
@@ -144,7 +170,10 @@ mod tests {
         for (text, error) in table {
             assert_eq!(Resource::parse(text), Err(error), "{text:?}");
         }
-        assert_eq!(Resource::parse(&format!("media/{}", "a".repeat(1025))), Err(ResourceError::TooLong));
+        assert_eq!(
+            Resource::parse(&format!("media/{}", "a".repeat(1025))),
+            Err(ResourceError::TooLong)
+        );
         assert!(Resource::parse(&format!("media/{}", "a".repeat(1024))).is_ok());
     }
 

@@ -69,10 +69,23 @@ impl Session {
 }
 
 /// Opens a session for a signer whose nonce was consumed, and makes its token. Times are kept to the second.
-pub fn mint(keys: &KeyRing, signer: VerifiedSigner, _proof: ConsumedNonce, now: Timestamp, ttl: Duration, id: [u8; 16]) -> (Session, Secret<String>) {
+pub fn mint(
+    keys: &KeyRing,
+    signer: VerifiedSigner,
+    _proof: ConsumedNonce,
+    now: Timestamp,
+    ttl: Duration,
+    id: [u8; 16],
+) -> (Session, Secret<String>) {
     let issued_at = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let expires_at = issued_at.checked_add(ttl).unwrap_or(issued_at);
-    let session = Session { id, address: signer.address(), chain: signer.chain(), issued_at, expires_at };
+    let session = Session {
+        id,
+        address: signer.address(),
+        chain: signer.chain(),
+        issued_at,
+        expires_at,
+    };
     let token = encode(keys, &session);
     (session, token)
 }
@@ -86,7 +99,11 @@ fn encode(keys: &KeyRing, session: &Session) -> Secret<String> {
     payload.extend_from_slice(&session.issued_at.as_second().to_be_bytes());
     payload.extend_from_slice(&session.expires_at.as_second().to_be_bytes());
     let (kid, tag) = keys.sign(Purpose::Session, &[&payload]);
-    Secret::new(format!("{kid}.{}.{}", Base64UrlUnpadded::encode_string(&payload), Base64UrlUnpadded::encode_string(&tag)))
+    Secret::new(format!(
+        "{kid}.{}.{}",
+        Base64UrlUnpadded::encode_string(&payload),
+        Base64UrlUnpadded::encode_string(&tag)
+    ))
 }
 
 /// Reads a token and checks its tag and its end. Whether it was revoked is the store's knowledge.
@@ -98,14 +115,23 @@ pub fn check(keys: &KeyRing, token: &str, now: Timestamp) -> Result<Session, Tok
         return Err(TokenError::Invalid);
     }
     let mut parts = token.split('.');
-    let (Some(kid), Some(payload), Some(tag), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+    let (Some(kid), Some(payload), Some(tag), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
         return Err(TokenError::Invalid);
     };
     let mut bytes = [0; PAYLOAD];
     let mut mac = [0; 32];
-    let payload_len = Base64UrlUnpadded::decode(payload, &mut bytes).map_err(|_| TokenError::Invalid)?.len();
-    let tag_len = Base64UrlUnpadded::decode(tag, &mut mac).map_err(|_| TokenError::Invalid)?.len();
-    if payload_len != PAYLOAD || tag_len != mac.len() || !keys.verify(Purpose::Session, Some(kid), &[&bytes], &mac) {
+    let payload_len = Base64UrlUnpadded::decode(payload, &mut bytes)
+        .map_err(|_| TokenError::Invalid)?
+        .len();
+    let tag_len = Base64UrlUnpadded::decode(tag, &mut mac)
+        .map_err(|_| TokenError::Invalid)?
+        .len();
+    if payload_len != PAYLOAD
+        || tag_len != mac.len()
+        || !keys.verify(Purpose::Session, Some(kid), &[&bytes], &mac)
+    {
         return Err(TokenError::Invalid);
     }
     let session = decode(&bytes).ok_or(TokenError::Invalid)?;
@@ -147,14 +173,23 @@ mod tests {
     }
 
     fn session() -> Session {
-        Session { id: [3; 16], address: Address::from_bytes([7; 20]), chain: ChainId::new(1).unwrap(), issued_at: at(0), expires_at: at(60) }
+        Session {
+            id: [3; 16],
+            address: Address::from_bytes([7; 20]),
+            chain: ChainId::new(1).unwrap(),
+            issued_at: at(0),
+            expires_at: at(60),
+        }
     }
 
     #[test]
     fn a_token_is_read_back_until_its_end() {
         let token = encode(&keys(), &session());
         assert_eq!(check(&keys(), token.expose(), at(59)), Ok(session()));
-        assert_eq!(check(&keys(), token.expose(), at(60)), Err(TokenError::Expired));
+        assert_eq!(
+            check(&keys(), token.expose(), at(60)),
+            Err(TokenError::Expired)
+        );
     }
 
     #[test]
@@ -168,7 +203,11 @@ mod tests {
                 }
                 bytes[position] = replacement;
                 let changed = String::from_utf8(bytes).unwrap();
-                assert_eq!(check(&keys(), &changed, at(1)), Err(TokenError::Invalid), "{position}");
+                assert_eq!(
+                    check(&keys(), &changed, at(1)),
+                    Err(TokenError::Invalid),
+                    "{position}"
+                );
             }
         }
     }
@@ -176,8 +215,14 @@ mod tests {
     #[test]
     fn tokens_of_other_keys_and_kids_are_refused() {
         let token = encode(&keys(), &session()).expose().clone();
-        for ring in [format!("a:{}", "22".repeat(32)), format!("b:{}", "11".repeat(32))] {
-            assert_eq!(check(&KeyRing::parse(&ring).unwrap(), &token, at(1)), Err(TokenError::Invalid));
+        for ring in [
+            format!("a:{}", "22".repeat(32)),
+            format!("b:{}", "11".repeat(32)),
+        ] {
+            assert_eq!(
+                check(&KeyRing::parse(&ring).unwrap(), &token, at(1)),
+                Err(TokenError::Invalid)
+            );
         }
     }
 

@@ -39,8 +39,8 @@ pub enum SignatureError {
 
 /// Half the order of secp256k1, rounded down: the greatest `s` allowed by EIP-2.
 const HALF_ORDER: [u8; 32] = [
-    0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x5d, 0x57, 0x6e, 0x73, 0x57, 0xa4, 0x50, 0x1d, 0xdf, 0xe9, 0x2f, 0x46, 0x68, 0x1b,
-    0x20, 0xa0,
+    0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0x5d, 0x57, 0x6e, 0x73, 0x57, 0xa4, 0x50, 0x1d, 0xdf, 0xe9, 0x2f, 0x46, 0x68, 0x1b, 0x20, 0xa0,
 ];
 
 impl RecoverableSignature {
@@ -78,12 +78,16 @@ impl RecoverableSignature {
     }
 
     fn new(r: [u8; 32], s: [u8; 32], odd: bool) -> Result<Self, SignatureError> {
-        let signature = ecdsa::Signature::from_scalars(r, s).map_err(|_| SignatureError::OutOfRange)?;
+        let signature =
+            ecdsa::Signature::from_scalars(r, s).map_err(|_| SignatureError::OutOfRange)?;
         // Recovery itself takes both halves; the lower one must be demanded here.
         if s > HALF_ORDER {
             return Err(SignatureError::HighS);
         }
-        Ok(Self { signature, recovery_id: RecoveryId::new(odd, false) })
+        Ok(Self {
+            signature,
+            recovery_id: RecoveryId::new(odd, false),
+        })
     }
 
     /// The address whose key signed the 32-byte `hash`.
@@ -91,16 +95,24 @@ impl RecoverableSignature {
     /// # Errors
     /// [`SignatureError::Unrecoverable`] where `r` is no x-coordinate on the curve.
     pub fn recover(&self, hash: &[u8; 32]) -> Result<Address, SignatureError> {
-        let key = VerifyingKey::recover_from_prehash(hash, &self.signature, self.recovery_id).map_err(|_| SignatureError::Unrecoverable)?;
+        let key = VerifyingKey::recover_from_prehash(hash, &self.signature, self.recovery_id)
+            .map_err(|_| SignatureError::Unrecoverable)?;
         let point = key.to_sec1_point(false);
         // SEC 1 section 2.3.3: 0x04 ‖ x ‖ y. The address is the last 20 bytes of keccak-256(x ‖ y).
-        let coordinates = point.as_bytes().get(1..).ok_or(SignatureError::Unrecoverable)?;
-        Ok(Address::from_alloy(alloy_primitives::Address::from_raw_public_key(coordinates)))
+        let coordinates = point
+            .as_bytes()
+            .get(1..)
+            .ok_or(SignatureError::Unrecoverable)?;
+        Ok(Address::from_alloy(
+            alloy_primitives::Address::from_raw_public_key(coordinates),
+        ))
     }
 }
 
 fn halves(bytes: &[u8]) -> Result<[[u8; 32]; 2], SignatureError> {
-    let (r, rest) = bytes.split_first_chunk::<32>().ok_or(SignatureError::Length)?;
+    let (r, rest) = bytes
+        .split_first_chunk::<32>()
+        .ok_or(SignatureError::Length)?;
     let s = rest.first_chunk::<32>().ok_or(SignatureError::Length)?;
     Ok([*r, *s])
 }
@@ -127,8 +139,15 @@ mod tests {
         let signer = SIGNER.parse().unwrap();
         assert_eq!(recover(&format!("0x{R}{S}1b")), Ok(signer));
         assert_eq!(recover(&format!("0x{R}{S}00")), Ok(signer));
-        assert_eq!(recover(&format!("0x{R}{S}")), Ok(signer), "EIP-2098 with even y");
-        assert_eq!(recover(&format!("0x{}{}1B", R.to_uppercase(), S.to_uppercase())), Ok(signer));
+        assert_eq!(
+            recover(&format!("0x{R}{S}")),
+            Ok(signer),
+            "EIP-2098 with even y"
+        );
+        assert_eq!(
+            recover(&format!("0x{}{}1B", R.to_uppercase(), S.to_uppercase())),
+            Ok(signer)
+        );
         assert_ne!(recover(&format!("0x{R}{S}1c")), Ok(signer));
     }
 
@@ -136,36 +155,64 @@ mod tests {
     fn the_odd_compact_form_is_the_same_as_v_28() {
         let mut s = hex::decode(S).unwrap();
         s[0] |= 0x80;
-        assert_eq!(recover(&format!("0x{R}{}", hex::encode(s))), recover(&format!("0x{R}{S}1c")));
+        assert_eq!(
+            recover(&format!("0x{R}{}", hex::encode(s))),
+            recover(&format!("0x{R}{S}1c"))
+        );
     }
 
     #[test]
     fn the_high_s_twin_of_a_valid_signature_is_refused() {
         let twin = U256::from_str_radix(ORDER, 16).unwrap() - U256::from_str_radix(S, 16).unwrap();
-        assert_eq!(recover(&format!("0x{R}{twin:064x}1c")), Err(SignatureError::HighS));
+        assert_eq!(
+            recover(&format!("0x{R}{twin:064x}1c")),
+            Err(SignatureError::HighS)
+        );
         let half = U256::from_be_bytes(HALF_ORDER);
         assert_eq!(half, U256::from_str_radix(ORDER, 16).unwrap() >> 1);
         assert!(RecoverableSignature::from_hex(&format!("0x{R}{half:064x}1b")).is_ok());
-        assert_eq!(RecoverableSignature::from_hex(&format!("0x{R}{:064x}1b", half + U256::ONE)), Err(SignatureError::HighS));
+        assert_eq!(
+            RecoverableSignature::from_hex(&format!("0x{R}{:064x}1b", half + U256::ONE)),
+            Err(SignatureError::HighS)
+        );
     }
 
     #[test]
     fn other_recovery_bytes_are_refused() {
         for v in (2..=26).chain(29..=255u8) {
-            assert_eq!(recover(&format!("0x{R}{S}{v:02x}")), Err(SignatureError::RecoveryByte), "{v}");
+            assert_eq!(
+                recover(&format!("0x{R}{S}{v:02x}")),
+                Err(SignatureError::RecoveryByte),
+                "{v}"
+            );
         }
     }
 
     #[test]
     fn out_of_range_scalars_and_other_shapes_are_refused() {
         let zero = "00".repeat(32);
-        assert_eq!(recover(&format!("0x{zero}{S}1b")), Err(SignatureError::OutOfRange));
-        assert_eq!(recover(&format!("0x{R}{zero}1b")), Err(SignatureError::OutOfRange));
-        assert_eq!(recover(&format!("0x{ORDER}{S}1b")), Err(SignatureError::OutOfRange));
+        assert_eq!(
+            recover(&format!("0x{zero}{S}1b")),
+            Err(SignatureError::OutOfRange)
+        );
+        assert_eq!(
+            recover(&format!("0x{R}{zero}1b")),
+            Err(SignatureError::OutOfRange)
+        );
+        assert_eq!(
+            recover(&format!("0x{ORDER}{S}1b")),
+            Err(SignatureError::OutOfRange)
+        );
         assert_eq!(recover(&format!("{R}{S}1b")), Err(SignatureError::Hex));
         assert_eq!(recover(&format!("0x{R}{S}1g")), Err(SignatureError::Hex));
-        assert_eq!(recover(&format!("0x{R}{S}1b00")), Err(SignatureError::Length));
+        assert_eq!(
+            recover(&format!("0x{R}{S}1b00")),
+            Err(SignatureError::Length)
+        );
         assert_eq!(recover("0x"), Err(SignatureError::Length));
-        assert_eq!(recover(&format!("0x{}", "ß".repeat(65))), Err(SignatureError::Hex));
+        assert_eq!(
+            recover(&format!("0x{}", "ß".repeat(65))),
+            Err(SignatureError::Hex)
+        );
     }
 }

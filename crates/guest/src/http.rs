@@ -3,8 +3,10 @@
 use bytes::Bytes;
 use futures_util::future::join;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
-use spin_sdk::wasip3::http::types::{ErrorCode, Fields, Method as WasiMethod, Request, RequestOptions, Response, Scheme};
 use spin_sdk::wasip3::http::client;
+use spin_sdk::wasip3::http::types::{
+    ErrorCode, Fields, Method as WasiMethod, Request, RequestOptions, Response, Scheme,
+};
 use spin_sdk::wasip3::{wit_future, wit_stream};
 use spin_sdk::wit_bindgen::{StreamReader, StreamResult, spawn};
 use tokengate_app::{CallError, MAX_BODY_LEN, Problem, Reply};
@@ -26,7 +28,9 @@ pub(crate) enum Incoming {
 /// Reads a request with its body, up to the limit.
 pub(crate) async fn read(request: Request) -> Incoming {
     let method = method(&request.get_method());
-    let target = request.get_path_with_query().unwrap_or_else(|| "/".to_owned());
+    let target = request
+        .get_path_with_query()
+        .unwrap_or_else(|| "/".to_owned());
     let authority = request.get_authority();
     let mut headers = HeaderMap::new();
     for (name, value) in request.get_headers().copy_all() {
@@ -67,7 +71,9 @@ fn method(method: &WasiMethod) -> Method {
 }
 
 async fn body(method: &Method, headers: &HeaderMap, request: Request) -> Result<Bytes, Problem> {
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let length = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| length > MAX_BODY_LEN as u64) {
         return Err(Problem::BodyTooLarge);
     }
@@ -77,9 +83,15 @@ async fn body(method: &Method, headers: &HeaderMap, request: Request) -> Result<
     }
     let (_, done) = wit_future::new(|| Ok(()));
     let (stream, trailers) = Request::consume_body(request, done);
-    let body = collect(stream, MAX_BODY_LEN).await.ok_or(Problem::BodyTooLarge)?;
+    let body = collect(stream, MAX_BODY_LEN)
+        .await
+        .ok_or(Problem::BodyTooLarge)?;
     let whole = trailers.await.is_ok() && length.is_none_or(|length| length == body.len() as u64);
-    if whole { Ok(body.into()) } else { Err(Problem::BodyUnreadable) }
+    if whole {
+        Ok(body.into())
+    } else {
+        Err(Problem::BodyUnreadable)
+    }
 }
 
 /// Everything in the stream, or `None` if it is more than `limit`.
@@ -117,18 +129,24 @@ pub(crate) fn respond(response: http::Response<Bytes>) -> Result<Response, Error
         Some(reader)
     };
     let (response, _sent) = Response::new(fields, contents, trailers);
-    response.set_status_code(parts.status.as_u16()).map_err(|()| ErrorCode::InternalError(None))?;
+    response
+        .set_status_code(parts.status.as_u16())
+        .map_err(|()| ErrorCode::InternalError(None))?;
     Ok(response)
 }
 
 fn fields(headers: &HeaderMap) -> Result<Fields, ErrorCode> {
-    let list: Vec<_> = headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect();
+    let list: Vec<_> = headers
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+        .collect();
     Fields::from_list(&list).map_err(|_| ErrorCode::InternalError(None))
 }
 
 /// POSTs JSON and reads at most `limit` bytes of the reply.
 pub(crate) async fn post(url: &str, body: Vec<u8>, limit: usize) -> Result<Reply, CallError> {
-    let (request, writer) = post_request(url, &body).ok_or_else(|| CallError::Failed("the URL cannot be called".into()))?;
+    let (request, writer) = post_request(url, &body)
+        .ok_or_else(|| CallError::Failed("the URL cannot be called".into()))?;
     let mut writer = writer;
     let write = async move {
         let _ = writer.write_all(body).await;
@@ -140,14 +158,22 @@ pub(crate) async fn post(url: &str, body: Vec<u8>, limit: usize) -> Result<Reply
     let (_, done) = wit_future::new(|| Ok(()));
     let (stream, trailers) = Response::consume_body(response, done);
     let body = collect(stream, limit).await.ok_or(CallError::TooLong)?;
-    trailers.await.map_err(|code| CallError::Failed(words(&code)))?;
+    trailers
+        .await
+        .map_err(|code| CallError::Failed(words(&code)))?;
     Ok(Reply { status, body })
 }
 
-fn post_request(url: &str, body: &[u8]) -> Option<(Request, spin_sdk::wit_bindgen::StreamWriter<u8>)> {
+fn post_request(
+    url: &str,
+    body: &[u8],
+) -> Option<(Request, spin_sdk::wit_bindgen::StreamWriter<u8>)> {
     let uri: Uri = url.parse().ok()?;
     let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     headers.insert(header::CONTENT_LENGTH, body.len().into());
     let (writer, reader) = wit_stream::new();
@@ -155,25 +181,57 @@ fn post_request(url: &str, body: &[u8]) -> Option<(Request, spin_sdk::wit_bindge
     drop(result);
     let options = RequestOptions::new();
     options.set_connect_timeout(Some(OUTBOUND_TIMEOUT)).ok()?;
-    options.set_first_byte_timeout(Some(OUTBOUND_TIMEOUT)).ok()?;
-    options.set_between_bytes_timeout(Some(OUTBOUND_TIMEOUT)).ok()?;
-    let (request, _sent) = Request::new(fields(&headers).ok()?, Some(reader), trailers, Some(options));
+    options
+        .set_first_byte_timeout(Some(OUTBOUND_TIMEOUT))
+        .ok()?;
+    options
+        .set_between_bytes_timeout(Some(OUTBOUND_TIMEOUT))
+        .ok()?;
+    let (request, _sent) = Request::new(
+        fields(&headers).ok()?,
+        Some(reader),
+        trailers,
+        Some(options),
+    );
     request.set_method(&WasiMethod::Post).ok()?;
-    request.set_scheme(Some(&if uri.scheme_str() == Some("https") { Scheme::Https } else { Scheme::Http })).ok()?;
-    request.set_authority(uri.authority().map(http::uri::Authority::as_str)).ok()?;
-    request.set_path_with_query(uri.path_and_query().map(http::uri::PathAndQuery::as_str)).ok()?;
+    request
+        .set_scheme(Some(&if uri.scheme_str() == Some("https") {
+            Scheme::Https
+        } else {
+            Scheme::Http
+        }))
+        .ok()?;
+    request
+        .set_authority(uri.authority().map(http::uri::Authority::as_str))
+        .ok()?;
+    request
+        .set_path_with_query(uri.path_and_query().map(http::uri::PathAndQuery::as_str))
+        .ok()?;
     Some((request, writer))
 }
 
 /// What failed, in words that hold nothing of the URL.
 fn words(code: &ErrorCode) -> String {
     match code {
-        ErrorCode::DnsTimeout | ErrorCode::DnsError(_) => "the provider's name could not be resolved",
-        ErrorCode::DestinationNotFound | ErrorCode::DestinationUnavailable | ErrorCode::ConnectionRefused => "the connection was refused",
-        ErrorCode::DestinationIpProhibited | ErrorCode::DestinationIpUnroutable | ErrorCode::HttpRequestDenied => "the platform does not allow the call; see allowed_outbound_hosts in spin.toml",
+        ErrorCode::DnsTimeout | ErrorCode::DnsError(_) => {
+            "the provider's name could not be resolved"
+        }
+        ErrorCode::DestinationNotFound
+        | ErrorCode::DestinationUnavailable
+        | ErrorCode::ConnectionRefused => "the connection was refused",
+        ErrorCode::DestinationIpProhibited
+        | ErrorCode::DestinationIpUnroutable
+        | ErrorCode::HttpRequestDenied => {
+            "the platform does not allow the call; see allowed_outbound_hosts in spin.toml"
+        }
         ErrorCode::ConnectionTerminated => "the connection was closed",
-        ErrorCode::ConnectionTimeout | ErrorCode::ConnectionReadTimeout | ErrorCode::ConnectionWriteTimeout | ErrorCode::HttpResponseTimeout => "no reply in time",
-        ErrorCode::TlsProtocolError | ErrorCode::TlsCertificateError | ErrorCode::TlsAlertReceived(_) => "TLS failed",
+        ErrorCode::ConnectionTimeout
+        | ErrorCode::ConnectionReadTimeout
+        | ErrorCode::ConnectionWriteTimeout
+        | ErrorCode::HttpResponseTimeout => "no reply in time",
+        ErrorCode::TlsProtocolError
+        | ErrorCode::TlsCertificateError
+        | ErrorCode::TlsAlertReceived(_) => "TLS failed",
         ErrorCode::HttpResponseIncomplete => "the reply is incomplete",
         _ => "the call failed",
     }

@@ -22,7 +22,10 @@ thread_local! {
 ///
 /// # Errors
 /// Only the platform's own, in handing the response over.
-pub async fn handle(routes: fn() -> Vec<Route<Spin>>, request: Request) -> Result<Response, ErrorCode> {
+pub async fn handle(
+    routes: fn() -> Vec<Route<Spin>>,
+    request: Request,
+) -> Result<Response, ErrorCode> {
     let response = match read(request).await {
         Incoming::Request(request) => {
             let instance = instance(routes).await;
@@ -38,7 +41,9 @@ async fn instance(routes: fn() -> Vec<Route<Spin>>) -> Rc<Instance> {
         return instance;
     }
     let routes = routes();
-    let needs = routes.iter().fold(Needs::default(), |needs, route| needs.and(route.needs));
+    let needs = routes
+        .iter()
+        .fold(Needs::default(), |needs, route| needs.and(route.needs));
     let service = Service::load(&Spin, needs).await;
     let instance = Rc::new(Instance { routes, service });
     // A failure is not kept: the operator may have mended it by the next request.

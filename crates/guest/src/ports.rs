@@ -52,7 +52,8 @@ impl Ports for Spin {
         let now = system_clock::now();
         // The ABI gives less than a second of nanoseconds; a clock out of jiff's range reads as the epoch, at which
         // no token is valid and no fact has been read.
-        Timestamp::new(now.seconds, i32::try_from(now.nanoseconds).unwrap_or(0)).unwrap_or(Timestamp::UNIX_EPOCH)
+        Timestamp::new(now.seconds, i32::try_from(now.nanoseconds).unwrap_or(0))
+            .unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
     fn elapsed(&self) -> Duration {
@@ -61,7 +62,10 @@ impl Ports for Spin {
 
     fn random(&self) -> [u8; 16] {
         // `get-random-bytes` may return fewer bytes than asked for; `get-random-u64` is always whole.
-        let [a, b] = [random::get_random_u64().to_le_bytes(), random::get_random_u64().to_le_bytes()];
+        let [a, b] = [
+            random::get_random_u64().to_le_bytes(),
+            random::get_random_u64().to_le_bytes(),
+        ];
         let mut bytes = [0; 16];
         for (byte, random) in bytes.iter_mut().zip(a.into_iter().chain(b)) {
             *byte = random;

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use tokengate_core::gate::Gate;
 use tokengate_core::presign::{self, Disposition, PresignedUrl};
 use tokengate_core::resource::Resource;
-use tokengate_core::session::{Session, TokenError};
 use tokengate_core::rfc3339;
+use tokengate_core::session::{Session, TokenError};
 
 use crate::auth::{self, Credentials};
 use crate::decide::{self, Effort, Gathered, Tier};
@@ -30,10 +30,19 @@ pub fn routes<P: Ports>() -> Vec<Route<P>> {
 }
 
 /// What it takes to mint a URL.
-pub(crate) const NEEDS: Needs = Needs { config: true, keys: true, providers: true, storage: true, demo: false };
+pub(crate) const NEEDS: Needs = Needs {
+    config: true,
+    keys: true,
+    providers: true,
+    storage: true,
+    demo: false,
+};
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "an object with `resource` and optionally `method` (GET or HEAD) and `disposition` (attachment or inline), or an object with `resources`, a list of such objects or of names, and no other member")]
+#[serde(
+    untagged,
+    expecting = "an object with `resource` and optionally `method` (GET or HEAD) and `disposition` (attachment or inline), or an object with `resources`, a list of such objects or of names, and no other member"
+)]
 enum Body {
     Batch(Batch),
     One(Wanted),
@@ -63,15 +72,29 @@ struct Wanted {
     disposition: Option<Disposition>,
 }
 
-fn post<'a, P: Ports>(context: &'a Context<'a, P>, request: &'a Request, _: &'a str) -> LocalBoxFuture<'a, Result<Response, Problem>> {
+fn post<'a, P: Ports>(
+    context: &'a Context<'a, P>,
+    request: &'a Request,
+    _: &'a str,
+) -> LocalBoxFuture<'a, Result<Response, Problem>> {
     access(context, request).boxed_local()
 }
 
-async fn access<P: Ports>(context: &Context<'_, P>, request: &Request) -> Result<Response, Problem> {
+async fn access<P: Ports>(
+    context: &Context<'_, P>,
+    request: &Request,
+) -> Result<Response, Problem> {
     let session = auth::session(context, request, Credentials::Bearer).await?;
     match request::json(request)? {
         Body::One(wanted) => {
-            let opened = open(context, &session, &wanted.resource_name()?, wanted.method, wanted.disposition).await?;
+            let opened = open(
+                context,
+                &session,
+                &wanted.resource_name()?,
+                wanted.method,
+                wanted.disposition,
+            )
+            .await?;
             let mut response = router::json(StatusCode::OK, &opened.document());
             opened.annotate(&mut response);
             Ok(response)
@@ -107,7 +130,10 @@ impl Opened {
 
     /// Says which tier answered.
     pub(crate) fn annotate(&self, response: &mut Response) {
-        response.headers_mut().insert(CACHE_STATUS, HeaderValue::from_static(self.tier.cache_status()));
+        response.headers_mut().insert(
+            CACHE_STATUS,
+            HeaderValue::from_static(self.tier.cache_status()),
+        );
     }
 }
 
@@ -115,26 +141,64 @@ impl Opened {
 pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// Opens one resource for a session.
-pub(crate) async fn open<P: Ports>(context: &Context<'_, P>, session: &Session, resource: &Resource, method: presign::Method, disposition: Option<Disposition>) -> Result<Opened, Problem> {
-    let gate = context.service.config()?.gate_for(resource).ok_or(Problem::UnknownResource)?;
+pub(crate) async fn open<P: Ports>(
+    context: &Context<'_, P>,
+    session: &Session,
+    resource: &Resource,
+    method: presign::Method,
+    disposition: Option<Disposition>,
+) -> Result<Opened, Problem> {
+    let gate = context
+        .service
+        .config()?
+        .gate_for(resource)
+        .ok_or(Problem::UnknownResource)?;
     context.record.gate(gate.id.as_str());
     let gathered = decide::gather(context, session.address(), &[gate], Effort::Verdict).await?;
     context.record.tier(gathered.tier(gate).as_str());
-    mint(context, session, &gathered, gate, resource, method, disposition)
+    mint(
+        context,
+        session,
+        &gathered,
+        gate,
+        resource,
+        method,
+        disposition,
+    )
 }
 
 /// Judges and, for what is granted, signs: a URL that ends with the session at the latest.
-fn mint<P: Ports>(context: &Context<'_, P>, session: &Session, gathered: &Gathered, gate: &Gate, resource: &Resource, method: presign::Method, disposition: Option<Disposition>) -> Result<Opened, Problem> {
+fn mint<P: Ports>(
+    context: &Context<'_, P>,
+    session: &Session,
+    gathered: &Gathered,
+    gate: &Gate,
+    resource: &Resource,
+    method: presign::Method,
+    disposition: Option<Disposition>,
+) -> Result<Opened, Problem> {
     let (granted, tier) = gathered.judge(context, gate, resource)?;
     // The clock is read again: the chain may have taken seconds, and the session may have ended meanwhile.
     let now = context.ports.now();
-    let left = session.expires_at().duration_since(now).try_into().unwrap_or_default();
+    let left = session
+        .expires_at()
+        .duration_since(now)
+        .try_into()
+        .unwrap_or_default();
     let ttl = context.service.config()?.service.url_ttl.min(left);
-    let url = context.service.signer(resource.bucket())?.presign(&granted, method, disposition, now, ttl).ok_or(Problem::Session(TokenError::Expired))?;
+    let url = context
+        .service
+        .signer(resource.bucket())?
+        .presign(&granted, method, disposition, now, ttl)
+        .ok_or(Problem::Session(TokenError::Expired))?;
     Ok(Opened { url, granted, tier })
 }
 
-async fn open_all<P: Ports>(context: &Context<'_, P>, session: &Session, batch: Batch) -> Result<Response, Problem> {
+async fn open_all<P: Ports>(
+    context: &Context<'_, P>,
+    session: &Session,
+    batch: Batch,
+) -> Result<Response, Problem> {
     if !(1..=MAX_RESOURCES).contains(&batch.resources.len()) {
         return Err(Problem::ResourceCount);
     }
@@ -144,7 +208,11 @@ async fn open_all<P: Ports>(context: &Context<'_, P>, session: &Session, batch: 
         .into_iter()
         .map(|entry| {
             let wanted = match entry {
-                Entry::Name(resource) => Wanted { resource, method: presign::Method::default(), disposition: None },
+                Entry::Name(resource) => Wanted {
+                    resource,
+                    method: presign::Method::default(),
+                    disposition: None,
+                },
                 Entry::Wanted(wanted) => wanted,
             };
             let resource = wanted.resource_name()?;
@@ -152,11 +220,25 @@ async fn open_all<P: Ports>(context: &Context<'_, P>, session: &Session, batch: 
             Ok((wanted, resource, gate))
         })
         .collect();
-    let gates: BTreeMap<&str, &Gate> = wanted.iter().flatten().map(|(_, _, gate)| (gate.id.as_str(), *gate)).collect();
+    let gates: BTreeMap<&str, &Gate> = wanted
+        .iter()
+        .flatten()
+        .map(|(_, _, gate)| (gate.id.as_str(), *gate))
+        .collect();
     let gates = Vec::from_iter(gates.into_values());
     let gathered = decide::gather(context, session.address(), &gates, Effort::Verdict).await?;
     let result = |item: Result<(Wanted, Resource, &Gate), Problem>| {
-        let opened = item.and_then(|(wanted, resource, gate)| mint(context, session, &gathered, gate, &resource, wanted.method, wanted.disposition));
+        let opened = item.and_then(|(wanted, resource, gate)| {
+            mint(
+                context,
+                session,
+                &gathered,
+                gate,
+                &resource,
+                wanted.method,
+                wanted.disposition,
+            )
+        });
         match opened {
             Ok(opened) => opened.document(),
             Err(problem) => json!({"problem": problem.document()}),

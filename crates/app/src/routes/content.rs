@@ -16,30 +16,59 @@ use crate::routes::access;
 
 /// The routes of this function.
 pub fn routes<P: Ports>() -> Vec<Route<P>> {
-    vec![Route::new("/v1/content/{resource…}", access::NEEDS).on(Method::GET, get).on(Method::HEAD, head)]
+    vec![
+        Route::new("/v1/content/{resource…}", access::NEEDS)
+            .on(Method::GET, get)
+            .on(Method::HEAD, head),
+    ]
 }
 
-fn get<'a, P: Ports>(context: &'a Context<'a, P>, request: &'a Request, path: &'a str) -> LocalBoxFuture<'a, Result<Response, Problem>> {
+fn get<'a, P: Ports>(
+    context: &'a Context<'a, P>,
+    request: &'a Request,
+    path: &'a str,
+) -> LocalBoxFuture<'a, Result<Response, Problem>> {
     redirect(context, request, path, presign::Method::Get).boxed_local()
 }
 
-fn head<'a, P: Ports>(context: &'a Context<'a, P>, request: &'a Request, path: &'a str) -> LocalBoxFuture<'a, Result<Response, Problem>> {
+fn head<'a, P: Ports>(
+    context: &'a Context<'a, P>,
+    request: &'a Request,
+    path: &'a str,
+) -> LocalBoxFuture<'a, Result<Response, Problem>> {
     redirect(context, request, path, presign::Method::Head).boxed_local()
 }
 
-async fn redirect<P: Ports>(context: &Context<'_, P>, request: &Request, path: &str, method: presign::Method) -> Result<Response, Problem> {
+async fn redirect<P: Ports>(
+    context: &Context<'_, P>,
+    request: &Request,
+    path: &str,
+    method: presign::Method,
+) -> Result<Response, Problem> {
     let session = auth::session(context, request, Credentials::BearerOrCookie).await?;
     let [disposition] = query(request, ["disposition"])?;
     let disposition = match disposition.as_deref() {
         None => None,
         Some("attachment") => Some(presign::Disposition::Attachment),
         Some("inline") => Some(presign::Disposition::Inline),
-        Some(_) => return Err(Problem::Query("`disposition` is attachment or inline.".into())),
+        Some(_) => {
+            return Err(Problem::Query(
+                "`disposition` is attachment or inline.".into(),
+            ));
+        }
     };
-    let opened = access::open(context, &session, &Resource::from_url_path(path)?, method, disposition).await?;
+    let opened = access::open(
+        context,
+        &session,
+        &Resource::from_url_path(path)?,
+        method,
+        disposition,
+    )
+    .await?;
     // 302, not 307: both keep GET and HEAD, and this one every client follows.
     let mut response = router::empty(StatusCode::FOUND);
-    let mut location = HeaderValue::from_str(opened.url.url.expose()).map_err(|_| Problem::Misconfigured)?;
+    let mut location =
+        HeaderValue::from_str(opened.url.url.expose()).map_err(|_| Problem::Misconfigured)?;
     location.set_sensitive(true);
     response.headers_mut().insert(LOCATION, location);
     opened.annotate(&mut response);

@@ -13,24 +13,41 @@ use crate::store;
 
 /// The routes of this function.
 pub fn routes<P: Ports>() -> Vec<Route<P>> {
-    let needs = Needs { config: true, providers: true, ..Needs::default() };
+    let needs = Needs {
+        config: true,
+        providers: true,
+        ..Needs::default()
+    };
     vec![
         Route::new("/healthz/live", Needs::default()).on(Method::GET, live),
         Route::new("/healthz/ready", needs).on(Method::GET, ready),
     ]
 }
 
-fn live<'a, P: Ports>(_: &'a Context<'a, P>, _: &'a Request, _: &'a str) -> LocalBoxFuture<'a, Result<Response, Problem>> {
+fn live<'a, P: Ports>(
+    _: &'a Context<'a, P>,
+    _: &'a Request,
+    _: &'a str,
+) -> LocalBoxFuture<'a, Result<Response, Problem>> {
     async move { Ok(router::json(StatusCode::OK, &json!({"status": "ok"}))) }.boxed_local()
 }
 
-fn ready<'a, P: Ports>(context: &'a Context<'a, P>, _: &'a Request, _: &'a str) -> LocalBoxFuture<'a, Result<Response, Problem>> {
+fn ready<'a, P: Ports>(
+    context: &'a Context<'a, P>,
+    _: &'a Request,
+    _: &'a str,
+) -> LocalBoxFuture<'a, Result<Response, Problem>> {
     readiness(context).boxed_local()
 }
 
 async fn readiness<P: Ports>(context: &Context<'_, P>) -> Result<Response, Problem> {
     let config = context.service.config()?;
-    let chains = join_all(config.chains().map(|chain| async move { (chain.id, chain::chain_id(context, chain).await == Ok(chain.id.id())) }));
+    let chains = join_all(config.chains().map(|chain| async move {
+        (
+            chain.id,
+            chain::chain_id(context, chain).await == Ok(chain.id.id()),
+        )
+    }));
     let (store, chains) = join(store::probe(context, config.deadlines.store), chains).await;
     let word = |ok: bool| Value::from(if ok { "ok" } else { "failing" });
     let mut checks = Map::new();
@@ -40,6 +57,13 @@ async fn readiness<P: Ports>(context: &Context<'_, P>) -> Result<Response, Probl
         checks.insert(chain.to_string(), word(*ok));
     }
     let ok = store.is_ok() && chains.iter().all(|(_, ok)| *ok);
-    let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    Ok(router::json(status, &json!({"status": word(ok), "checks": checks})))
+    let status = if ok {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    Ok(router::json(
+        status,
+        &json!({"status": word(ok), "checks": checks}),
+    ))
 }

@@ -13,5 +13,16 @@ use crate::router::Route;
 
 /// Every route, for hosts that run a single component.
 pub fn all<P: Ports>() -> Vec<Route<P>> {
-    [challenge::routes(), session::routes(), access::routes(), content::routes(), ownership::routes(), health::routes(), site::routes()].into_iter().flatten().collect()
+    [
+        challenge::routes(),
+        session::routes(),
+        access::routes(),
+        content::routes(),
+        ownership::routes(),
+        health::routes(),
+        site::routes(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -17,7 +17,11 @@ use crate::routes::access::CACHE_STATUS;
 
 /// The routes of this function.
 pub fn routes<P: Ports>() -> Vec<Route<P>> {
-    let needs = Needs { config: true, providers: true, ..Needs::default() };
+    let needs = Needs {
+        config: true,
+        providers: true,
+        ..Needs::default()
+    };
     vec![
         Route::new("/v1/gates", needs).on(Method::GET, list),
         Route::new("/v1/gates/{id}", needs).on(Method::GET, describe),
@@ -25,16 +29,30 @@ pub fn routes<P: Ports>() -> Vec<Route<P>> {
     ]
 }
 
-fn list<'a, P: Ports>(context: &'a Context<'a, P>, request: &'a Request, _: &'a str) -> LocalBoxFuture<'a, Result<Response, Problem>> {
+fn list<'a, P: Ports>(
+    context: &'a Context<'a, P>,
+    request: &'a Request,
+    _: &'a str,
+) -> LocalBoxFuture<'a, Result<Response, Problem>> {
     async move {
         let [] = query(request, [])?;
-        let gates: Vec<Value> = context.service.config()?.gates().iter().map(document).collect();
+        let gates: Vec<Value> = context
+            .service
+            .config()?
+            .gates()
+            .iter()
+            .map(document)
+            .collect();
         Ok(router::json(StatusCode::OK, &json!({"gates": gates})))
     }
     .boxed_local()
 }
 
-fn describe<'a, P: Ports>(context: &'a Context<'a, P>, request: &'a Request, id: &'a str) -> LocalBoxFuture<'a, Result<Response, Problem>> {
+fn describe<'a, P: Ports>(
+    context: &'a Context<'a, P>,
+    request: &'a Request,
+    id: &'a str,
+) -> LocalBoxFuture<'a, Result<Response, Problem>> {
     async move {
         let [] = query(request, [])?;
         Ok(router::json(StatusCode::OK, &document(gate(context, id)?)))
@@ -42,7 +60,11 @@ fn describe<'a, P: Ports>(context: &'a Context<'a, P>, request: &'a Request, id:
     .boxed_local()
 }
 
-fn check<'a, P: Ports>(context: &'a Context<'a, P>, request: &'a Request, id: &'a str) -> LocalBoxFuture<'a, Result<Response, Problem>> {
+fn check<'a, P: Ports>(
+    context: &'a Context<'a, P>,
+    request: &'a Request,
+    id: &'a str,
+) -> LocalBoxFuture<'a, Result<Response, Problem>> {
     async move {
         let gate = gate(context, id)?;
         let [address] = query(request, ["address"])?;
@@ -65,7 +87,11 @@ fn check<'a, P: Ports>(context: &'a Context<'a, P>, request: &'a Request, id: &'
 }
 
 fn gate<'a, P: Ports>(context: &'a Context<'_, P>, id: &str) -> Result<&'a Gate, Problem> {
-    let gate = context.service.config()?.gate(id).ok_or(Problem::UnknownGate)?;
+    let gate = context
+        .service
+        .config()?
+        .gate(id)
+        .ok_or(Problem::UnknownGate)?;
     context.record.gate(gate.id.as_str());
     Ok(gate)
 }

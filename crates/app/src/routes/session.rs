@@ -8,11 +8,11 @@ use serde::Deserialize;
 use serde_json::json;
 use tokengate_core::eip191;
 use tokengate_core::eip4361::Message;
-use tokengate_core::nonce::{self, Binding, CLOCK_SKEW};
+use tokengate_core::nonce::{self, Binding};
+use tokengate_core::rfc3339;
 use tokengate_core::session;
 use tokengate_core::signature::RecoverableSignature;
 use tokengate_core::{Timestamp, eip191::VerifyError};
-use tokengate_core::rfc3339;
 
 use crate::auth::{self, COOKIE_NAME, Credentials};
 use crate::ports::Ports;
@@ -23,8 +23,16 @@ use crate::store;
 
 /// The routes of this function.
 pub fn routes<P: Ports>() -> Vec<Route<P>> {
-    let needs = Needs { config: true, keys: true, ..Needs::default() };
-    vec![Route::new("/v1/session", needs).on(Method::POST, post).on(Method::DELETE, delete)]
+    let needs = Needs {
+        config: true,
+        keys: true,
+        ..Needs::default()
+    };
+    vec![
+        Route::new("/v1/session", needs)
+            .on(Method::POST, post)
+            .on(Method::DELETE, delete),
+    ]
 }
 
 #[derive(Deserialize)]
@@ -36,15 +44,26 @@ struct SignIn {
     cookie: bool,
 }
 
-fn post<'a, P: Ports>(context: &'a Context<'a, P>, request: &'a Request, _: &'a str) -> LocalBoxFuture<'a, Result<Response, Problem>> {
+fn post<'a, P: Ports>(
+    context: &'a Context<'a, P>,
+    request: &'a Request,
+    _: &'a str,
+) -> LocalBoxFuture<'a, Result<Response, Problem>> {
     sign_in(context, request).boxed_local()
 }
 
-fn delete<'a, P: Ports>(context: &'a Context<'a, P>, request: &'a Request, _: &'a str) -> LocalBoxFuture<'a, Result<Response, Problem>> {
+fn delete<'a, P: Ports>(
+    context: &'a Context<'a, P>,
+    request: &'a Request,
+    _: &'a str,
+) -> LocalBoxFuture<'a, Result<Response, Problem>> {
     sign_out(context, request).boxed_local()
 }
 
-async fn sign_in<P: Ports>(context: &Context<'_, P>, request: &Request) -> Result<Response, Problem> {
+async fn sign_in<P: Ports>(
+    context: &Context<'_, P>,
+    request: &Request,
+) -> Result<Response, Problem> {
     let config = context.service.config()?;
     let keys = context.service.keys()?;
     let body: SignIn = request::json(request)?;
@@ -53,16 +72,35 @@ async fn sign_in<P: Ports>(context: &Context<'_, P>, request: &Request) -> Resul
     context.record.address(message.address);
     let now = context.ports.now();
     check_policy(context, &message, now)?;
-    let binding = Binding { domain: message.domain, chain: message.chain, address: message.address };
-    let pending = nonce::check(keys, message.nonce, &binding, now, config.service.challenge_ttl)?;
+    let binding = Binding {
+        domain: message.domain,
+        chain: message.chain,
+        address: message.address,
+    };
+    let pending = nonce::check(
+        keys,
+        message.nonce,
+        &binding,
+        now,
+        config.service.challenge_ttl,
+    )?;
     let signer = eip191::verify(&message, &signature).map_err(|error| match error {
         VerifyError::Signature(error) => Problem::Signature(error),
         VerifyError::Mismatch => Problem::SignatureMismatch,
     })?;
     // Last of all: nobody but the signer can use a nonce up, and without the count there is no session.
-    let count = store::count_nonce(context, config.deadlines.store, pending.id()).await.map_err(|_| Problem::StoreUnavailable)?;
+    let count = store::count_nonce(context, config.deadlines.store, pending.id())
+        .await
+        .map_err(|_| Problem::StoreUnavailable)?;
     let consumed = pending.consume(count).ok_or(Problem::NonceUsed)?;
-    let (session, token) = session::mint(keys, signer, consumed, now, config.service.session_ttl, context.ports.random());
+    let (session, token) = session::mint(
+        keys,
+        signer,
+        consumed,
+        now,
+        config.service.session_ttl,
+        context.ports.random(),
+    );
     let answer = json!({
         "token": token.expose(),
         "token_type": "Bearer",
@@ -72,7 +110,11 @@ async fn sign_in<P: Ports>(context: &Context<'_, P>, request: &Request) -> Resul
     });
     let mut response = router::json(StatusCode::CREATED, &answer);
     if body.cookie {
-        let cookie = format!("{COOKIE_NAME}={}; Path=/; Max-Age={}; Secure; HttpOnly; SameSite=Lax", token.expose(), config.service.session_ttl.as_secs());
+        let cookie = format!(
+            "{COOKIE_NAME}={}; Path=/; Max-Age={}; Secure; HttpOnly; SameSite=Lax",
+            token.expose(),
+            config.service.session_ttl.as_secs()
+        );
         let mut value = HeaderValue::from_str(&cookie).map_err(|_| Problem::Misconfigured)?;
         value.set_sensitive(true);
         response.headers_mut().insert(SET_COOKIE, value);
@@ -81,29 +123,57 @@ async fn sign_in<P: Ports>(context: &Context<'_, P>, request: &Request) -> Resul
 }
 
 /// What EIP-4361 asks a relying party to check before it believes a message, besides nonce and signature.
-fn check_policy<P: Ports>(context: &Context<'_, P>, message: &Message<'_>, now: Timestamp) -> Result<(), Problem> {
+fn check_policy<P: Ports>(
+    context: &Context<'_, P>,
+    message: &Message<'_>,
+    now: Timestamp,
+) -> Result<(), Problem> {
     let config = context.service.config()?;
-    if !config.service.domains.iter().any(|domain| domain == message.domain) {
+    if !config
+        .service
+        .domains
+        .iter()
+        .any(|domain| domain == message.domain)
+    {
         return Err(Problem::WrongDomain);
     }
     let uri: http::Uri = message.uri.parse().map_err(|_| Problem::WrongUri)?;
-    let same_origin = uri.authority().is_some_and(|authority| authority.as_str() == message.domain) && message.scheme.is_none_or(|scheme| uri.scheme_str() == Some(scheme));
+    let same_origin = uri
+        .authority()
+        .is_some_and(|authority| authority.as_str() == message.domain)
+        && message
+            .scheme
+            .is_none_or(|scheme| uri.scheme_str() == Some(scheme));
     if !same_origin {
         return Err(Problem::WrongUri);
     }
     config.chain(message.chain).ok_or(Problem::UnknownChain)?;
-    let begun = |time: Timestamp| time.checked_sub(CLOCK_SKEW).is_ok_and(|earliest| now >= earliest);
-    let over = |time: Timestamp| time.checked_add(CLOCK_SKEW).is_ok_and(|latest| now >= latest);
-    let current = begun(message.issued_at) && message.not_before.is_none_or(begun) && !message.expiration_time.is_some_and(over);
-    if current { Ok(()) } else { Err(Problem::MessageNotCurrent) }
+    if message.is_issued(now) && message.is_current(now) {
+        Ok(())
+    } else {
+        Err(Problem::MessageNotCurrent)
+    }
 }
 
-async fn sign_out<P: Ports>(context: &Context<'_, P>, request: &Request) -> Result<Response, Problem> {
+async fn sign_out<P: Ports>(
+    context: &Context<'_, P>,
+    request: &Request,
+) -> Result<Response, Problem> {
     // Only by token: a page elsewhere must not be able to end a session through the cookie.
     let session = auth::session(context, request, Credentials::Bearer).await?;
-    store::revoke(context, context.service.config()?.deadlines.store, &session.id()).await.map_err(|_| Problem::StoreUnavailable)?;
+    store::revoke(
+        context,
+        context.service.config()?.deadlines.store,
+        &session.id(),
+    )
+    .await
+    .map_err(|_| Problem::StoreUnavailable)?;
     let mut response = router::empty(StatusCode::NO_CONTENT);
-    let cleared = const { HeaderValue::from_static("__Host-tokengate=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax") };
+    let cleared = const {
+        HeaderValue::from_static(
+            "__Host-tokengate=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax",
+        )
+    };
     response.headers_mut().insert(SET_COOKIE, cleared);
     Ok(response)
 }

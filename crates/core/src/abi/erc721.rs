@@ -12,7 +12,10 @@ sol! {
 
 /// Calldata of `balanceOf(owner)`. ERC-20 spells it the same.
 pub fn balance_of(owner: Address) -> Vec<u8> {
-    balanceOfCall { owner: owner.into_alloy() }.abi_encode()
+    balanceOfCall {
+        owner: owner.into_alloy(),
+    }
+    .abi_encode()
 }
 
 /// The balance in the answer to [`balance_of`].
@@ -33,5 +36,7 @@ pub fn owner_of(token_id: U256) -> Vec<u8> {
 /// # Errors
 /// [`DecodeError`], also for the empty answer of an address without code.
 pub fn decode_owner(returned: &[u8]) -> Result<Address, DecodeError> {
-    ownerOfCall::abi_decode_returns_validate(returned).map(Address::from_alloy).map_err(|_| DecodeError)
+    ownerOfCall::abi_decode_returns_validate(returned)
+        .map(Address::from_alloy)
+        .map_err(|_| DecodeError)
 }

@@ -26,7 +26,10 @@ sol! {
 }
 
 /// The address at which Multicall3 is deployed on most chains.
-pub const CANONICAL: Address = Address::from_bytes([0xca, 0x11, 0xbd, 0xe0, 0x59, 0x77, 0xb3, 0x63, 0x11, 0x67, 0x02, 0x88, 0x62, 0xbe, 0x2a, 0x17, 0x39, 0x76, 0xca, 0x11]);
+pub const CANONICAL: Address = Address::from_bytes([
+    0xca, 0x11, 0xbd, 0xe0, 0x59, 0x77, 0xb3, 0x63, 0x11, 0x67, 0x02, 0x88, 0x62, 0xbe, 0x2a, 0x17,
+    0x39, 0x76, 0xca, 0x11,
+]);
 
 /// One `aggregate3` over the reads that a decision lacks on one chain.
 ///
@@ -59,7 +62,11 @@ impl From<DecodeError> for AggregateError {
 impl Aggregate {
     /// Prepares `reads` on `chain` through the Multicall3 at `multicall3`.
     pub const fn new(chain: ChainId, multicall3: Address, reads: Vec<Read>) -> Self {
-        Self { chain, multicall3, reads }
+        Self {
+            chain,
+            multicall3,
+            reads,
+        }
     }
 
     /// The address to call.
@@ -74,37 +81,67 @@ impl Aggregate {
 
     /// The calldata of the one `eth_call`.
     pub fn calldata(&self) -> Vec<u8> {
-        let own = [getBlockNumberCall {}.abi_encode(), getChainIdCall {}.abi_encode()].map(|data| self.call(self.multicall3, data));
+        let own = [
+            getBlockNumberCall {}.abi_encode(),
+            getChainIdCall {}.abi_encode(),
+        ]
+        .map(|data| self.call(self.multicall3, data));
         let reads = self.reads.iter().map(|read| {
             let (target, data) = read.call(self.multicall3);
             self.call(target, data)
         });
-        aggregate3Call { calls: own.into_iter().chain(reads).collect() }.abi_encode()
+        aggregate3Call {
+            calls: own.into_iter().chain(reads).collect(),
+        }
+        .abi_encode()
     }
 
     fn call(&self, target: Address, data: Vec<u8>) -> Call3 {
-        Call3 { target: target.into_alloy(), allowFailure: true, callData: data.into() }
+        Call3 {
+            target: target.into_alloy(),
+            allowFailure: true,
+            callData: data.into(),
+        }
     }
 
     /// Splits the answer into one fact, or one unreadable contract, for each read.
     ///
     /// # Errors
     /// [`AggregateError`], if nothing in the answer can be believed.
-    pub fn decode(&self, returned: &[u8], now: Timestamp) -> Result<Vec<Result<Fact, Unreadable>>, AggregateError> {
-        let results = aggregate3Call::abi_decode_returns_validate(returned).map_err(|_| AggregateError::Answer)?;
+    pub fn decode(
+        &self,
+        returned: &[u8],
+        now: Timestamp,
+    ) -> Result<Vec<Result<Fact, Unreadable>>, AggregateError> {
+        let results = aggregate3Call::abi_decode_returns_validate(returned)
+            .map_err(|_| AggregateError::Answer)?;
         let (block, chain, answers) = match results.as_slice() {
-            [block, chain, answers @ ..] if block.success && chain.success && answers.len() == self.reads.len() => (block, chain, answers),
+            [block, chain, answers @ ..]
+                if block.success && chain.success && answers.len() == self.reads.len() =>
+            {
+                (block, chain, answers)
+            }
             _ => return Err(AggregateError::Answer),
         };
-        let chain = getChainIdCall::abi_decode_returns_validate(&chain.returnData).map_err(|_| AggregateError::Answer)?;
+        let chain = getChainIdCall::abi_decode_returns_validate(&chain.returnData)
+            .map_err(|_| AggregateError::Answer)?;
         if chain != U256::from(self.chain.id()) {
             return Err(AggregateError::WrongChain);
         }
-        let block = getBlockNumberCall::abi_decode_returns_validate(&block.returnData).map_err(|_| AggregateError::Answer)?;
+        let block = getBlockNumberCall::abi_decode_returns_validate(&block.returnData)
+            .map_err(|_| AggregateError::Answer)?;
         let block = u64::try_from(block).map_err(|_| AggregateError::Answer)?;
         let fact = |(read, answer): (&Read, &CallResult)| {
-            let value = if answer.success { read.decode(&answer.returnData) } else { read.reverted(&answer.returnData) }?;
-            Ok(Fact { value, block, read_at: now })
+            let value = if answer.success {
+                read.decode(&answer.returnData)
+            } else {
+                read.reverted(&answer.returnData)
+            }?;
+            Ok(Fact {
+                value,
+                block,
+                read_at: now,
+            })
         };
         Ok(self.reads.iter().zip(answers).map(fact).collect())
     }
@@ -112,7 +149,10 @@ impl Aggregate {
 
 /// Calldata of `getEthBalance(owner)`.
 pub fn eth_balance(owner: Address) -> Vec<u8> {
-    getEthBalanceCall { addr: owner.into_alloy() }.abi_encode()
+    getEthBalanceCall {
+        addr: owner.into_alloy(),
+    }
+    .abi_encode()
 }
 
 /// The balance in wei in the answer to [`eth_balance`].
@@ -132,12 +172,24 @@ mod tests {
     const CONTRACT: Address = Address::from_bytes([9; 20]);
 
     fn aggregate() -> Aggregate {
-        let reads = vec![Read::Erc721Balance { contract: CONTRACT, owner: OWNER }, Read::Erc721Owner { contract: CONTRACT, token_id: U256::from(5) }];
+        let reads = vec![
+            Read::Erc721Balance {
+                contract: CONTRACT,
+                owner: OWNER,
+            },
+            Read::Erc721Owner {
+                contract: CONTRACT,
+                token_id: U256::from(5),
+            },
+        ];
         Aggregate::new(ChainId::new(31337).unwrap(), CANONICAL, reads)
     }
 
     fn word(value: u64) -> CallResult {
-        CallResult { success: true, returnData: U256::from(value).to_be_bytes::<32>().into() }
+        CallResult {
+            success: true,
+            returnData: U256::from(value).to_be_bytes::<32>().into(),
+        }
     }
 
     fn answer(results: Vec<CallResult>) -> Vec<u8> {
@@ -150,13 +202,20 @@ mod tests {
 
     #[test]
     fn the_canonical_address_is_the_published_one() {
-        assert_eq!(CANONICAL.to_string(), "0xcA11bde05977b3631167028862bE2a173976CA11");
+        assert_eq!(
+            CANONICAL.to_string(),
+            "0xcA11bde05977b3631167028862bE2a173976CA11"
+        );
     }
 
     #[test]
     fn calldata_leads_with_the_block_and_the_chain() {
         let call = aggregate3Call::abi_decode(&aggregate().calldata()).unwrap();
-        let selectors: Vec<_> = call.calls.iter().map(|call| hex::encode(&call.callData[..4])).collect();
+        let selectors: Vec<_> = call
+            .calls
+            .iter()
+            .map(|call| hex::encode(&call.callData[..4]))
+            .collect();
         // Selectors as published with the standards: getBlockNumber, getChainId, balanceOf, ownerOf.
         assert_eq!(selectors, ["42cbb15c", "3408e470", "70a08231", "6352211e"]);
         assert!(call.calls.iter().all(|call| call.allowFailure));
@@ -164,26 +223,65 @@ mod tests {
 
     #[test]
     fn each_read_gets_its_own_answer_at_one_block() {
-        let reverted = CallResult { success: false, returnData: vec![0x08, 0xc3, 0x79, 0xa0].into() };
-        let facts = aggregate().decode(&answer(vec![word(100), word(31337), word(2), reverted]), now()).unwrap();
-        assert_eq!(facts, [Ok(Fact { value: Value::Amount(U256::from(2)), block: 100, read_at: now() }), Ok(Fact { value: Value::Nobody, block: 100, read_at: now() })]);
+        let reverted = CallResult {
+            success: false,
+            returnData: vec![0x08, 0xc3, 0x79, 0xa0].into(),
+        };
+        let facts = aggregate()
+            .decode(
+                &answer(vec![word(100), word(31337), word(2), reverted]),
+                now(),
+            )
+            .unwrap();
+        assert_eq!(
+            facts,
+            [
+                Ok(Fact {
+                    value: Value::Amount(U256::from(2)),
+                    block: 100,
+                    read_at: now()
+                }),
+                Ok(Fact {
+                    value: Value::Nobody,
+                    block: 100,
+                    read_at: now()
+                })
+            ]
+        );
     }
 
     #[test]
     fn an_address_without_code_is_unreadable_and_not_a_zero() {
-        let empty = || CallResult { success: true, returnData: Vec::new().into() };
-        let facts = aggregate().decode(&answer(vec![word(100), word(31337), empty(), empty()]), now()).unwrap();
+        let empty = || CallResult {
+            success: true,
+            returnData: Vec::new().into(),
+        };
+        let facts = aggregate()
+            .decode(
+                &answer(vec![word(100), word(31337), empty(), empty()]),
+                now(),
+            )
+            .unwrap();
         assert_eq!(facts, [Err(Unreadable), Err(Unreadable)]);
     }
 
     #[test]
     fn another_chain_an_empty_answer_and_a_short_one_are_not_believed() {
         let aggregate = aggregate();
-        assert_eq!(aggregate.decode(&answer(vec![word(100), word(1), word(2), word(3)]), now()), Err(AggregateError::WrongChain));
+        assert_eq!(
+            aggregate.decode(&answer(vec![word(100), word(1), word(2), word(3)]), now()),
+            Err(AggregateError::WrongChain)
+        );
         assert_eq!(aggregate.decode(&[], now()), Err(AggregateError::Answer));
-        assert_eq!(aggregate.decode(&answer(vec![word(100), word(31337), word(2)]), now()), Err(AggregateError::Answer));
+        assert_eq!(
+            aggregate.decode(&answer(vec![word(100), word(31337), word(2)]), now()),
+            Err(AggregateError::Answer)
+        );
         let mut tampered = answer(vec![word(100), word(31337), word(2), word(3)]);
         tampered.truncate(tampered.len() - 1);
-        assert_eq!(aggregate.decode(&tampered, now()), Err(AggregateError::Answer));
+        assert_eq!(
+            aggregate.decode(&tampered, now()),
+            Err(AggregateError::Answer)
+        );
     }
 }
