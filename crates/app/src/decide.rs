@@ -1,12 +1,12 @@
 //! From a wallet and gates to verdicts: facts at hand first, what is missing in one call per chain.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
-use tokengate_core::fact::{Fact, FactKey, Facts, Read};
+use tokengate_core::fact::{Fact, FactKey, Facts, Unreadable};
 use tokengate_core::gate::{Decision, Gate, Granted, Truth};
 use tokengate_core::resource::Resource;
-use tokengate_core::{Address, ChainId, Timestamp};
+use tokengate_core::{Address, Timestamp};
 
 use crate::chain;
 use crate::ports::Ports;
@@ -68,7 +68,10 @@ pub(crate) async fn gather<P: Ports>(
 ) -> Result<Gathered, Problem> {
     let config = context.service.config()?;
     let now = context.ports.now();
-    let keys: BTreeSet<FactKey> = gates.iter().flat_map(|gate| gate.reads(wallet)).collect();
+    let mut keys = BTreeSet::new();
+    for gate in gates {
+        gate.require.reads(wallet, &mut keys);
+    }
     let keys = Vec::from_iter(keys);
     let mut facts = Facts::default();
     for (key, fact) in keys
@@ -79,7 +82,7 @@ pub(crate) async fn gather<P: Ports>(
             facts.insert(key.clone(), fact);
         }
     }
-    let mut wanted: BTreeMap<ChainId, BTreeSet<Read>> = BTreeMap::new();
+    let mut wanted = BTreeSet::new();
     for gate in gates {
         let fresh = facts.within(gate.fresh, now);
         let opens = gate.require.evaluate(wallet, &fresh) == Truth::Yes;
@@ -92,30 +95,22 @@ pub(crate) async fn gather<P: Ports>(
         if opens && effort == Effort::Verdict {
             continue;
         }
-        for key in gate
-            .reads(wallet)
-            .into_iter()
-            .filter(|key| enough.fact(key).is_none())
-        {
-            wanted.entry(key.chain).or_default().insert(key.read);
-        }
+        wanted.extend(
+            gate.reads(wallet)
+                .into_iter()
+                .filter(|key| enough.fact(key).is_none()),
+        );
     }
     let mut read = BTreeSet::new();
     let mut new: Vec<(FactKey, Fact)> = Vec::new();
-    for (chain, reads, answers) in read_chains(context, wanted, now).await? {
-        for (key, answer) in reads
-            .into_iter()
-            .map(|read| FactKey { chain, read })
-            .zip(answers)
-        {
-            match answer {
-                Ok(fact) => {
-                    facts.insert(key.clone(), fact.clone());
-                    new.push((key.clone(), fact));
-                    read.insert(key);
-                }
-                Err(error) => context.record.fault(format!("{chain}: {error}")),
+    for (key, answer) in read_chains(context, &wanted, now).await? {
+        match answer {
+            Ok(fact) => {
+                facts.insert(key.clone(), fact.clone());
+                new.push((key.clone(), fact));
+                read.insert(key);
             }
+            Err(error) => context.record.fault(format!("{}: {error}", key.chain)),
         }
     }
     if !new.is_empty() {
@@ -129,22 +124,23 @@ pub(crate) async fn gather<P: Ports>(
     })
 }
 
-type Answers = Vec<Result<Fact, tokengate_core::fact::Unreadable>>;
-
 /// Asks all chains at once. A chain without an answer leaves its facts unknown.
 async fn read_chains<P: Ports>(
     context: &Context<'_, P>,
-    wanted: BTreeMap<ChainId, BTreeSet<Read>>,
+    wanted: &BTreeSet<FactKey>,
     now: Timestamp,
-) -> Result<Vec<(ChainId, Vec<Read>, Answers)>, Problem> {
-    let config = context.service.config()?;
-    let calls = wanted
-        .into_iter()
-        .filter_map(|(id, reads)| config.chain(id).map(|chain| (chain, Vec::from_iter(reads))))
-        .map(|(chain, reads)| async move {
-            let answers = chain::read(context, chain, reads.clone(), now).await.ok()?;
-            Some((chain.id, reads, answers))
-        });
+) -> Result<Vec<(FactKey, Result<Fact, Unreadable>)>, Problem> {
+    let calls = context.service.config()?.chains().map(|chain| async move {
+        let keys = Vec::from_iter(wanted.iter().filter(|key| key.chain == chain.id).cloned());
+        if keys.is_empty() {
+            return Vec::new();
+        }
+        let reads = keys.iter().map(|key| key.read.clone()).collect();
+        match chain::read(context, chain, reads, now).await {
+            Ok(answers) => keys.into_iter().zip(answers).collect(),
+            Err(chain::Unavailable) => Vec::new(),
+        }
+    });
     Ok(join_all(calls).await.into_iter().flatten().collect())
 }
 

@@ -9,7 +9,8 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 use url::Url;
 
@@ -284,11 +285,33 @@ struct RawChain {
     multicall3: Option<Spanned<String>>,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
 enum RawReadAt {
     Tag(String),
     Confirmations(i64),
+}
+
+impl<'de> Deserialize<'de> for RawReadAt {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ReadAtVisitor;
+
+        impl Visitor<'_> for ReadAtVisitor {
+            type Value = RawReadAt;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a tag or a number of confirmations")
+            }
+
+            fn visit_str<E>(self, tag: &str) -> Result<RawReadAt, E> {
+                Ok(RawReadAt::Tag(tag.to_owned()))
+            }
+
+            fn visit_i64<E>(self, count: i64) -> Result<RawReadAt, E> {
+                Ok(RawReadAt::Confirmations(count))
+            }
+        }
+
+        deserializer.deserialize_any(ReadAtVisitor)
+    }
 }
 
 #[derive(Deserialize)]

@@ -1,6 +1,6 @@
 //! Facts: single on-chain reads, the unit of caching.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -280,7 +280,7 @@ impl Fact {
 /// Facts at hand, looked at with a limit on their age.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
-    facts: HashMap<FactKey, Fact>,
+    facts: BTreeMap<FactKey, Fact>,
 }
 
 /// Facts of at most a given age: what one evaluation may rest on.

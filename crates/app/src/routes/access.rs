@@ -1,12 +1,14 @@
 //! `POST /v1/access`: a session and one or more resources become presigned URLs.
 
-use std::collections::BTreeMap;
+use std::fmt;
 
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
 use http::header::{HeaderName, HeaderValue};
 use http::{Method, StatusCode};
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use tokengate_core::gate::Gate;
 use tokengate_core::presign::{self, Disposition, PresignedUrl};
@@ -38,38 +40,70 @@ pub(crate) const NEEDS: Needs = Needs {
     demo: false,
 };
 
-#[derive(Deserialize)]
-#[serde(
-    untagged,
-    expecting = "an object with `resource` and optionally `method` (GET or HEAD) and `disposition` (attachment or inline), or an object with `resources`, a list of such objects or of names, and no other member"
-)]
-enum Body {
-    Batch(Batch),
-    One(Wanted),
-}
-
+/// One resource, or a list of them.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Batch {
-    resources: Vec<Entry>,
+struct Body {
+    resource: Option<String>,
+    #[serde(default)]
+    method: Option<presign::Method>,
+    #[serde(default)]
+    disposition: Option<Disposition>,
+    resources: Option<Vec<Wanted>>,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Entry {
-    Name(String),
-    Wanted(Wanted),
-}
-
-/// One resource and how it is wanted.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+/// One resource and how it is wanted; in a list also a bare name.
 struct Wanted {
+    resource: String,
+    method: presign::Method,
+    disposition: Option<Disposition>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WantedMembers {
     resource: String,
     #[serde(default)]
     method: presign::Method,
     #[serde(default)]
     disposition: Option<Disposition>,
+}
+
+impl<'de> Deserialize<'de> for Wanted {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct WantedVisitor;
+
+        impl<'de> Visitor<'de> for WantedVisitor {
+            type Value = Wanted;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a resource, or an object with `resource`")
+            }
+
+            fn visit_str<E>(self, resource: &str) -> Result<Wanted, E> {
+                Ok(Wanted {
+                    resource: resource.to_owned(),
+                    method: presign::Method::default(),
+                    disposition: None,
+                })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Wanted, A::Error> {
+                let WantedMembers {
+                    resource,
+                    method,
+                    disposition,
+                } = Deserialize::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Wanted {
+                    resource,
+                    method,
+                    disposition,
+                })
+            }
+        }
+
+        deserializer.deserialize_any(WantedVisitor)
+    }
 }
 
 fn post<'a, P: Ports>(
@@ -86,26 +120,28 @@ async fn access<P: Ports>(
 ) -> Result<Response, Problem> {
     let session = auth::session(context, request, Credentials::Bearer).await?;
     match request::json(request)? {
-        Body::One(wanted) => {
-            let opened = open(
-                context,
-                &session,
-                &wanted.resource_name()?,
-                wanted.method,
-                wanted.disposition,
-            )
-            .await?;
+        Body {
+            resource: Some(resource),
+            method,
+            disposition,
+            resources: None,
+        } => {
+            let resource = Resource::parse(&resource)?;
+            let method = method.unwrap_or_default();
+            let opened = open(context, &session, &resource, method, disposition).await?;
             let mut response = router::json(StatusCode::OK, &opened.document());
             opened.annotate(&mut response);
             Ok(response)
         }
-        Body::Batch(batch) => open_all(context, &session, batch).await,
-    }
-}
-
-impl Wanted {
-    fn resource_name(&self) -> Result<Resource, Problem> {
-        Ok(Resource::parse(&self.resource)?)
+        Body {
+            resource: None,
+            method: None,
+            disposition: None,
+            resources: Some(wanted),
+        } => open_all(context, &session, wanted).await,
+        _ => Err(Problem::Body(
+            "The body has either `resource`, with `method` and `disposition` where needed, or `resources`.".into(),
+        )),
     }
 }
 
@@ -197,35 +233,26 @@ fn mint<P: Ports>(
 async fn open_all<P: Ports>(
     context: &Context<'_, P>,
     session: &Session,
-    batch: Batch,
+    wanted: Vec<Wanted>,
 ) -> Result<Response, Problem> {
-    if !(1..=MAX_RESOURCES).contains(&batch.resources.len()) {
+    if !(1..=MAX_RESOURCES).contains(&wanted.len()) {
         return Err(Problem::ResourceCount);
     }
     let config = context.service.config()?;
-    let wanted: Vec<_> = batch
-        .resources
+    let wanted: Vec<_> = wanted
         .into_iter()
-        .map(|entry| {
-            let wanted = match entry {
-                Entry::Name(resource) => Wanted {
-                    resource,
-                    method: presign::Method::default(),
-                    disposition: None,
-                },
-                Entry::Wanted(wanted) => wanted,
-            };
-            let resource = wanted.resource_name()?;
+        .map(|wanted| {
+            let resource = Resource::parse(&wanted.resource)?;
             let gate = config.gate_for(&resource).ok_or(Problem::UnknownResource)?;
             Ok((wanted, resource, gate))
         })
         .collect();
-    let gates: BTreeMap<&str, &Gate> = wanted
-        .iter()
-        .flatten()
-        .map(|(_, _, gate)| (gate.id.as_str(), *gate))
-        .collect();
-    let gates = Vec::from_iter(gates.into_values());
+    let mut gates: Vec<&Gate> = Vec::new();
+    for (_, _, gate) in wanted.iter().flatten() {
+        if !gates.iter().any(|known| known.id == gate.id) {
+            gates.push(gate);
+        }
+    }
     let gathered = decide::gather(context, session.address(), &gates, Effort::Verdict).await?;
     let result = |item: Result<(Wanted, Resource, &Gate), Problem>| {
         let opened = item.and_then(|(wanted, resource, gate)| {

@@ -1,9 +1,15 @@
 //! `GET /`, its assets, and `GET /openapi.json`: a page to try the service with a wallet, and the API's description.
 
+use std::io::Read as _;
+
 use bytes::Bytes;
+use flate2::read::GzDecoder;
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
+use http::header::{
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+    HeaderValue, VARY,
+};
 use http::{Method, StatusCode};
 use serde_json::json;
 
@@ -32,43 +38,60 @@ const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: http: https:; connect-src 'self' http: https:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 
+/// An asset, compressed by the build: gzip (RFC 1952).
+macro_rules! compressed {
+    ($name:literal) => {
+        include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".gz"))
+    };
+}
+
 fn asset<'a, P: Ports>(
     _: &'a Context<'a, P>,
     request: &'a Request,
     _: &'a str,
 ) -> LocalBoxFuture<'a, Result<Response, Problem>> {
     let (media_type, bytes): (&'static str, &'static [u8]) = match request.uri().path() {
-        "/" => (
-            "text/html; charset=utf-8",
-            include_bytes!("../../assets/index.html"),
-        ),
-        "/app.js" => (
-            "text/javascript; charset=utf-8",
-            include_bytes!("../../assets/app.js"),
-        ),
-        "/style.css" => (
-            "text/css; charset=utf-8",
-            include_bytes!("../../assets/style.css"),
-        ),
-        _ => (
-            "application/json",
-            include_bytes!(concat!(env!("OUT_DIR"), "/openapi.json")),
-        ),
+        "/" => ("text/html; charset=utf-8", compressed!("index.html")),
+        "/app.js" => ("text/javascript; charset=utf-8", compressed!("app.js")),
+        "/style.css" => ("text/css; charset=utf-8", compressed!("style.css")),
+        _ => ("application/json", compressed!("openapi.json")),
     };
     async move {
-        let mut response = Response::new(Bytes::from_static(bytes));
-        response
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-        response
-            .headers_mut()
-            .insert(CONTENT_SECURITY_POLICY, POLICY);
-        response
-            .headers_mut()
-            .insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        let mut response = if accepts_gzip(request) {
+            let mut response = Response::new(Bytes::from_static(bytes));
+            response
+                .headers_mut()
+                .insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            response
+        } else {
+            let mut plain = Vec::new();
+            GzDecoder::new(bytes)
+                .read_to_end(&mut plain)
+                .map_err(|_| Problem::Misconfigured)?;
+            Response::new(plain.into())
+        };
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+        headers.insert(CONTENT_SECURITY_POLICY, POLICY);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
         Ok(response)
     }
     .boxed_local()
+}
+
+/// RFC 9110 section 12.5.3, as far as one coding needs: named, and not with a weight of zero.
+fn accepts_gzip(request: &Request) -> bool {
+    let fields = request.headers().get_all(ACCEPT_ENCODING).iter();
+    fields
+        .filter_map(|field| field.to_str().ok())
+        .flat_map(|field| field.split(','))
+        .any(|coding| {
+            let (name, weight) = coding.split_once(';').unwrap_or((coding, "q=1"));
+            let weight = weight.trim().trim_start_matches("q=");
+            name.trim().eq_ignore_ascii_case("gzip")
+                && weight.bytes().any(|b| (b'1'..=b'9').contains(&b))
+        })
 }
 
 fn config<'a, P: Ports>(
