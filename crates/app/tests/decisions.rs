@@ -1,0 +1,579 @@
+//! Decisions when something outside is slow, wrong or gone: the use cases over simulated ports.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::{Future, pending, ready};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use alloy_sol_types::SolCall as _;
+use bytes::Bytes;
+use futures_executor::block_on;
+use http::{Method, StatusCode};
+use k256::ecdsa::SigningKey;
+use serde_json::{Value, json};
+use tokengate_app::{CallError, Needs, Ports, Reply, Response, Service, StoreError, routes, serve};
+use tokengate_core::abi::multicall3::{CallResult, aggregate3Call};
+use tokengate_core::eip191::hash_message;
+use tokengate_core::{Timestamp, U256};
+
+const CONFIG: &str = r#"
+[service]
+domains = ["gate.example"]
+session_ttl = "1h"
+url_ttl = "5m"
+deny_after = "3s"
+
+[[chain]]
+id = "eip155:1"
+providers = ["http://a.example", "http://b.example"]
+
+[[bucket]]
+name = "media"
+endpoint = "http://127.0.0.1:9000"
+region = "us-east-1"
+addressing = "path"
+credentials = "media"
+
+[[gate]]
+id = "season-1"
+resources = ["media/season-1/**"]
+fresh = "10s"
+stale = "60s"
+require = { erc721 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f032d93f642f64180aa3", at_least = "1" } }
+
+[[gate]]
+id = "outsiders"
+resources = ["media/outsiders/**"]
+fresh = "10s"
+stale = "60s"
+require = { not = { erc721 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f032d93f642f64180aa3", at_least = "1" } } }
+"#;
+
+const RESOURCE: &str = "media/season-1/ep1.mp4";
+
+/// What a provider does with a call.
+#[derive(Clone, Copy, PartialEq)]
+enum Provider {
+    /// Answers truthfully, from the world's balance.
+    Honest,
+    /// Serves another chain.
+    OtherChain,
+    /// Has no contracts: every call returns nothing.
+    Unsynced,
+    /// Refuses connections.
+    Down,
+    /// Accepts and says nothing.
+    Hung,
+    /// Answers 502 with a page.
+    Broken,
+}
+
+struct World {
+    now: Cell<Timestamp>,
+    providers: [Cell<Provider>; 2],
+    balance: Cell<u64>,
+    calls: Cell<usize>,
+    store: RefCell<HashMap<String, Vec<u8>>>,
+    store_up: Cell<bool>,
+    random: Cell<u8>,
+    log: RefCell<Vec<String>>,
+    /// What runs behind the response.
+    tasks: RefCell<Vec<Pin<Box<dyn Future<Output = ()>>>>>,
+}
+
+#[derive(Clone)]
+struct Simulated(Rc<World>);
+
+impl Simulated {
+    fn new() -> Self {
+        Self(Rc::new(World {
+            now: Cell::new("2026-06-01T00:00:00Z".parse().unwrap()),
+            providers: [Cell::new(Provider::Honest), Cell::new(Provider::Honest)],
+            balance: Cell::new(1),
+            calls: Cell::new(0),
+            store: RefCell::default(),
+            store_up: Cell::new(true),
+            random: Cell::new(0),
+            log: RefCell::default(),
+            tasks: RefCell::default(),
+        }))
+    }
+
+    fn advance(&self, seconds: u64) {
+        self.0
+            .now
+            .set(self.0.now.get() + Duration::from_secs(seconds));
+    }
+
+    fn providers(&self, provider: Provider) {
+        self.0.providers.iter().for_each(|slot| slot.set(provider));
+    }
+
+    fn store(&self) -> Result<(), StoreError> {
+        if self.0.store_up.get() {
+            Ok(())
+        } else {
+            Err(StoreError::Failed("connection refused".into()))
+        }
+    }
+
+    fn answer(&self, chain: u64, code: bool, body: &[u8]) -> Reply {
+        let request: Value = serde_json::from_slice(body).unwrap();
+        let data = request["params"][0]["data"].as_str().unwrap();
+        let call = aggregate3Call::abi_decode(&hex::decode(&data[2..]).unwrap()).unwrap();
+        let word = |value: u64| CallResult {
+            success: true,
+            returnData: U256::from(value).to_be_bytes::<32>().into(),
+        };
+        let results: Vec<CallResult> = call
+            .calls
+            .iter()
+            .map(|call| match hex::encode(&call.callData[..4]).as_str() {
+                "42cbb15c" => word(100),
+                "3408e470" => word(chain),
+                "70a08231" => word(self.0.balance.get()),
+                other => panic!("an unexpected call: {other}"),
+            })
+            .collect();
+        let returned = if code {
+            hex::encode(aggregate3Call::abi_encode_returns(&results))
+        } else {
+            String::new()
+        };
+        let reply = json!({"jsonrpc": "2.0", "id": 1, "result": format!("0x{returned}")});
+        Reply {
+            status: 200,
+            body: reply.to_string().into_bytes(),
+        }
+    }
+}
+
+impl Ports for Simulated {
+    fn now(&self) -> Timestamp {
+        self.0.now.get()
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_millis(1)
+    }
+
+    fn random(&self) -> [u8; 16] {
+        self.0.random.set(self.0.random.get() + 1);
+        [self.0.random.get(); 16]
+    }
+
+    /// Time passes at once wherever somebody waits for nothing else.
+    fn sleep(&self, _: Duration) -> impl Future<Output = ()> {
+        ready(())
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.0.tasks.borrow_mut().push(Box::pin(task));
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.store()?;
+        Ok(self.0.store.borrow().get(key).cloned())
+    }
+
+    async fn set(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
+        self.store()?;
+        self.0
+            .store
+            .borrow_mut()
+            .insert(key.to_owned(), value.to_vec());
+        Ok(())
+    }
+
+    async fn increment(&self, key: &str) -> Result<u64, StoreError> {
+        self.store()?;
+        let mut store = self.0.store.borrow_mut();
+        let count = store.entry(key.to_owned()).or_default();
+        count.push(1);
+        Ok(count.len() as u64)
+    }
+
+    fn post(
+        &self,
+        url: &str,
+        body: Vec<u8>,
+        _: usize,
+    ) -> impl Future<Output = Result<Reply, CallError>> {
+        self.0.calls.set(self.0.calls.get() + 1);
+        let index = usize::from(url.starts_with("http://b."));
+        let outcome: Pin<Box<dyn Future<Output = _>>> = match self.0.providers[index].get() {
+            Provider::Honest => Box::pin(ready(Ok(self.answer(1, true, &body)))),
+            Provider::OtherChain => Box::pin(ready(Ok(self.answer(5, true, &body)))),
+            Provider::Unsynced => Box::pin(ready(Ok(self.answer(1, false, &body)))),
+            Provider::Down => Box::pin(ready(Err(CallError::Failed("refused".into())))),
+            Provider::Hung => Box::pin(pending()),
+            Provider::Broken => Box::pin(ready(Ok(Reply {
+                status: 502,
+                body: b"<html>".to_vec(),
+            }))),
+        };
+        outcome
+    }
+
+    fn config_text(&self) -> Result<String, String> {
+        Ok(CONFIG.to_owned())
+    }
+
+    async fn variable(&self, name: &str) -> Option<String> {
+        Some(match name {
+            "service_keys" => format!("a:{}", "11".repeat(32)),
+            "media_access_key_id" => "AKIAEXAMPLE".to_owned(),
+            "media_secret_access_key" => "a secret".to_owned(),
+            _ => return None,
+        })
+    }
+
+    fn log(&self, line: &str) {
+        self.0.log.borrow_mut().push(line.to_owned());
+    }
+}
+
+/// A signed-in wallet and the service it asks.
+struct Visit {
+    ports: Simulated,
+    service: Result<Service, tokengate_app::LoadError>,
+    token: String,
+}
+
+impl Visit {
+    fn new() -> Self {
+        let ports = Simulated::new();
+        let needs = Needs {
+            config: true,
+            keys: true,
+            providers: true,
+            storage: true,
+            demo: false,
+        };
+        let service = block_on(Service::load(&ports, needs));
+        let mut visit = Self {
+            ports,
+            service,
+            token: String::new(),
+        };
+        let session = visit.sign_in();
+        assert_eq!(session.0, StatusCode::CREATED, "{}", session.1);
+        visit.token = session.1["token"].as_str().unwrap().to_owned();
+        visit
+    }
+
+    fn send(&self, method: Method, target: &str, body: Option<Value>) -> Response {
+        let mut request = http::Request::new(
+            body.map(|body| Bytes::from(body.to_string()))
+                .unwrap_or_default(),
+        );
+        *request.method_mut() = method;
+        *request.uri_mut() = target.parse().unwrap();
+        let headers = request.headers_mut();
+        headers.insert("content-type", "application/json".parse().unwrap());
+        if !self.token.is_empty() {
+            headers.insert(
+                "authorization",
+                format!("Bearer {}", self.token).parse().unwrap(),
+            );
+        }
+        let response = block_on(serve(&routes::all(), &self.service, &self.ports, request));
+        for task in self.ports.0.tasks.take() {
+            block_on(task);
+        }
+        response
+    }
+
+    fn ask(&self, method: Method, target: &str, body: Option<Value>) -> (StatusCode, Value) {
+        let response = self.send(method, target, body);
+        (
+            response.status(),
+            serde_json::from_slice(response.body()).unwrap_or_default(),
+        )
+    }
+
+    fn sign_in(&self) -> (StatusCode, Value) {
+        let key = SigningKey::from_slice(&[7; 32]).unwrap();
+        let point = key.verifying_key().to_sec1_point(false);
+        let hash = alloy_sol_types::private::keccak256(&point.as_bytes()[1..]);
+        let address = format!("0x{}", hex::encode(&hash[12..]));
+        let (_, challenge) = self.ask(
+            Method::GET,
+            &format!("/v1/challenge?address={address}&chain=eip155:1"),
+            None,
+        );
+        let message = challenge["message"].as_str().unwrap();
+        let (signature, recovery) = key.sign_prehash_recoverable(&hash_message(message.as_bytes()));
+        let signature = format!(
+            "0x{}{:02x}",
+            hex::encode(signature.to_bytes()),
+            27 + recovery.to_byte()
+        );
+        self.ask(
+            Method::POST,
+            "/v1/session",
+            Some(json!({"message": message, "signature": signature})),
+        )
+    }
+
+    fn access(&self) -> (StatusCode, Value) {
+        self.ask(
+            Method::POST,
+            "/v1/access",
+            Some(json!({"resource": RESOURCE})),
+        )
+    }
+
+    fn calls(&self) -> usize {
+        self.ports.0.calls.replace(0)
+    }
+}
+
+#[test]
+fn a_fresh_fact_decides_alone_and_an_older_one_is_read_again() {
+    let visit = Visit::new();
+    let (status, first) = visit.access();
+    assert_eq!((status, visit.calls()), (StatusCode::OK, 1));
+    assert_eq!(first["basis"]["tier"], "chain");
+    visit.ports.advance(10);
+    let (status, second) = visit.access();
+    assert_eq!((status, visit.calls()), (StatusCode::OK, 0));
+    assert_eq!(second["basis"]["tier"], "store");
+    visit.ports.advance(1);
+    visit.ports.0.balance.set(0);
+    let (status, refused) = visit.access();
+    assert_eq!((status, visit.calls()), (StatusCode::FORBIDDEN, 1));
+    assert_eq!(refused["unmet"][0]["has"], "0");
+}
+
+#[test]
+fn nobody_is_refused_on_an_old_fact() {
+    let visit = Visit::new();
+    visit.ports.0.balance.set(0);
+    assert_eq!(
+        (visit.access().0, visit.calls()),
+        (StatusCode::FORBIDDEN, 1)
+    );
+    visit.ports.advance(3);
+    assert_eq!(
+        (visit.access().0, visit.calls()),
+        (StatusCode::FORBIDDEN, 0),
+        "young enough to repeat"
+    );
+    visit.ports.0.balance.set(1);
+    visit.ports.advance(1);
+    assert_eq!(
+        (visit.access().0, visit.calls()),
+        (StatusCode::OK, 1),
+        "whoever has just bought gets in"
+    );
+}
+
+#[test]
+fn without_an_answer_from_the_chain_there_is_no_verdict() {
+    for provider in [
+        Provider::Down,
+        Provider::Hung,
+        Provider::Broken,
+        Provider::OtherChain,
+        Provider::Unsynced,
+    ] {
+        let visit = Visit::new();
+        visit.ports.providers(provider);
+        for resource in [RESOURCE, "media/outsiders/x"] {
+            let response = visit.send(
+                Method::POST,
+                "/v1/access",
+                Some(json!({"resource": resource})),
+            );
+            assert_eq!(
+                response.status(),
+                StatusCode::SERVICE_UNAVAILABLE,
+                "{resource}"
+            );
+            assert!(response.headers().contains_key("retry-after"));
+        }
+        assert_eq!(
+            visit
+                .ask(
+                    Method::GET,
+                    "/v1/gates/season-1/check?address=0x5fbdb2315678afecb367f032d93f642f64180aa3",
+                    None
+                )
+                .0,
+            StatusCode::SERVICE_UNAVAILABLE
+        );
+        visit.ports.providers(Provider::Honest);
+        visit.ports.0.balance.set(0);
+        assert_eq!(
+            visit.access().0,
+            StatusCode::FORBIDDEN,
+            "nothing of the failure was kept"
+        );
+    }
+}
+
+#[test]
+fn the_next_provider_answers_where_the_first_does_not() {
+    for provider in [
+        Provider::Down,
+        Provider::Hung,
+        Provider::Broken,
+        Provider::OtherChain,
+        Provider::Unsynced,
+    ] {
+        let visit = Visit::new();
+        visit.ports.0.providers[0].set(provider);
+        assert_eq!((visit.access().0, visit.calls()), (StatusCode::OK, 2));
+    }
+}
+
+#[test]
+fn while_the_chain_is_silent_facts_grant_up_to_stale_and_never_refuse() {
+    let visit = Visit::new();
+    assert_eq!(visit.access().0, StatusCode::OK);
+    visit.ports.providers(Provider::Down);
+    visit.ports.advance(60);
+    assert_eq!(visit.access().0, StatusCode::OK);
+    let outsider = || {
+        visit
+            .ask(
+                Method::POST,
+                "/v1/access",
+                Some(json!({"resource": "media/outsiders/x"})),
+            )
+            .0
+    };
+    assert_eq!(
+        outsider(),
+        StatusCode::SERVICE_UNAVAILABLE,
+        "known only by an old fact that it is closed"
+    );
+    visit.ports.advance(1);
+    assert_eq!(visit.access().0, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[test]
+fn what_the_store_must_know_is_not_assumed_without_it() {
+    let visit = Visit::new();
+    assert_eq!(visit.access().0, StatusCode::OK);
+    visit.ports.0.store_up.set(false);
+    let (status, problem) = visit.access();
+    assert_eq!(
+        (status, &problem["code"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &json!("store-unavailable")),
+        "the session may have been ended"
+    );
+    assert_eq!(
+        visit.sign_in().0,
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the nonce may have been used"
+    );
+    assert_eq!(
+        visit.ask(Method::DELETE, "/v1/session", None).0,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    let check = "/v1/gates/season-1/check?address=0x5fbdb2315678afecb367f032d93f642f64180aa3";
+    assert_eq!(
+        visit.ask(Method::GET, check, None).0,
+        StatusCode::OK,
+        "facts are read from the chain instead"
+    );
+}
+
+#[test]
+fn corrupt_facts_in_the_store_are_read_again() {
+    let visit = Visit::new();
+    assert_eq!((visit.access().0, visit.calls()), (StatusCode::OK, 1));
+    for (key, value) in visit.ports.0.store.borrow_mut().iter_mut() {
+        if key.contains(":fact:") {
+            value.truncate(5);
+        }
+    }
+    assert_eq!((visit.access().0, visit.calls()), (StatusCode::OK, 1));
+}
+
+#[test]
+fn a_session_ends_when_it_is_deleted_and_when_its_time_is_over() {
+    let visit = Visit::new();
+    visit.ports.advance(3599);
+    let (_, opened) = visit.access();
+    assert!(
+        opened["url"].as_str().unwrap().contains("X-Amz-Expires=1&"),
+        "a URL ends with its session"
+    );
+    assert_eq!(
+        visit.ask(Method::DELETE, "/v1/session", None).0,
+        StatusCode::NO_CONTENT
+    );
+    assert_eq!(visit.access().1["code"], "revoked-session");
+    visit.ports.advance(1);
+    assert_eq!(visit.access().1["code"], "expired-session");
+}
+
+#[test]
+fn a_batch_is_decided_with_one_call_and_each_resource_has_its_own_answer() {
+    let visit = Visit::new();
+    let wanted = json!({"resources": [RESOURCE, {"resource": "media/outsiders/x", "method": "HEAD"}, "media/nowhere/x", "media/../x"]});
+    let (status, answer) = visit.ask(Method::POST, "/v1/access", Some(wanted));
+    assert_eq!((status, visit.calls()), (StatusCode::OK, 1));
+    let code = |index: usize| answer["results"][index]["problem"]["code"].clone();
+    assert_eq!(answer["results"][0]["gate"], "season-1");
+    assert_eq!(
+        [code(1), code(2), code(3)],
+        [
+            json!("refused"),
+            json!("unknown-resource"),
+            json!("malformed-resource")
+        ]
+    );
+    for resources in [json!([]), json!(vec![RESOURCE; 101])] {
+        assert_eq!(
+            visit
+                .ask(
+                    Method::POST,
+                    "/v1/access",
+                    Some(json!({"resources": resources}))
+                )
+                .0,
+            StatusCode::UNPROCESSABLE_ENTITY
+        );
+    }
+    for body in [
+        json!({}),
+        json!({"resource": RESOURCE, "resources": [RESOURCE]}),
+        json!({"resources": [RESOURCE], "method": "GET"}),
+        json!({"resource": RESOURCE, "methods": "GET"}),
+    ] {
+        assert_eq!(
+            visit.ask(Method::POST, "/v1/access", Some(body.clone())).0,
+            StatusCode::BAD_REQUEST,
+            "{body}"
+        );
+    }
+}
+
+#[test]
+fn the_log_has_one_line_per_request_and_no_secret() {
+    let visit = Visit::new();
+    visit.ports.0.log.borrow_mut().clear();
+    let (_, opened) = visit.access();
+    let log = visit.ports.0.log.borrow();
+    assert_eq!(log.len(), 1, "{log:?}");
+    let line: Value = serde_json::from_str(&log[0]).unwrap();
+    assert_eq!(
+        [&line["status"], &line["gate"], &line["tier"]],
+        [&json!(200), &json!("season-1"), &json!("chain")]
+    );
+    for secret in [
+        visit.token.as_str(),
+        opened["url"].as_str().unwrap(),
+        "a secret",
+        "X-Amz-Signature",
+        "a.example",
+    ] {
+        assert!(!log[0].contains(secret), "{secret}");
+    }
+}
