@@ -76,7 +76,7 @@ pub(crate) struct Up {
     #[arg(long, default_value = "64MiB", value_name = "SIZE", value_parser = size, help_heading = "Instances")]
     max_instance_memory: u64,
 
-    /// From a request's head to its response's; also bounds work after the response
+    /// From a request's head to its response's; as long again for the response's body and work after it
     #[arg(long, default_value = "30s", value_name = "TIME", value_parser = duration, help_heading = "Limits")]
     request_timeout: Duration,
     /// For a request's head, and for an idle connection's next request

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use crate::request::{self, RequestLimits};
 use crate::workers::{self, Handler, NotAHandler, Reuse};
 
 /// Header bytes of one request.
-const MAX_HEADER_BYTES: usize = 64 << 10;
+pub(crate) const MAX_HEADER_BYTES: usize = 32 << 10;
 const MAX_HEADERS: usize = 100;
 /// Requests at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 100;
@@ -86,6 +86,7 @@ impl Core {
             stores: Stores::connect(&application.stores),
             client: outbound::Client::new(tls),
             turnstile: Turnstile::new(limits.computing),
+            ending: AtomicBool::new(false),
         });
         let handlers = application
             .components
@@ -111,6 +112,11 @@ impl Core {
             access_log,
             local,
         })
+    }
+
+    /// To be called before the runtime ends: its instances then end without having failed.
+    pub(crate) fn end(&self) {
+        self.resources.ending.store(true, Ordering::Relaxed);
     }
 }
 
@@ -173,8 +179,10 @@ async fn serve(
                     let core = core.clone();
                     let watcher = graceful.watcher();
                     tokio::spawn(async move {
-                        // Ends with the connection, whichever way it ends; there is nobody to tell.
-                        let _ = connect(core, connection, watcher).await;
+                        if let Err(error) = connect(core, connection, watcher).await {
+                            // Mostly clients that went away; none of our business otherwise.
+                            tracing::debug!(error, "a connection failed");
+                        }
                         drop(count);
                     });
                 }
@@ -188,6 +196,7 @@ async fn serve(
     {
         tracing::warn!("requests that were still in progress are cut off");
     }
+    core.end();
 }
 
 struct OpenCount(Arc<AtomicUsize>);
@@ -245,7 +254,6 @@ async fn connect(
             .header_read_timeout(header_timeout)
             .max_buf_size(MAX_HEADER_BYTES)
             .max_headers(MAX_HEADERS)
-            .pipeline_flush(true)
             .serve_connection(io, service);
         watcher.watch(connection).await?;
     }

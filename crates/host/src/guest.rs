@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime::{Engine, Store};
@@ -46,6 +47,8 @@ pub(crate) struct CoreResources {
     pub(crate) stores: Stores,
     pub(crate) client: Client,
     pub(crate) turnstile: Turnstile,
+    /// Set when the runtime is about to end, and its instances with it.
+    pub(crate) ending: AtomicBool,
 }
 
 /// The host's side of an instance.

@@ -184,8 +184,9 @@ fn classify(error: &legacy::Error) -> Error {
 
 fn classify_io(error: &io::Error) -> Error {
     if let Some(inner) = error.get_ref() {
-        if inner.is::<ConnectTimedOut>() {
-            return Error::ConnectionTimeout;
+        // Layers above the socket wrap its errors in errors of the same type.
+        if let Some(inner) = inner.downcast_ref::<io::Error>() {
+            return classify_io(inner);
         }
         match inner.downcast_ref::<rustls::Error>() {
             Some(rustls::Error::InvalidCertificate(_)) => return Error::TlsCertificateError,
@@ -367,9 +368,14 @@ fn body_error(error: hyper::Error) -> Error {
     } else if error.is_timeout() {
         Error::ConnectionReadTimeout
     } else {
-        error
+        match error
             .source()
             .and_then(|cause| cause.downcast_ref())
-            .map_or(Error::HttpProtocolError, classify_io)
+            .map(classify_io)
+        {
+            Some(Error::ConnectionTerminated) => Error::HttpResponseIncomplete,
+            Some(other) => other,
+            None => Error::HttpProtocolError,
+        }
     }
 }

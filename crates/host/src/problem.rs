@@ -9,6 +9,7 @@ pub(crate) enum Problem {
     BadRequest(&'static str),
     NotFound,
     BodyTooLarge,
+    HeadTooLarge,
     /// The component failed before it answered.
     Failed,
     /// No place or no instance came free in time.
@@ -25,6 +26,7 @@ impl Problem {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Failed => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
@@ -36,6 +38,7 @@ impl Problem {
             Self::BadRequest(_) => "bad-request",
             Self::NotFound => "no-such-route",
             Self::BodyTooLarge => "body-too-large",
+            Self::HeadTooLarge => "head-too-large",
             Self::Failed => "internal",
             Self::Overloaded => "overloaded",
             Self::TimedOut => "timed-out",
@@ -47,6 +50,7 @@ impl Problem {
             Self::BadRequest(_) => "The request is malformed",
             Self::NotFound => "No route matches this path",
             Self::BodyTooLarge => "The request's body is too large",
+            Self::HeadTooLarge => "The request's head is too large",
             Self::Failed => "The request could not be answered",
             Self::Overloaded => "The service is overloaded",
             Self::TimedOut => "The answer took too long",

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,14 +15,16 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
+use wasmtime::PoolConcurrencyLimitError;
 use wasmtime_wasi_http::handler::{ExpirationError, InstantiationError};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use crate::access_log::{AccessLog, Entry};
 use crate::application::Destination;
-use crate::core::Core;
+use crate::core::{Core, MAX_HEADER_BYTES};
 use crate::problem::Problem;
 use crate::routing::Match;
+use crate::workers::Handler;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RequestLimits {
@@ -31,6 +33,8 @@ pub(crate) struct RequestLimits {
     pub(crate) timeout: Duration,
 }
 
+/// Before another try when the instances that there may be are all busy.
+const INSTANCE_AGAIN: Duration = Duration::from_millis(5);
 /// What clients may not say: these come from the host alone.
 const RESERVED_PREFIX: &str = "spin-";
 const FULL_URL: HeaderName = HeaderName::from_static("spin-full-url");
@@ -117,31 +121,49 @@ async fn route(
     };
     // The semaphore is never closed, so this is a permit.
     record.permit = permit.ok();
-    let Ok(pass) = tokio::time::timeout_at(deadline, core.resources.turnstile.enter()).await else {
-        return Err(Problem::Overloaded);
-    };
-    let outcome = tokio::time::timeout_at(deadline, handler.handle((), request)).await;
-    drop(pass);
+    let begun = AtomicBool::new(false);
+    let outcome = tokio::time::timeout_at(deadline, run(core, handler, request, &begun)).await;
     if overrun.load(Ordering::Relaxed) {
         return Err(Problem::BodyTooLarge);
     }
+    let component = &component.settings.id;
     match outcome {
         Ok(Ok(response)) => Ok(response),
         Ok(Err(error)) if error.is::<ExpirationError>() => Err(Problem::TimedOut),
-        Err(_) => Err(Problem::TimedOut),
         Ok(Err(error)) => {
-            let component = &component.settings.id;
-            if error.is::<InstantiationError<()>>() {
-                tracing::warn!(
-                    component,
-                    error = format!("{error:#}"),
-                    "no instance to be had"
-                );
-                return Err(Problem::Overloaded);
-            }
-            tracing::error!(component, error = format!("{error:#}"), "a request failed");
+            tracing::error!(component, error = %error.root_cause(), "a request failed");
             Err(Problem::Failed)
         }
+        Err(_) if begun.load(Ordering::Relaxed) => Err(Problem::TimedOut),
+        Err(_) => Err(Problem::Overloaded),
+    }
+}
+
+/// Has an instance answer, once there is a place to compute and an instance; `begun` says whether there was.
+async fn run(
+    core: &Core,
+    handler: &Handler,
+    mut request: Request<WasiBody>,
+    begun: &AtomicBool,
+) -> wasmtime::Result<Response<WasiBody>> {
+    loop {
+        let pass = core.resources.turnstile.enter().await;
+        begun.store(true, Ordering::Relaxed);
+        let error = match handler.handle((), request).await {
+            Ok(response) => return Ok(response),
+            Err(error) => error,
+        };
+        drop(pass);
+        begun.store(false, Ordering::Relaxed);
+        let refused = error.downcast::<InstantiationError<()>>()?;
+        if !refused.error.is::<PoolConcurrencyLimitError>() {
+            return Err(wasmtime::format_err!("{:#}", refused.error));
+        }
+        request = refused
+            .request
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        tokio::time::sleep(INSTANCE_AGAIN).await;
     }
 }
 
@@ -161,6 +183,14 @@ fn guest_request(
     overrun: &Arc<AtomicBool>,
 ) -> Result<Request<WasiBody>, Problem> {
     let (mut parts, body) = request.into_parts();
+    // The connection's buffer bounds a head only roughly.
+    let fields = parts.headers.iter();
+    let head_bytes: usize = fields
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    if head_bytes + path.len() > MAX_HEADER_BYTES {
+        return Err(Problem::HeadTooLarge);
+    }
     let authority = authority(&parts.uri, &parts.headers, parts.version, core.local)?;
     let path_and_query = parts
         .uri

@@ -108,6 +108,7 @@ async fn run(
             core().map_err(|(component, source)| Error::NotAHandler { component, source })?;
         if let Some(path) = &application.startup_check {
             let refusals = startup::check(&trial, path).await;
+            trial.end();
             if !refusals.is_empty() {
                 return Err(Error::Refused(refusals));
             }

@@ -3,6 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -92,6 +93,7 @@ impl HandlerState for Instances {
             },
             state: Worker {
                 component: self.component.clone(),
+                core: self.core.clone(),
                 reuse: self.reuse,
             },
         })
@@ -129,6 +131,7 @@ impl WorkerExpiration for Expiration {
 
 pub(crate) struct Worker {
     component: Arc<ComponentSettings>,
+    core: Arc<CoreResources>,
     reuse: Reuse,
 }
 
@@ -156,12 +159,12 @@ impl WorkerState for Worker {
     }
 
     fn drop(&self, store: Store<Guest>, result: wasmtime::Result<()>) {
-        if let Err(error) = result {
-            tracing::error!(
-                component = self.component.id,
-                error = format!("{error:#}"),
-                "an instance failed"
-            );
+        if let Err(error) = result
+            && !self.core.ending.load(Ordering::Relaxed)
+        {
+            let component = &self.component.id;
+            tracing::error!(component, error = %error.root_cause(), "an instance failed");
+            tracing::debug!(component, "{error:#}");
         }
         drop(store);
     }

@@ -57,7 +57,7 @@ mod probe {
                 spin_sdk::time::sleep(Duration::from_millis(query.number("ms"))).await;
                 Ok("slept".to_owned())
             }
-            "/hang" => std::future::pending().await,
+            "/hang" => hang().await,
             "/compute" => loop {
                 std::hint::black_box(SEEN.load(Ordering::Relaxed));
             },
@@ -71,7 +71,7 @@ mod probe {
             }
             "/big" => Ok("x".repeat(query.number("bytes") as usize)),
             "/healthz/startup" => match spin_sdk::variables::get("startup").await.as_deref() {
-                Ok("hang") => std::future::pending().await,
+                Ok("hang") => return problem(404, &hang().await.unwrap_or_default()),
                 Ok("refuse") => return problem(500, "gates.toml:3: no such chain; add it"),
                 _ => return problem(404, ""),
             },
@@ -101,6 +101,11 @@ mod probe {
             headers.insert(http::header::CONTENT_TYPE, kind);
         }
         response
+    }
+
+    async fn hang() -> Outcome {
+        spin_sdk::time::sleep(Duration::from_secs(3600)).await;
+        Ok("an hour later".to_owned())
     }
 
     struct Query(String);

@@ -1,0 +1,13 @@
+//! The host as its users meet it: the real binary and a real guest, over real sockets.
+
+mod bodies;
+mod connections;
+mod files;
+mod harness;
+mod instances;
+mod key_value;
+mod outbound;
+mod routing;
+mod shutdown;
+mod startup;
+mod variables;
