@@ -54,14 +54,20 @@ impl Reply {
             .with_context(|| format!("{}: not JSON: {}", self.status, self.text()))
     }
 
-    /// The JSON of an answer with this status.
-    pub fn expect(&self, status: u16) -> anyhow::Result<Value> {
+    /// Fails unless the answer has this status.
+    pub fn expect_status(&self, status: u16) -> anyhow::Result<()> {
         ensure!(
             self.status == status,
             "{status} expected, got {}: {}",
             self.status,
             self.text()
         );
+        Ok(())
+    }
+
+    /// The JSON of an answer with this status.
+    pub fn expect(&self, status: u16) -> anyhow::Result<Value> {
+        self.expect_status(status)?;
         if self.body.is_empty() {
             return Ok(Value::Null);
         }

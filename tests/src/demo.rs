@@ -178,6 +178,7 @@ impl Demo {
     pub async fn stop(mut self) -> anyhow::Result<()> {
         let status = self.service.stop().await?;
         ensure!(status.success(), "the service ended with {status}");
+        self.store.stop().await;
         self.chain.stop().await
     }
 }

@@ -31,6 +31,8 @@ pub struct Settings {
     pub variables: Vec<(String, String)>,
     /// The text of a runtime configuration.
     pub runtime_config: Option<String>,
+    /// The text of a manifest in place of the repository's.
+    pub manifest: Option<String>,
     /// The port on the loopback interface; 0 takes any.
     pub port: u16,
 }
@@ -51,6 +53,7 @@ impl Settings {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .to_vec(),
             runtime_config: None,
+            manifest: None,
             port: 0,
         }
     }
@@ -145,12 +148,17 @@ pub fn free_port() -> anyhow::Result<u16> {
         .port())
 }
 
-/// The application as it ships, in a directory of its own: the manifest is the repository's, byte for byte.
+/// The application as it ships, in a directory of its own: unless the settings say otherwise, the manifest is the
+/// repository's, byte for byte.
 fn command(settings: &Settings, directory: &TempDir) -> anyhow::Result<Command> {
     let host = artefact("target/native/tokengate", BUILD)?;
     artefact("target/wasm32-wasip2/release/tokengate_access.wasm", BUILD)?;
     let place = |name: &str| -> PathBuf { directory.path().join(name) };
-    std::fs::copy(root().join("spin.toml"), place("spin.toml")).context("spin.toml")?;
+    let manifest = match &settings.manifest {
+        None => std::fs::read_to_string(root().join("spin.toml")).context("spin.toml")?,
+        Some(text) => text.clone(),
+    };
+    std::fs::write(place("spin.toml"), manifest)?;
     std::fs::write(place("tokengate.toml"), &settings.config)?;
     symlink(root().join("target"), place("target"))?;
 

@@ -20,7 +20,7 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s_fs::FileSystem;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::client::Http;
 
@@ -37,7 +37,7 @@ pub const SECRET_ACCESS_KEY: &str = "a-secret-that-only-the-demo-store-knows";
 pub struct Store {
     _objects: TempDir,
     url: String,
-    server: AbortHandle,
+    server: JoinHandle<()>,
 }
 
 impl Drop for Store {
@@ -59,7 +59,7 @@ impl Store {
 
         let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
         let url = format!("http://{}", listener.local_addr()?);
-        let server = tokio::spawn(serve(listener, service)).abort_handle();
+        let server = tokio::spawn(serve(listener, service));
         Ok(Self {
             _objects: objects,
             url,
@@ -70,6 +70,13 @@ impl Store {
     /// Its endpoint.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Ends it; when this is done, its port is free.
+    pub async fn stop(mut self) {
+        self.server.abort();
+        // The error says that it was aborted.
+        let _ = (&mut self.server).await;
     }
 
     /// Puts an object, as any S3 client does.

@@ -15,6 +15,7 @@ mod gates;
 mod input;
 mod javascript;
 mod logs;
+mod manifest;
 mod parts;
 mod presigned;
 mod shared_cache;
