@@ -20,7 +20,7 @@ const HELLO = 'media/season-1/hello.txt';
 // What no request can bring about while the chain, the store and the configuration are well.
 const FAULTS = ['chain-unavailable', 'store-unavailable', 'misconfigured'];
 // What needs a clock set forward, or a request that breaks off.
-const OUT_OF_REACH = ['expired-nonce', 'expired-session', 'body-unreadable'];
+const OUT_OF_REACH = ['expired-nonce', 'expired-session', 'body-unreadable', 'body-too-slow'];
 
 function required(name) {
   const value = process.env[name];

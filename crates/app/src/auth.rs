@@ -34,7 +34,16 @@ pub(crate) async fn session<P: Ports>(
     };
     let session = session::check(context.service.keys()?, token, context.ports.now())?;
     context.record.address(session.address());
-    // Whether it was ended must be known, not assumed: without the store there is no answer.
+    still_open(context, &session).await?;
+    Ok(session)
+}
+
+/// Whether a session has not been ended, also while a chain was asked.
+pub(crate) async fn still_open<P: Ports>(
+    context: &Context<'_, P>,
+    session: &Session,
+) -> Result<(), Problem> {
+    // It must be known, not assumed: without the store there is no answer.
     match store::is_revoked(
         context,
         context.service.config()?.deadlines.store,
@@ -42,7 +51,7 @@ pub(crate) async fn session<P: Ports>(
     )
     .await
     {
-        Ok(false) => Ok(session),
+        Ok(false) => Ok(()),
         Ok(true) => Err(Problem::SessionRevoked),
         Err(_) => Err(Problem::StoreUnavailable),
     }

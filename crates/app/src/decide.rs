@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
+use tokengate_core::config::Config;
 use tokengate_core::fact::{Fact, FactKey, Facts, Unreadable};
 use tokengate_core::gate::{Decision, Gate, Granted, Truth};
 use tokengate_core::resource::Resource;
@@ -56,6 +57,9 @@ pub(crate) struct Gathered {
     now: Timestamp,
     wallet: Address,
     read: BTreeSet<FactKey>,
+    /// Whether facts past `fresh` may grant: only where a gate was asked about alone and its chain did not answer. A
+    /// caller who makes a larger read fail must not profit from it, nor one whose contract answers nonsense.
+    may_be_stale: bool,
 }
 
 /// Gathers the facts that `gates` need for `wallet`: from the store, and where they do not settle a gate, from the
@@ -101,6 +105,7 @@ pub(crate) async fn gather<P: Ports>(
                 .filter(|key| enough.fact(key).is_none()),
         );
     }
+    let mut may_be_stale = gates.len() == 1;
     let mut read = BTreeSet::new();
     let mut new: Vec<(FactKey, Fact)> = Vec::new();
     for (key, answer) in read_chains(context, &wanted, now).await? {
@@ -110,10 +115,14 @@ pub(crate) async fn gather<P: Ports>(
                 new.push((key.clone(), fact));
                 read.insert(key);
             }
-            Err(error) => context.record.fault(format!("{}: {error}", key.chain)),
+            Err(error) => {
+                may_be_stale = false;
+                context.record.fault(format!("{}: {error}", key.chain));
+            }
         }
     }
-    if !new.is_empty() {
+    // Explanations are for anybody's address: what only they need is not kept for all.
+    if !new.is_empty() && effort == Effort::Verdict {
         store::keep(context.ports, config.deadlines.store, new);
     }
     Ok(Gathered {
@@ -121,6 +130,7 @@ pub(crate) async fn gather<P: Ports>(
         now,
         wallet,
         read,
+        may_be_stale,
     })
 }
 
@@ -172,6 +182,9 @@ impl Gathered {
                 unmet: gate.require.unmet(self.wallet, &young),
             });
         }
+        if !self.may_be_stale {
+            return Err(Problem::ChainUnavailable);
+        }
         // The chain did not say. Facts past `fresh` may still grant up to `stale`; they never refuse.
         match gate.decide(
             self.wallet,
@@ -183,13 +196,17 @@ impl Gathered {
         }
     }
 
-    /// Whether `gate` holds and why, leaf by leaf.
-    pub(crate) fn explain(&self, gate: &Gate) -> (Truth, serde_json::Value) {
+    /// Whether `gate` holds and why, leaf by leaf. Unknown also where it only seems closed by facts too old to refuse.
+    pub(crate) fn explain(&self, config: &Config, gate: &Gate) -> (Truth, serde_json::Value) {
         let fresh = self.facts.within(gate.fresh, self.now);
-        (
-            gate.require.evaluate(self.wallet, &fresh),
-            gate.require.explain(self.wallet, &fresh),
-        )
+        let mut truth = gate.require.evaluate(self.wallet, &fresh);
+        if truth == Truth::No {
+            let young = gate.fresh.min(config.service.deny_after);
+            truth = gate
+                .require
+                .evaluate(self.wallet, &self.facts.within(young, self.now));
+        }
+        (truth, gate.require.explain(self.wallet, &fresh))
     }
 
     /// Which tier the gate's facts came from.

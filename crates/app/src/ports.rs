@@ -47,8 +47,11 @@ pub trait Ports: Clone + 'static {
     /// Why it cannot be read, in words for the operator.
     fn config_text(&self) -> Result<String, String>;
 
-    /// The value of a platform variable, if it is set for this component.
-    fn variable(&self, name: &str) -> impl Future<Output = Option<String>>;
+    /// The value of a platform variable, or `None` if this component has none of that name.
+    ///
+    /// # Errors
+    /// Why it cannot be told, in words for the operator.
+    fn variable(&self, name: &str) -> impl Future<Output = Result<Option<String>, String>>;
 
     /// Writes one line to the log.
     fn log(&self, line: &str);

@@ -26,6 +26,8 @@ pub enum Problem {
     BodyTooLarge,
     /// The body could not be read whole.
     BodyUnreadable,
+    /// The body did not come in time.
+    BodyTooSlow,
     /// The body is not `application/json`.
     NotJson,
     /// The JSON is broken, has an unknown member, lacks one or has one of another type.
@@ -77,6 +79,8 @@ pub enum Problem {
         /// The conditions that are not met.
         unmet: Vec<Value>,
     },
+    /// The same gate is closed for another resource of the same request, for the reasons already given.
+    RefusedAgain(String),
     /// No chain could be asked, so there is no verdict.
     ChainUnavailable,
     /// The store could not be asked for what must not be assumed.
@@ -98,6 +102,11 @@ impl Problem {
             Self::MethodNotAllowed(allow) => (S::METHOD_NOT_ALLOWED, "method-not-allowed", format!("This path takes {allow}.")),
             Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body-too-large", format!("A body may have {} bytes.", crate::MAX_BODY_LEN)),
             Self::BodyUnreadable => (S::BAD_REQUEST, "body-unreadable", "The body ended before it was complete.".into()),
+            Self::BodyTooSlow => (
+                S::REQUEST_TIMEOUT,
+                "body-too-slow",
+                "The body did not come in time.".into(),
+            ),
             Self::NotJson => (S::UNSUPPORTED_MEDIA_TYPE, "not-json", "Send the body as application/json.".into()),
             Self::Body(detail) => (S::BAD_REQUEST, "malformed-body", detail.clone()),
             Self::Query(detail) => (S::BAD_REQUEST, "malformed-query", detail.clone()),
@@ -123,6 +132,11 @@ impl Problem {
             Self::Session(TokenError::Expired) => (S::UNAUTHORIZED, "expired-session", sentence(&TokenError::Expired)),
             Self::SessionRevoked => (S::UNAUTHORIZED, "revoked-session", "The session was ended; sign in again.".into()),
             Self::Refused { gate, .. } => (S::FORBIDDEN, "refused", format!("The gate {gate} is closed to this wallet; `unmet` says what is missing.")),
+            Self::RefusedAgain(gate) => (
+                S::FORBIDDEN,
+                "refused",
+                format!("The gate {gate} is closed to this wallet, as said above."),
+            ),
             Self::ChainUnavailable => (S::SERVICE_UNAVAILABLE, "chain-unavailable", "Ownership could not be read from the chain. This is no verdict; try again.".into()),
             Self::StoreUnavailable => (S::SERVICE_UNAVAILABLE, "store-unavailable", "The service could not look up what it needs to answer. This is no verdict; try again.".into()),
             Self::Misconfigured => (S::INTERNAL_SERVER_ERROR, "misconfigured", "The service is not configured; its log says what is missing.".into()),
@@ -144,9 +158,17 @@ impl Problem {
             "code": code,
             "detail": detail,
         });
-        if let (Self::Refused { gate, unmet }, Some(members)) = (self, document.as_object_mut()) {
-            members.insert("gate".into(), gate.clone().into());
-            members.insert("unmet".into(), unmet.clone().into());
+        if let Some(members) = document.as_object_mut() {
+            match self {
+                Self::Refused { gate, unmet } => {
+                    members.insert("gate".into(), gate.clone().into());
+                    members.insert("unmet".into(), unmet.clone().into());
+                }
+                Self::RefusedAgain(gate) => {
+                    members.insert("gate".into(), gate.clone().into());
+                }
+                _ => {}
+            }
         }
         document
     }

@@ -17,6 +17,10 @@ pub(crate) fn json<T: DeserializeOwned>(request: &Request) -> Result<T, Problem>
     if !essence.eq_ignore_ascii_case("application/json") {
         return Err(Problem::NotJson);
     }
+    // A derived reader would also take a list of the members' values.
+    if request.body().trim_ascii_start().first() != Some(&b'{') {
+        return Err(Problem::Body("The body is not a JSON object.".into()));
+    }
     // serde_json's words name the member and the place, and never repeat more of the input than a member's name.
     serde_json::from_slice(request.body()).map_err(|error| {
         Problem::Body(format!(

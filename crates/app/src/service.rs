@@ -1,6 +1,7 @@
 //! The service as configured: read once per instance, each function seeing only what it needs.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use tokengate_core::ChainId;
 use tokengate_core::config::{Bucket, Config, ConfigError, Template};
@@ -11,6 +12,7 @@ use tokengate_core::secret::Secret;
 use crate::ports::Ports;
 use crate::problem::Problem;
 use crate::router::Needs;
+use crate::store::within;
 
 /// Configuration and secrets, as far as this component's routes need them.
 #[derive(Debug)]
@@ -41,7 +43,21 @@ pub enum LoadError {
     /// The variable with the service's keys is not valid.
     #[error("the variable service_keys is not valid: {0}")]
     Keys(#[from] KeyRingError),
+    /// The platform could not say what a variable holds.
+    #[error("the variable {name} cannot be read: {reason}")]
+    Variable {
+        /// The variable.
+        name: String,
+        /// Why, in the platform's words.
+        reason: String,
+    },
+    /// The platform's variables did not come in time.
+    #[error("the platform's variables could not be read in time")]
+    Slow,
 }
+
+/// How long reading all variables may take.
+const LOAD_DEADLINE: Duration = Duration::from_secs(10);
 
 impl Service {
     /// Reads what `needs` names. Everything that is needed is there afterwards; what is not needed is not even asked for.
@@ -49,6 +65,12 @@ impl Service {
     /// # Errors
     /// [`LoadError`], for the first thing that is missing or not valid.
     pub async fn load<P: Ports>(ports: &P, needs: Needs) -> Result<Self, LoadError> {
+        within(ports, LOAD_DEADLINE, Self::read(ports, needs))
+            .await
+            .unwrap_or(Err(LoadError::Slow))
+    }
+
+    async fn read<P: Ports>(ports: &P, needs: Needs) -> Result<Self, LoadError> {
         let mut service = Self {
             config: None,
             keys: None,
@@ -57,17 +79,15 @@ impl Service {
             demo_rpc_url: String::new(),
         };
         if needs.demo {
-            service.demo_rpc_url = ports.variable("demo_rpc_url").await.unwrap_or_default();
+            service.demo_rpc_url = variable(ports, "demo_rpc_url").await?.unwrap_or_default();
         }
         if !needs.config {
             return Ok(service);
         }
         let config = Config::parse(&ports.config_text().map_err(LoadError::File)?)?;
         if needs.keys {
-            let text = ports
-                .variable("service_keys")
-                .await
-                .filter(|text| !text.is_empty())
+            let text = variable(ports, "service_keys")
+                .await?
                 .ok_or(LoadError::NoKeys)?;
             service.keys = Some(KeyRing::parse(&text)?);
         }
@@ -117,48 +137,74 @@ impl Service {
     }
 }
 
-async fn resolve<P: Ports>(ports: &P, template: &Template) -> Result<String, ConfigError> {
+/// The value of a variable; an empty one is none.
+async fn variable<P: Ports>(ports: &P, name: &str) -> Result<Option<String>, LoadError> {
+    match ports.variable(name).await {
+        Ok(value) => Ok(value.filter(|value| !value.is_empty())),
+        Err(reason) => Err(LoadError::Variable {
+            name: name.to_owned(),
+            reason,
+        }),
+    }
+}
+
+async fn resolve<P: Ports>(ports: &P, template: &Template) -> Result<String, LoadError> {
     let mut values = HashMap::new();
     for name in template.variables() {
-        if let Some(value) = ports.variable(name).await.filter(|value| !value.is_empty()) {
+        if let Some(value) = variable(ports, name).await? {
             values.insert(name.to_owned(), value);
         }
     }
-    template.resolve(|name| values.get(name).cloned()).map_err(|name| template.error(format!("the variable {name} is not set"), format!("give the component a variable {name} in spin.toml and set it with SPIN_VARIABLE_{}", name.to_uppercase())))
+    let resolved = template.resolve(|name| values.get(name).cloned());
+    Ok(resolved.map_err(|name| {
+        template.error(format!("the variable {name} is not set"), how_to_set(&name))
+    })?)
 }
 
-async fn provider<P: Ports>(ports: &P, template: &Template) -> Result<Secret<String>, ConfigError> {
+fn how_to_set(variable: &str) -> String {
+    let upper = variable.to_uppercase();
+    format!(
+        "give the component a variable {variable} in spin.toml and set it with SPIN_VARIABLE_{upper}"
+    )
+}
+
+async fn provider<P: Ports>(ports: &P, template: &Template) -> Result<Secret<String>, LoadError> {
     let url = resolve(ports, template).await?;
-    let valid = url::Url::parse(&url)
-        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    // The value may hold an API key, so the message does not repeat it.
-    if valid {
-        Ok(Secret::new(url))
-    } else {
-        Err(template.error(
-            "the provider is not an http or https URL once its variables are filled in",
-            "set them so that it is",
-        ))
+    match url::Url::parse(&url) {
+        // Kept as parsed: what was checked is what is called.
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
+            Ok(Secret::new(url.into()))
+        }
+        // The value may hold an API key, so the message does not repeat it.
+        _ => Err(template
+            .error(
+                "the provider is not an http or https URL once its variables are filled in",
+                "set them so that it is",
+            )
+            .into()),
     }
 }
 
-async fn signer<P: Ports>(ports: &P, bucket: &Bucket) -> Result<Signer, ConfigError> {
+async fn signer<P: Ports>(ports: &P, bucket: &Bucket) -> Result<Signer, LoadError> {
     let prefix = &bucket.credentials;
     let required = async |suffix: &str| {
         let name = format!("{prefix}_{suffix}");
-        match ports.variable(&name).await {
-            Some(value) if !value.is_empty() => Ok(Secret::new(value)),
-            _ => Err(bucket.endpoint.error(format!("the variable {name} of bucket {:?} is not set", bucket.name), format!("give the component a variable {name} in spin.toml and set it with SPIN_VARIABLE_{}", name.to_uppercase()))),
-        }
+        let missing = || {
+            bucket.endpoint.error(
+                format!("the variable {name} of bucket {:?} is not set", bucket.name),
+                how_to_set(&name),
+            )
+        };
+        Ok::<_, LoadError>(Secret::new(
+            variable(ports, &name).await?.ok_or_else(missing)?,
+        ))
     };
     let (id, secret) = (
         required("access_key_id").await?,
         required("secret_access_key").await?,
     );
-    let session_token = ports
-        .variable(&format!("{prefix}_session_token"))
-        .await
-        .filter(|token| !token.is_empty())
+    let session_token = variable(ports, &format!("{prefix}_session_token"))
+        .await?
         .map(Secret::new);
     let endpoint = resolve(ports, &bucket.endpoint).await?;
     let not_an_endpoint = || {
@@ -168,7 +214,7 @@ async fn signer<P: Ports>(ports: &P, bucket: &Bucket) -> Result<Signer, ConfigEr
         )
     };
     let url = endpoint.parse().map_err(|_| not_an_endpoint())?;
-    Signer::new(
+    let signer = Signer::new(
         &url,
         bucket.addressing,
         &bucket.bucket,
@@ -178,6 +224,6 @@ async fn signer<P: Ports>(ports: &P, bucket: &Bucket) -> Result<Signer, ConfigEr
             secret,
             session_token,
         },
-    )
-    .map_err(|_| not_an_endpoint())
+    );
+    Ok(signer.map_err(|_| not_an_endpoint())?)
 }

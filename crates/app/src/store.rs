@@ -49,6 +49,14 @@ pub(crate) async fn count_nonce<P: Ports>(
     limit: Duration,
     id: &str,
 ) -> Result<u64, StoreError> {
+    // The platform's counter cannot be raced: it blocks its whole instance. A store that does not answer a read in time
+    // is not asked to count.
+    timed(
+        context,
+        limit,
+        context.ports.get(&format!("{PREFIX}:probe")),
+    )
+    .await?;
     timed(
         context,
         limit,

@@ -48,7 +48,7 @@ id = "outsiders"
 resources = ["media/outsiders/**"]
 fresh = "10s"
 stale = "60s"
-require = { not = { erc721 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f032d93f642f64180aa3", at_least = "1" } } }
+require = { all = [ { native = { chain = "eip155:1", at_least = "1" } }, { not = { erc721 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f032d93f642f64180aa3", at_least = "1" } } } ] }
 "#;
 
 const RESOURCE: &str = "media/season-1/ep1.mp4";
@@ -134,6 +134,7 @@ impl Simulated {
                 "42cbb15c" => word(100),
                 "3408e470" => word(chain),
                 "70a08231" => word(self.0.balance.get()),
+                "4d2301cc" => word(1),
                 other => panic!("an unexpected call: {other}"),
             })
             .collect();
@@ -221,13 +222,13 @@ impl Ports for Simulated {
         Ok(CONFIG.to_owned())
     }
 
-    async fn variable(&self, name: &str) -> Option<String> {
-        Some(match name {
+    async fn variable(&self, name: &str) -> Result<Option<String>, String> {
+        Ok(Some(match name {
             "service_keys" => format!("a:{}", "11".repeat(32)),
             "media_access_key_id" => "AKIAEXAMPLE".to_owned(),
             "media_secret_access_key" => "a secret".to_owned(),
-            _ => return None,
-        })
+            _ => return Ok(None),
+        }))
     }
 
     fn log(&self, line: &str) {
@@ -294,11 +295,18 @@ impl Visit {
         )
     }
 
-    fn sign_in(&self) -> (StatusCode, Value) {
-        let key = SigningKey::from_slice(&[7; 32]).unwrap();
-        let point = key.verifying_key().to_sec1_point(false);
+    fn key() -> SigningKey {
+        SigningKey::from_slice(&[7; 32]).unwrap()
+    }
+
+    fn address(&self) -> String {
+        let point = Self::key().verifying_key().to_sec1_point(false);
         let hash = alloy_sol_types::private::keccak256(&point.as_bytes()[1..]);
-        let address = format!("0x{}", hex::encode(&hash[12..]));
+        format!("0x{}", hex::encode(&hash[12..]))
+    }
+
+    fn sign_in(&self) -> (StatusCode, Value) {
+        let (key, address) = (Self::key(), self.address());
         let (_, challenge) = self.ask(
             Method::GET,
             &format!("/v1/challenge?address={address}&chain=eip155:1"),
@@ -451,6 +459,12 @@ fn while_the_chain_is_silent_facts_grant_up_to_stale_and_never_refuse() {
         StatusCode::SERVICE_UNAVAILABLE,
         "known only by an old fact that it is closed"
     );
+    let both = json!({"resources": [RESOURCE, "media/outsiders/x"]});
+    let (_, batch) = visit.ask(Method::POST, "/v1/access", Some(both));
+    assert_eq!(
+        batch["results"][0]["problem"]["code"], "chain-unavailable",
+        "a read that was made larger must not fall back on what a small one would have disproved"
+    );
     visit.ports.advance(1);
     assert_eq!(visit.access().0, StatusCode::SERVICE_UNAVAILABLE);
 }
@@ -481,6 +495,64 @@ fn what_the_store_must_know_is_not_assumed_without_it() {
         StatusCode::OK,
         "facts are read from the chain instead"
     );
+}
+
+#[test]
+fn an_explanation_refuses_nobody_on_an_old_fact_either() {
+    let visit = Visit::new();
+    visit.ports.0.balance.set(0);
+    assert_eq!(visit.access().0, StatusCode::FORBIDDEN);
+    let address = visit.address();
+    let check = || {
+        visit.ask(
+            Method::GET,
+            &format!("/v1/gates/season-1/check?address={address}"),
+            None,
+        )
+    };
+    visit.ports.providers(Provider::Down);
+    visit.ports.advance(2);
+    assert_eq!(check().1["granted"], false);
+    visit.ports.advance(2);
+    assert_eq!(check().0, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[test]
+fn a_gate_that_refuses_a_batch_says_why_once() {
+    let visit = Visit::new();
+    visit.ports.0.balance.set(0);
+    let wanted = json!({"resources": vec![RESOURCE; 100]});
+    let (_, answer) = visit.ask(Method::POST, "/v1/access", Some(wanted));
+    let results = answer["results"].as_array().unwrap();
+    assert!(
+        results
+            .iter()
+            .all(|result| result["problem"]["code"] == "refused"
+                && result["problem"]["gate"] == "season-1")
+    );
+    assert_eq!(
+        results
+            .iter()
+            .filter(|result| !result["problem"]["unmet"].is_null())
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn bodies_are_objects_and_nothing_that_reads_like_one() {
+    let visit = Visit::new();
+    for body in [
+        json!([RESOURCE, null, null, null]),
+        json!(RESOURCE),
+        json!(null),
+    ] {
+        assert_eq!(
+            visit.ask(Method::POST, "/v1/access", Some(body.clone())).0,
+            StatusCode::BAD_REQUEST,
+            "{body}"
+        );
+    }
 }
 
 #[test]

@@ -414,6 +414,20 @@ impl Place<'_> {
         for raw in raw.bucket {
             let span = raw.span();
             let bucket = self.bucket(raw.into_inner())?;
+            let alias = |other: &&Bucket| {
+                (&other.bucket, &other.endpoint.text) == (&bucket.bucket, &bucket.endpoint.text)
+            };
+            if let Some(other) = buckets
+                .values()
+                .find(alias)
+                .filter(|other: &&Bucket| other.name != bucket.name)
+            {
+                return Err(self.error(
+                    span,
+                    format!("bucket {:?} is the same as {:?}", bucket.name, other.name),
+                    "keep one of them: under two names an object would have two gates",
+                ));
+            }
             if let Some(twin) = buckets.insert(bucket.name.clone(), bucket) {
                 return Err(self.error(
                     span,
@@ -436,14 +450,7 @@ impl Place<'_> {
         let domains_span = raw.domains.span();
         let mut domains = Vec::new();
         for domain in raw.domains.into_inner() {
-            let valid = domain
-                .get_ref()
-                .parse::<http::uri::Authority>()
-                .is_ok_and(|authority| {
-                    !authority.as_str().contains('@')
-                        && authority.as_str() == authority.as_str().to_ascii_lowercase()
-                });
-            if !valid {
+            if !is_domain(domain.get_ref()) {
                 return Err(self.error(domain.span(), format!("{:?} is no domain", domain.get_ref()), "write host or host:port in lower case, an internationalised name by its A-labels (xn--…), without a scheme"));
             }
             if domains.contains(domain.get_ref()) {
@@ -641,13 +648,15 @@ impl Place<'_> {
                 }
                 let twin = resources
                     .iter()
+                    .filter(|other| **other == pattern)
                     .map(|other| (&id, other))
                     .chain(
                         gates
                             .iter()
-                            .flat_map(|gate| gate.resources.iter().map(|other| (&gate.id, other))),
+                            .flat_map(|gate| gate.resources.iter().map(|other| (&gate.id, other)))
+                            .filter(|(_, other)| pattern.conflicts(other)),
                     )
-                    .find(|(_, other)| pattern.conflicts(other));
+                    .next();
                 if let Some((owner, other)) = twin {
                     return Err(self.error(
                         text.span(),
@@ -675,7 +684,18 @@ impl Place<'_> {
             if let Some(raw) = raw.stale.filter(|_| stale < fresh) {
                 return Err(self.error(raw.span(), "`stale` is shorter than `fresh`", "a fact decides alone up to `fresh` and may still grant up to `stale`: make it at least as long"));
             }
+            let require_span = raw.require.span();
             let require = self.requirement(raw.require, chains, MAX_DEPTH)?;
+            if require.opens_for_nobody_in_particular() {
+                return Err(self.error(
+                    require_span,
+                    format!(
+                        "gate {:?} lets in a wallet that meets none of its conditions",
+                        id.as_str()
+                    ),
+                    "demand something beside `not`: anybody can make a wallet that holds nothing",
+                ));
+            }
             gates.push(Gate {
                 id,
                 resources,
@@ -706,7 +726,15 @@ impl Place<'_> {
                 .into_iter()
                 .map(|part| self.requirement(part, chains, depth))
                 .collect::<Result<Vec<_>, _>>()?;
-            Group::new(parts).ok_or_else(|| self.error(span.clone(), "the requirement is empty", "name at least one condition: an empty one would hold for everybody or for nobody"))
+            let group = Group::new(parts).ok_or_else(|| self.error(span.clone(), "the requirement is empty", "name at least one condition: an empty one would hold for everybody or for nobody"))?;
+            if group.repeats() {
+                return Err(self.error(
+                    span.clone(),
+                    "a condition stands twice in one list",
+                    "remove one: it would count twice",
+                ));
+            }
+            Ok(group)
         };
         Ok(match raw.into_inner() {
             RawRequirement::Any(parts) => Requirement::Any(group(parts)?),
@@ -902,7 +930,8 @@ impl Place<'_> {
                 _ => {
                     return Err(self.error(
                         span,
-                        format!("{text:?} has a broken placeholder"),
+                        // Not repeated: it may hold an API key.
+                        "a broken placeholder",
                         "write {variable}, in lower-case letters, digits and underscores",
                     ));
                 }
@@ -997,6 +1026,35 @@ fn duration(text: &str) -> Option<Duration> {
         .ok()?
         .checked_mul(millis)
         .map(Duration::from_millis)
+}
+
+/// `host[:port]`: lower-case labels of letters, digits and hyphens, or an IPv6 address in brackets.
+fn is_domain(text: &str) -> bool {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    let literal = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    let named = match literal {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => host.len() <= 253 && host.split('.').all(label),
+    };
+    let numbered = port.is_none_or(|port| {
+        !port.starts_with('0')
+            && port.bytes().all(|b| b.is_ascii_digit())
+            && port.parse::<u16>().is_ok()
+    });
+    named && numbered
 }
 
 /// Spin's rule for variable names: lower-case snake_case, starting with a letter.
@@ -1255,8 +1313,13 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
                 "no domain",
             ),
             ("\"gate.example\"", "\"localhost:3000\"", 3, "stands twice"),
-            ("\"{eth_rpc_a}\"", "\"{eth rpc}\"", 9, "broken placeholder"),
-            ("\"{eth_rpc_a}\"", "\"eth}\"", 9, "broken placeholder"),
+            (
+                "\"{eth_rpc_a}\"",
+                "\"{eth rpc}\"",
+                9,
+                "a broken placeholder",
+            ),
+            ("\"{eth_rpc_a}\"", "\"eth}\"", 9, "a broken placeholder"),
             (
                 "id = \"eip155:1\"\nproviders",
                 "id = \"1\"\nproviders",
@@ -1283,6 +1346,26 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
                 17,
                 "prefix of variable names",
             ),
+            (
+                "native = { chain = \"eip155:1\", at_least = \"5\" } }, {",
+                "native = { chain = \"eip155:1\", at_least = \"5\" } }, { native = { chain = \"eip155:1\", at_least = \"5\" } }, {",
+                24,
+                "stands twice",
+            ),
+            (
+                "require = { erc1155 = { chain = \"eip155:1\", contract = \"0x5fbdb2315678afecb367f032d93f642f64180aa3\", token_ids = [\"7\"] } }",
+                "require = { not = { erc1155 = { chain = \"eip155:1\", contract = \"0x5fbdb2315678afecb367f032d93f642f64180aa3\", token_ids = [\"7\"] } } }",
+                30,
+                "meets none of its conditions",
+            ),
+            (
+                "[[gate]]\nid = \"season-1\"",
+                "[[bucket]]\nname = \"open\"\nbucket = \"media\"\nendpoint = \"http://127.0.0.1:9000\"\nregion = \"r\"\naddressing = \"path\"\ncredentials = \"media\"\n[[gate]]\nid = \"season-1\"",
+                19,
+                "is the same as",
+            ),
+            ("\"gate.example\"", "\"gate.example:99999\"", 3, "no domain"),
+            ("\"gate.example\"", "\"*\"", 3, "no domain"),
             ("[service]", "[service", 2, ""),
         ];
         for (from, to, line, words) in table {

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::abi::{DecodeError, erc20, erc721, erc1155, multicall3};
 use crate::decimal;
-use crate::nonce::CLOCK_SKEW;
 use crate::{Address, ChainId, U256};
 
 /// One view call: which contract, which function, which arguments.
@@ -69,7 +68,7 @@ pub enum Value {
     Amounts(U256),
     /// The owner of a token.
     Owner(Address),
-    /// The token has no owner: `ownerOf` reverted, as EIP-721 demands for invalid tokens.
+    /// The token has no owner: `ownerOf` reverted in words that say so.
     Nobody,
 }
 
@@ -147,11 +146,10 @@ impl Read {
     /// The value that a revert with this data stands for.
     ///
     /// # Errors
-    /// [`Unreadable`], except for `ownerOf`: EIP-721 demands that it throws for tokens that nobody owns. A failure
-    /// without data is not taken for that answer, because running out of gas looks the same.
-    pub const fn reverted(&self, data: &[u8]) -> Result<Value, Unreadable> {
+    /// [`Unreadable`], except where `ownerOf` says that nobody owns the token.
+    pub fn reverted(&self, data: &[u8]) -> Result<Value, Unreadable> {
         match self {
-            Self::Erc721Owner { .. } if !data.is_empty() => Ok(Value::Nobody),
+            Self::Erc721Owner { .. } if erc721::is_unowned(data) => Ok(Value::Nobody),
             _ => Err(Unreadable),
         }
     }
@@ -263,17 +261,10 @@ impl Fact {
         })
     }
 
-    /// Whether the fact is at most `max_age` old. One that comes from further in the future than clocks may differ
-    /// has no age that can be trusted.
+    /// Whether the fact was read at most `max_age` from `now`. One that is stamped ahead, by another instance's clock,
+    /// is as far off as one that is old.
     pub fn is_within(&self, max_age: Duration, now: Timestamp) -> bool {
-        match Duration::try_from(now.duration_since(self.read_at)) {
-            Ok(age) => age <= max_age,
-            Err(_) => {
-                self.read_at.duration_since(now)
-                    <= jiff::SignedDuration::try_from(CLOCK_SKEW)
-                        .unwrap_or(jiff::SignedDuration::ZERO)
-            }
-        }
+        now.duration_since(self.read_at).unsigned_abs() <= max_age
     }
 }
 
@@ -292,15 +283,9 @@ pub struct View<'a> {
 }
 
 impl Facts {
-    /// Adds a fact, unless a younger one is there.
+    /// Adds a fact, in place of one that is there.
     pub fn insert(&mut self, key: FactKey, fact: Fact) {
-        let newer = self
-            .facts
-            .get(&key)
-            .is_none_or(|held| held.read_at <= fact.read_at);
-        if newer {
-            self.facts.insert(key, fact);
-        }
+        self.facts.insert(key, fact);
     }
 
     /// The facts of at most `max_age` at `now`.
@@ -467,21 +452,30 @@ mod tests {
         let age = Duration::from_secs(5);
         assert!(fact.is_within(age, at(5_000)));
         assert!(!fact.is_within(age, at(5_001)));
-        assert!(fact.is_within(age, at(-30_000)));
-        assert!(!fact.is_within(age, at(-30_001)));
+        assert!(fact.is_within(age, at(-5_000)));
+        assert!(!fact.is_within(age, at(-5_001)));
+        assert!(fact.is_within(Duration::ZERO, at(0)) && !fact.is_within(Duration::ZERO, at(-1)));
     }
 
     #[test]
-    fn a_failure_without_data_is_not_taken_for_an_unowned_token() {
+    fn only_a_known_refusal_says_that_nobody_owns_a_token() {
         let owner_of = Read::Erc721Owner {
             contract: CONTRACT,
             token_id: U256::from(2),
         };
-        assert_eq!(owner_of.reverted(&[1]), Ok(Value::Nobody));
-        assert_eq!(owner_of.reverted(&[]), Err(Unreadable));
-        assert_eq!(
-            Read::NativeBalance { owner: OWNER }.reverted(&[1]),
-            Err(Unreadable)
-        );
+        // Error(string), ERC721NonexistentToken(uint256) of EIP-6093, OwnerQueryForNonexistentToken() of ERC-721A.
+        for selector in ["08c379a0", "7e273289", "df2d9b42"] {
+            let data = hex::decode(selector).unwrap();
+            assert_eq!(owner_of.reverted(&data), Ok(Value::Nobody), "{selector}");
+            assert_eq!(
+                Read::NativeBalance { owner: OWNER }.reverted(&data),
+                Err(Unreadable)
+            );
+        }
+        // Nothing at all, Panic(uint256), EnforcedPause().
+        for selector in ["", "4e487b71", "d93c0665"] {
+            let data = hex::decode(selector).unwrap();
+            assert_eq!(owner_of.reverted(&data), Err(Unreadable), "{selector}");
+        }
     }
 }

@@ -94,6 +94,14 @@ impl Group {
         }
     }
 
+    /// Whether two of them are the same: counted twice, it would stand for another.
+    pub fn repeats(&self) -> bool {
+        self.0
+            .iter()
+            .enumerate()
+            .any(|(index, part)| self.0.iter().take(index).any(|other| other == part))
+    }
+
     /// How many there are, at least one.
     pub const fn len(&self) -> usize {
         self.0.len()
@@ -178,6 +186,9 @@ pub enum Holding {
     Native,
 }
 
+/// A refusal names so many conditions at the most.
+const MAX_UNMET: usize = 32;
+
 /// What is known of a condition. Three values, by Kleene's tables: what is unknown stays unknown unless the rest
 /// already decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,6 +237,21 @@ impl Requirement {
             Self::AtLeast(count, group) => group.count(count.0, wallet, facts),
             Self::Not(part) => part.evaluate(wallet, facts).not(),
             Self::Leaf(leaf) => leaf.evaluate(wallet, facts),
+        }
+    }
+
+    /// Whether a wallet that meets no condition at all is let in: then anybody with a new key is.
+    pub fn opens_for_nobody_in_particular(&self) -> bool {
+        let met = |group: &Group| {
+            let open = |part: &&Self| part.opens_for_nobody_in_particular();
+            group.0.iter().filter(open).count()
+        };
+        match self {
+            Self::Any(group) => met(group) >= 1,
+            Self::All(group) => met(group) == group.0.len(),
+            Self::AtLeast(count, group) => met(group) >= count.0,
+            Self::Not(part) => !part.opens_for_nobody_in_particular(),
+            Self::Leaf(_) => false,
         }
     }
 
@@ -281,7 +307,7 @@ impl Requirement {
     }
 
     fn collect_unmet(&self, wanted: bool, wallet: Address, facts: &View<'_>, into: &mut Vec<Json>) {
-        if self.evaluate(wallet, facts) == Truth::from(wanted) {
+        if into.len() >= MAX_UNMET || self.evaluate(wallet, facts) == Truth::from(wanted) {
             return;
         }
         match self {

@@ -118,16 +118,36 @@ impl Pattern {
         ranks(other).cmp(&ranks(self))
     }
 
-    /// Whether some resource could be covered by both, with neither more specific than the other.
+    /// Whether some resource could be covered by both, and neither pattern lies within the other: then which of them is
+    /// the more specific would be an accident of their spelling.
     pub fn conflicts(&self, other: &Self) -> bool {
+        self.meets(other) && self.lies_within(other) == other.lies_within(self)
+    }
+
+    fn meets(&self, other: &Self) -> bool {
+        let (mut a, mut b) = (self.segments.iter(), other.segments.iter());
         self.bucket == other.bucket
-            && self.specificity(other).is_eq()
-            && self.segments.len() == other.segments.len()
-            && self
-                .segments
-                .iter()
-                .zip(&other.segments)
-                .all(|(a, b)| a.may_meet(b))
+            && loop {
+                match (a.next(), b.next()) {
+                    (Some(Segment::Rest), Some(_)) | (Some(_), Some(Segment::Rest)) => break true,
+                    (Some(a), Some(b)) if a.may_meet(b) => {}
+                    (None, None) => break true,
+                    _ => break false,
+                }
+            }
+    }
+
+    fn lies_within(&self, other: &Self) -> bool {
+        let (mut a, mut b) = (self.segments.iter(), other.segments.iter());
+        self.bucket == other.bucket
+            && loop {
+                match (a.next(), b.next()) {
+                    (Some(_), Some(Segment::Rest)) => break true,
+                    (Some(a), Some(b)) if a.lies_within(b) => {}
+                    (None, None) => break true,
+                    _ => break false,
+                }
+            }
     }
 }
 
@@ -147,10 +167,22 @@ impl Segment {
         }
     }
 
+    /// Whether every text that fits this also fits `other`. May say no too often (which refuses a configuration).
+    fn lies_within(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Literal(a), Self::Literal(b)) => a == b,
+            (Self::Literal(a), Self::Stars(b)) => stars_match(b, a),
+            (Self::Stars(a), Self::Stars(b)) => a == b || b.iter().all(String::is_empty),
+            _ => false,
+        }
+    }
+
     /// Whether one text could fit both. May say yes too often (which refuses a configuration), never no too often.
     fn may_meet(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Literal(a), Self::Literal(b)) => a == b,
+            (Self::Literal(text), Self::Stars(pieces))
+            | (Self::Stars(pieces), Self::Literal(text)) => stars_match(pieces, text),
             (Self::Stars(a), Self::Stars(b)) => {
                 let ends_agree =
                     |a: Option<&String>, b: Option<&String>, agree: fn(&str, &str) -> bool| match (
@@ -247,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn equally_specific_patterns_that_overlap_conflict() {
+    fn overlapping_patterns_conflict_unless_one_lies_within_the_other() {
         for (a, b, expected) in [
             ("media/**", "media/**", true),
             ("media/a*", "media/*a", true),
@@ -256,6 +288,11 @@ mod tests {
             ("media/*/x", "media/*/y", false),
             ("media/**", "other/**", false),
             ("media/a/**", "media/**", false),
+            ("media/a/*", "media/*", false),
+            ("media/abc", "media/a*", false),
+            ("media/a*", "media/*", false),
+            ("media/*/b", "media/a/*", true),
+            ("media/s*/private/**", "media/*2024/**", true),
         ] {
             assert_eq!(pattern(a).conflicts(&pattern(b)), expected, "{a} and {b}");
             assert_eq!(pattern(b).conflicts(&pattern(a)), expected, "{b} and {a}");

@@ -12,7 +12,7 @@ use crate::address::Address;
 use crate::chain::ChainId;
 use crate::eip191::VerifiedSigner;
 use crate::keys::{KeyRing, Purpose};
-use crate::nonce::ConsumedNonce;
+use crate::nonce::{CLOCK_SKEW, ConsumedNonce};
 use crate::secret::Secret;
 
 const VERSION: u8 = 1;
@@ -138,6 +138,10 @@ pub fn check(keys: &KeyRing, token: &str, now: Timestamp) -> Result<Session, Tok
     if now >= session.expires_at {
         return Err(TokenError::Expired);
     }
+    // Older than its own issue: the clock is wrong, and a clock that runs behind must not prolong anything.
+    if session.issued_at > now.checked_add(CLOCK_SKEW).unwrap_or(now) {
+        return Err(TokenError::Invalid);
+    }
     Ok(session)
 }
 
@@ -189,6 +193,11 @@ mod tests {
         assert_eq!(
             check(&keys(), token.expose(), at(60)),
             Err(TokenError::Expired)
+        );
+        assert_eq!(
+            check(&keys(), token.expose(), at(-31)),
+            Err(TokenError::Invalid),
+            "a clock that is far behind"
         );
     }
 

@@ -1,8 +1,11 @@
 //! Requests in, responses out, and calls to elsewhere, between `wasi:http@0.3.0` and the `http` crate.
 
+use std::pin::pin;
+
 use bytes::Bytes;
-use futures_util::future::join;
+use futures_util::future::{Either, join, select};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use spin_sdk::wasip3::clocks::monotonic_clock;
 use spin_sdk::wasip3::http::client;
 use spin_sdk::wasip3::http::types::{
     ErrorCode, Fields, Method as WasiMethod, Request, RequestOptions, Response, Scheme,
@@ -13,6 +16,9 @@ use tokengate_app::{CallError, MAX_BODY_LEN, Problem, Reply};
 
 /// How much is read at a time.
 const CHUNK: usize = 16 * 1024;
+
+/// How long a request's body may take: nanoseconds. A slow sender holds a place in an instance all the while.
+const BODY_TIMEOUT: u64 = 10_000_000_000;
 
 /// A backstop below the callers' own deadlines, should those ever be missing: nanoseconds.
 const OUTBOUND_TIMEOUT: u64 = 60_000_000_000;
@@ -44,7 +50,7 @@ pub(crate) async fn read(request: Request) -> Incoming {
     let Ok(uri) = Uri::try_from(target) else {
         return Incoming::Rejected(method, Problem::Target);
     };
-    let body = match body(&method, &headers, request).await {
+    let body = match timely_body(&method, &headers, request).await {
         Ok(body) => body,
         Err(problem) => return Incoming::Rejected(method, problem),
     };
@@ -67,6 +73,18 @@ fn method(method: &WasiMethod) -> Method {
         WasiMethod::Trace => Method::TRACE,
         WasiMethod::Patch => Method::PATCH,
         WasiMethod::Other(name) => Method::from_bytes(name.as_bytes()).unwrap_or(Method::TRACE),
+    }
+}
+
+async fn timely_body(
+    method: &Method,
+    headers: &HeaderMap,
+    request: Request,
+) -> Result<Bytes, Problem> {
+    let timeout = monotonic_clock::wait_for(BODY_TIMEOUT);
+    match select(pin!(body(method, headers, request)), pin!(timeout)).await {
+        Either::Left((body, _)) => body,
+        Either::Right(_) => Err(Problem::BodyTooSlow),
     }
 }
 

@@ -50,8 +50,8 @@ thread_local! {
 impl Ports for Spin {
     fn now(&self) -> Timestamp {
         let now = system_clock::now();
-        // The ABI gives less than a second of nanoseconds; a clock out of jiff's range reads as the epoch, at which
-        // no token is valid and no fact has been read.
+        // The ABI gives less than a second of nanoseconds; a clock out of jiff's range reads as the epoch, before
+        // which no token was issued and no fact was read.
         Timestamp::new(now.seconds, i32::try_from(now.nanoseconds).unwrap_or(0))
             .unwrap_or(Timestamp::UNIX_EPOCH)
     }
@@ -121,8 +121,12 @@ impl Ports for Spin {
         std::fs::read_to_string(CONFIG_PATH).map_err(|error| error.to_string())
     }
 
-    async fn variable(&self, name: &str) -> Option<String> {
-        variables::get(name).await.ok()
+    async fn variable(&self, name: &str) -> Result<Option<String>, String> {
+        match variables::get(name).await {
+            Ok(value) => Ok(Some(value)),
+            Err(variables::Error::Undefined(_)) => Ok(None),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     fn log(&self, line: &str) {

@@ -10,7 +10,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
-use tokengate_core::gate::Gate;
+use tokengate_core::gate::{Gate, GateId};
 use tokengate_core::presign::{self, Disposition, PresignedUrl};
 use tokengate_core::resource::Resource;
 use tokengate_core::rfc3339;
@@ -191,7 +191,11 @@ pub(crate) async fn open<P: Ports>(
         .ok_or(Problem::UnknownResource)?;
     context.record.gate(gate.id.as_str());
     let gathered = decide::gather(context, session.address(), &[gate], Effort::Verdict).await?;
-    context.record.tier(gathered.tier(gate).as_str());
+    let tier = gathered.tier(gate);
+    context.record.tier(tier.as_str());
+    if tier == Tier::Chain {
+        auth::still_open(context, session).await?;
+    }
     mint(
         context,
         session,
@@ -254,9 +258,18 @@ async fn open_all<P: Ports>(
         }
     }
     let gathered = decide::gather(context, session.address(), &gates, Effort::Verdict).await?;
-    let result = |item: Result<(Wanted, Resource, &Gate), Problem>| {
+    if gates.iter().any(|gate| gathered.tier(gate) == Tier::Chain) {
+        auth::still_open(context, session).await?;
+    }
+    // A gate that refuses says why once: a hundred times the same reasons would be megabytes.
+    let mut refused: Vec<&GateId> = Vec::new();
+    let mut results: Vec<Value> = Vec::new();
+    for item in wanted {
         let opened = item.and_then(|(wanted, resource, gate)| {
-            mint(
+            if refused.contains(&&gate.id) {
+                return Err(Problem::RefusedAgain(gate.id.to_string()));
+            }
+            let opened = mint(
                 context,
                 session,
                 &gathered,
@@ -264,13 +277,16 @@ async fn open_all<P: Ports>(
                 &resource,
                 wanted.method,
                 wanted.disposition,
-            )
+            );
+            if let Err(Problem::Refused { .. }) = opened {
+                refused.push(&gate.id);
+            }
+            opened
         });
-        match opened {
+        results.push(match opened {
             Ok(opened) => opened.document(),
             Err(problem) => json!({"problem": problem.document()}),
-        }
-    };
-    let results: Vec<Value> = wanted.into_iter().map(result).collect();
+        });
+    }
     Ok(router::json(StatusCode::OK, &json!({"results": results})))
 }

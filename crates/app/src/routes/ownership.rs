@@ -73,7 +73,7 @@ fn check<'a, P: Ports>(
         let gathered = decide::gather(context, address, &[gate], Effort::EveryLeaf).await?;
         let tier = gathered.tier(gate);
         context.record.tier(tier.as_str());
-        let (truth, explain) = gathered.explain(gate);
+        let (truth, explain) = gathered.explain(context.service.config()?, gate);
         let granted = match truth {
             Truth::Yes => true,
             Truth::No => false,
@@ -98,5 +98,5 @@ fn gate<'a, P: Ports>(context: &'a Context<'_, P>, id: &str) -> Result<&'a Gate,
 
 fn document(gate: &Gate) -> Value {
     let resources: Vec<String> = gate.resources.iter().map(ToString::to_string).collect();
-    json!({"gate": gate.id.as_str(), "resources": resources, "require": gate.require.describe()})
+    json!({"gate": gate.id.as_str(), "resources": resources, "fresh_seconds": gate.fresh.as_secs(), "stale_seconds": gate.stale.as_secs(), "require": gate.require.describe()})
 }

@@ -69,7 +69,6 @@ async fn sign_in<P: Ports>(
     let body: SignIn = request::json(request)?;
     let message = Message::parse(&body.message)?;
     let signature = RecoverableSignature::from_hex(&body.signature)?;
-    context.record.address(message.address);
     let now = context.ports.now();
     check_policy(context, &message, now)?;
     let binding = Binding {
@@ -88,6 +87,7 @@ async fn sign_in<P: Ports>(
         VerifyError::Signature(error) => Problem::Signature(error),
         VerifyError::Mismatch => Problem::SignatureMismatch,
     })?;
+    context.record.address(signer.address());
     // Last of all: nobody but the signer can use a nonce up, and without the count there is no session.
     let count = store::count_nonce(context, config.deadlines.store, pending.id())
         .await

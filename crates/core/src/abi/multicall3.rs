@@ -1,6 +1,7 @@
 //! Multicall3: any number of reads in one `eth_call`, at one block.
 
-use alloy_sol_types::{SolCall, sol};
+use alloy_sol_types::abi::token::{DynSeqToken, PackedSeqToken, WordToken};
+use alloy_sol_types::{SolCall, abi, sol};
 use jiff::Timestamp;
 
 use super::DecodeError;
@@ -113,29 +114,31 @@ impl Aggregate {
         returned: &[u8],
         now: Timestamp,
     ) -> Result<Vec<Result<Fact, Unreadable>>, AggregateError> {
-        let results = aggregate3Call::abi_decode_returns_validate(returned)
-            .map_err(|_| AggregateError::Answer)?;
-        let (block, chain, answers) = match results.as_slice() {
-            [block, chain, answers @ ..]
-                if block.success && chain.success && answers.len() == self.reads.len() =>
-            {
+        // Borrowed, not copied: the offsets in an answer may all lead to the same bytes.
+        type Results<'a> = DynSeqToken<(WordToken, PackedSeqToken<'a>)>;
+        let (results,): (Results<'_>,) =
+            abi::decode_params(returned).map_err(|_| AggregateError::Answer)?;
+        let (block, chain, answers) = match results.0.as_slice() {
+            [block, chain, answers @ ..] if answers.len() == self.reads.len() => {
                 (block, chain, answers)
             }
             _ => return Err(AggregateError::Answer),
         };
-        let chain = getChainIdCall::abi_decode_returns_validate(&chain.returnData)
-            .map_err(|_| AggregateError::Answer)?;
-        if chain != U256::from(self.chain.id()) {
+        let own = |(success, data): &(WordToken, PackedSeqToken<'_>)| {
+            let word = <[u8; 32]>::try_from(data.0)
+                .ok()
+                .filter(|_| is_true(success))?;
+            u64::try_from(U256::from_be_bytes(word)).ok()
+        };
+        let block = own(block).ok_or(AggregateError::Answer)?;
+        if own(chain).ok_or(AggregateError::Answer)? != self.chain.id() {
             return Err(AggregateError::WrongChain);
         }
-        let block = getBlockNumberCall::abi_decode_returns_validate(&block.returnData)
-            .map_err(|_| AggregateError::Answer)?;
-        let block = u64::try_from(block).map_err(|_| AggregateError::Answer)?;
-        let fact = |(read, answer): (&Read, &CallResult)| {
-            let value = if answer.success {
-                read.decode(&answer.returnData)
+        let fact = |(read, (success, data)): (&Read, &(WordToken, PackedSeqToken<'_>))| {
+            let value = if is_true(success) {
+                read.decode(data.0)
             } else {
-                read.reverted(&answer.returnData)
+                read.reverted(data.0)
             }?;
             Ok(Fact {
                 value,
@@ -145,6 +148,11 @@ impl Aggregate {
         };
         Ok(self.reads.iter().zip(answers).map(fact).collect())
     }
+}
+
+/// ABI-encoded `true`; everything else is not taken for it.
+fn is_true(word: &WordToken) -> bool {
+    U256::from_be_bytes(word.0.0) == U256::ONE
 }
 
 /// Calldata of `getEthBalance(owner)`.
@@ -263,6 +271,21 @@ mod tests {
             )
             .unwrap();
         assert_eq!(facts, [Err(Unreadable), Err(Unreadable)]);
+    }
+
+    /// 4,000 offsets to one answer of 200 kB: 800 MB, if each were copied.
+    #[test]
+    fn offsets_that_share_bytes_cost_no_memory() {
+        let word = |value: usize| U256::from(value).to_be_bytes::<32>();
+        let (count, length) = (4_000, 200_000);
+        let mut bomb = [word(32), word(count)].concat();
+        bomb.extend(std::iter::repeat_n(word(count * 32), count).flatten());
+        bomb.extend([word(1), word(64), word(length)].concat());
+        bomb.resize(bomb.len() + length, 0);
+        assert_eq!(
+            aggregate().decode(&bomb, now()),
+            Err(AggregateError::Answer)
+        );
     }
 
     #[test]
