@@ -38,7 +38,7 @@ pub(crate) struct Up {
     /// The application's manifest
     #[arg(short, long, default_value = "spin.toml", value_name = "FILE")]
     pub(crate) from: PathBuf,
-    /// Address to listen on; port 0 takes a free one
+    /// Address to listen on, for HTTP/1.1; port 0 takes a free one. TLS and HTTP/2 are for a proxy in front
     #[arg(long, default_value = "127.0.0.1:3000", value_name = "ADDRESS")]
     listen: SocketAddr,
     /// Give an application variable: NAME=VALUE, or NAME=@FILE for a file's content (also SPIN_VARIABLE_<NAME>)

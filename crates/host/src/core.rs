@@ -3,18 +3,18 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use crate::access_log::AccessLog;
 use crate::admission::Turnstile;
@@ -28,10 +28,6 @@ use crate::workers::{self, Handler, NotAHandler, Reuse};
 /// Header bytes of one request.
 pub(crate) const MAX_HEADER_BYTES: usize = 32 << 10;
 const MAX_HEADERS: usize = 100;
-/// Requests at once on one HTTP/2 connection.
-const MAX_STREAMS: u32 = 100;
-/// How often a connection is looked at whose first bytes could still be either protocol.
-const SNIFF_AGAIN: Duration = Duration::from_millis(5);
 
 /// What bounds connections, and the requests within a core.
 #[derive(Clone, Copy, Debug)]
@@ -121,9 +117,10 @@ impl Core {
 }
 
 impl CoreThread {
-    /// Starts a thread that serves with what `core` makes within its runtime.
+    /// Starts a thread that serves with what `core` makes within its runtime; `gone` is told when it has ended.
     pub(crate) fn start(
         index: usize,
+        gone: mpsc::UnboundedSender<()>,
         core: impl FnOnce() -> Option<Core> + Send + 'static,
     ) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -137,6 +134,7 @@ impl CoreThread {
             .spawn({
                 let open = open.clone();
                 move || {
+                    let _gone = Gone(gone);
                     runtime.block_on(async {
                         if let Some(core) = core() {
                             serve(Arc::new(core), accepted, stopped, &open).await;
@@ -162,6 +160,16 @@ impl CoreThread {
     }
 }
 
+/// Tells that its thread ended, by a panic too.
+struct Gone(mpsc::UnboundedSender<()>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        // Nobody listens any more when all cores are being stopped.
+        let _ = self.0.send(());
+    }
+}
+
 async fn serve(
     core: Arc<Core>,
     mut accepted: mpsc::UnboundedReceiver<Accepted>,
@@ -169,6 +177,7 @@ async fn serve(
     open: &Arc<AtomicUsize>,
 ) {
     let graceful = GracefulShutdown::new();
+    let (serving, _) = watch::channel(());
     let drain = loop {
         tokio::select! {
             biased;
@@ -178,8 +187,9 @@ async fn serve(
                     let count = OpenCount::new(open);
                     let core = core.clone();
                     let watcher = graceful.watcher();
+                    let serving = serving.subscribe();
                     tokio::spawn(async move {
-                        if let Err(error) = connect(core, connection, watcher).await {
+                        if let Err(error) = connect(core, connection, watcher, serving).await {
                             // Mostly clients that went away; none of our business otherwise.
                             tracing::debug!(error, "a connection failed");
                         }
@@ -190,6 +200,7 @@ async fn serve(
             }
         }
     };
+    drop(serving);
     if tokio::time::timeout(drain, graceful.shutdown())
         .await
         .is_err()
@@ -214,67 +225,70 @@ impl Drop for OpenCount {
     }
 }
 
+/// When the response began that a connection is sending, if it is sending one.
+#[derive(Default)]
+pub(crate) struct Sending(Mutex<Option<Instant>>);
+
+impl Sending {
+    pub(crate) fn begin(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    pub(crate) fn end(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Returns once a response has been on its way for `limit`. HTTP/1.1 sends one at a time.
+    async fn overdue(&self, limit: Duration) {
+        loop {
+            let now = Instant::now();
+            let began = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            // A response that begins later than now is not overdue before `limit` from now.
+            let due = began.unwrap_or(now) + limit;
+            if due <= now {
+                return;
+            }
+            tokio::time::sleep_until(due).await;
+        }
+    }
+}
+
 async fn connect(
     core: Arc<Core>,
     accepted: Accepted,
     watcher: Watcher,
+    mut serving: watch::Receiver<()>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let Accepted {
         stream,
         client,
-        permit,
+        permit: _permit,
     } = accepted;
     let stream = TcpStream::from_std(stream)?;
     let header_timeout = core.limits.header_timeout;
-    let http2 = {
-        // While a new connection says nothing, stopping must not wait for it.
-        let mut sniffing = pin!(tokio::time::timeout(header_timeout, is_http2(&stream)));
-        (&mut sniffing).await??
-    };
+    let send_timeout = core.limits.requests.timeout;
+    tokio::select! {
+        ready = tokio::time::timeout(header_timeout, stream.readable()) => ready??,
+        // A connection that has said nothing yet would hold up stopping for its whole header timeout.
+        _ = serving.changed() => return Ok(()),
+    }
+    let sending = Arc::new(Sending::default());
     let service = service_fn({
-        let core = core.clone();
+        let sending = sending.clone();
         move |request| {
-            let core = core.clone();
-            async move { Ok::<_, Infallible>(request::answer(core, client, request).await) }
+            let (core, sending) = (core.clone(), sending.clone());
+            async move { Ok::<_, Infallible>(request::answer(core, client, request, sending).await) }
         }
     });
-    let io = TokioIo::new(stream);
-    if http2 {
-        let connection = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(MAX_STREAMS)
-            .max_header_list_size(MAX_HEADER_BYTES as u32)
-            .keep_alive_interval(header_timeout)
-            .keep_alive_timeout(header_timeout)
-            .serve_connection(io, service);
-        watcher.watch(connection).await?;
-    } else {
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(header_timeout)
-            .max_buf_size(MAX_HEADER_BYTES)
-            .max_headers(MAX_HEADERS)
-            .serve_connection(io, service);
-        watcher.watch(connection).await?;
-    }
-    drop(permit);
-    Ok(())
-}
-
-/// Whether the client speaks HTTP/2 with prior knowledge (RFC 9113 section 3.4), seen without consuming a byte.
-async fn is_http2(stream: &TcpStream) -> io::Result<bool> {
-    // No HTTP/1 method that is in use starts like the preface does.
-    const PREFACE_START: &[u8; 4] = b"PRI ";
-    loop {
-        let mut start = [0; PREFACE_START.len()];
-        let length = stream.peek(&mut start).await?;
-        let seen = start.get(..length).unwrap_or_default();
-        if length == 0 || !PREFACE_START.starts_with(seen) {
-            return Ok(false);
-        }
-        if length == PREFACE_START.len() {
-            return Ok(true);
-        }
-        tokio::time::sleep(SNIFF_AGAIN).await;
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_buf_size(MAX_HEADER_BYTES)
+        .max_headers(MAX_HEADERS)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        outcome = watcher.watch(connection) => Ok(outcome?),
+        // hyper does not ask for the body while the client takes nothing, so the body cannot end this by itself.
+        () = sending.overdue(send_timeout) => Err("a response was not taken in time".into()),
     }
 }

@@ -21,10 +21,10 @@ use wasmtime_wasi_http::{Error, WasiBody};
 
 use crate::access_log::{AccessLog, Entry};
 use crate::application::Destination;
-use crate::core::{Core, MAX_HEADER_BYTES};
+use crate::core::{Core, MAX_HEADER_BYTES, Sending};
 use crate::problem::Problem;
 use crate::routing::Match;
-use crate::workers::Handler;
+use crate::workers::{Handler, Place};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RequestLimits {
@@ -49,6 +49,7 @@ pub(crate) async fn answer(
     core: Arc<Core>,
     client: SocketAddr,
     request: Request<Incoming>,
+    sending: Arc<Sending>,
 ) -> Response<ResponseBody> {
     let mut record = Record {
         log: core.access_log.clone(),
@@ -64,6 +65,7 @@ pub(crate) async fn answer(
             component: Arc::default(),
         },
         permit: None,
+        sending,
     };
     let response = route(&core, client, request, &mut record)
         .await
@@ -73,6 +75,7 @@ pub(crate) async fn answer(
                 .map(|body| body.map_err(|never| match never {}).boxed_unsync())
         });
     record.entry.status = response.status().as_u16();
+    record.sending.begin();
     response.map(|body| ResponseBody { body, record })
 }
 
@@ -90,6 +93,10 @@ async fn route(
     request: Request<Incoming>,
     record: &mut Record,
 ) -> Result<Response<WasiBody>, Problem> {
+    // The asterisk and authority forms (RFC 9112 section 3.2) name nothing that a guest could serve.
+    if !record.entry.path.starts_with('/') {
+        return Err(Problem::BadRequest("the request target is not a path"));
+    }
     let Some(found) = core.application.router.route(&record.entry.path) else {
         return Err(Problem::NotFound);
     };
@@ -120,9 +127,13 @@ async fn route(
         return Err(Problem::Overloaded);
     };
     // The semaphore is never closed, so this is a permit.
-    record.permit = permit.ok();
+    let Some(permit) = permit.ok().map(Arc::new) else {
+        return Err(Problem::Overloaded);
+    };
+    record.permit = Some(permit.clone());
     let begun = AtomicBool::new(false);
-    let outcome = tokio::time::timeout_at(deadline, run(core, handler, request, &begun)).await;
+    let running = run(core, handler, request, &permit, &begun);
+    let outcome = tokio::time::timeout_at(deadline, running).await;
     if overrun.load(Ordering::Relaxed) {
         return Err(Problem::BodyTooLarge);
     }
@@ -144,18 +155,23 @@ async fn run(
     core: &Core,
     handler: &Handler,
     mut request: Request<WasiBody>,
+    permit: &Arc<OwnedSemaphorePermit>,
     begun: &AtomicBool,
 ) -> wasmtime::Result<Response<WasiBody>> {
     loop {
         let pass = core.resources.turnstile.enter().await;
         begun.store(true, Ordering::Relaxed);
-        let error = match handler.handle((), request).await {
+        let place = Place {
+            _in_flight: permit.clone(),
+            _computing: pass,
+        };
+        let error = match handler.handle(Some(place), request).await {
             Ok(response) => return Ok(response),
             Err(error) => error,
         };
-        drop(pass);
         begun.store(false, Ordering::Relaxed);
-        let refused = error.downcast::<InstantiationError<()>>()?;
+        let refused = error.downcast::<InstantiationError<Option<Place>>>()?;
+        drop(refused.request_data);
         if !refused.error.is::<PoolConcurrencyLimitError>() {
             return Err(wasmtime::format_err!("{:#}", refused.error));
         }
@@ -261,15 +277,25 @@ fn authority(
     local: SocketAddr,
 ) -> Result<Authority, Problem> {
     let mut hosts = headers.get_all(header::HOST).iter();
-    match (uri.authority(), hosts.next(), hosts.next()) {
-        (_, Some(_), Some(_)) => Err(Problem::BadRequest("there is more than one Host header")),
-        (Some(authority), _, None) => Ok(authority.clone()),
+    let authority = match (uri.authority(), hosts.next(), hosts.next()) {
+        (_, Some(_), Some(_)) => {
+            return Err(Problem::BadRequest("there is more than one Host header"));
+        }
+        (Some(authority), Some(_), None) => authority.clone(),
         (None, Some(host), None) => Authority::try_from(host.as_bytes())
-            .map_err(|_| Problem::BadRequest("the Host header is malformed")),
-        (None, None, None) if version == Version::HTTP_10 => Authority::try_from(local.to_string())
-            .map_err(|_| Problem::BadRequest("there is no Host header")),
-        (_, None, _) => Err(Problem::BadRequest("there is no Host header")),
+            .map_err(|_| Problem::BadRequest("the Host header is malformed"))?,
+        (named, None, _) if version == Version::HTTP_10 => match named {
+            Some(authority) => authority.clone(),
+            None => Authority::try_from(local.to_string())
+                .map_err(|_| Problem::BadRequest("there is no Host header"))?,
+        },
+        (_, None, _) => return Err(Problem::BadRequest("there is no Host header")),
+    };
+    // Userinfo is an error in a request (RFC 9110 section 4.2.4): it obscures which host is meant.
+    if authority.as_str().contains('@') {
+        return Err(Problem::BadRequest("the host has userinfo"));
     }
+    Ok(authority)
 }
 
 pin_project_lite::pin_project! {
@@ -316,12 +342,14 @@ struct Record {
     log: AccessLog,
     started: Instant,
     entry: Entry,
-    /// The request's place among those in flight, which it keeps until its response is over.
-    permit: Option<OwnedSemaphorePermit>,
+    /// The request's place among those in flight, kept until both its response and its guest's part are over.
+    permit: Option<Arc<OwnedSemaphorePermit>>,
+    sending: Arc<Sending>,
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
+        self.sending.end();
         self.entry.took = self.started.elapsed();
         if self.entry.status == 0 {
             // The client left before there was an answer; nginx's name for it.
@@ -399,9 +427,21 @@ mod tests {
             Ok("absolute".to_owned())
         );
         assert_eq!(
-            of(&absolute, &[], Version::HTTP_2),
+            of(&absolute, &[], Version::HTTP_10),
             Ok("absolute".to_owned())
         );
+        let userinfo = Uri::from_static("http://user@absolute/x");
+        for (uri, hosts) in [
+            (&absolute, &[][..]),
+            (&userinfo, &["absolute"]),
+            (&relative, &["user@h"]),
+        ] {
+            assert_eq!(
+                of(uri, hosts, Version::HTTP_11),
+                Err(StatusCode::BAD_REQUEST),
+                "{uri} {hosts:?}"
+            );
+        }
         assert_eq!(
             of(&relative, &[], Version::HTTP_10),
             Ok("127.0.0.1:3000".to_owned())

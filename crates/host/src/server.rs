@@ -9,7 +9,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::access_log::{self, AccessLog};
 use crate::application::Application;
@@ -55,6 +55,8 @@ pub(crate) enum Error {
     },
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Refused(Vec<Refusal>),
+    #[error("a thread that serves has ended by itself")]
+    CoreGone,
 }
 
 /// Serves `application` until SIGINT or SIGTERM, then drains. `ready` is told the address once connections are
@@ -114,22 +116,31 @@ async fn run(
             }
         }
     }
+    let (gone, mut core_gone) = mpsc::unbounded_channel();
     let cores = (0..config.threads)
         .map(|index| {
             let core = core.clone();
-            CoreThread::start(index, move || core().ok())
+            CoreThread::start(index, gone.clone(), move || core().ok())
         })
         .collect::<Result<Vec<_>, _>>()?;
-    drop((core, access_log));
+    drop((core, access_log, gone));
 
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     ready(local);
-    tokio::select! {
-        () = accept(listener, &cores, config.connections) => {}
-        _ = interrupt.recv() => tracing::info!("interrupted: draining"),
-        _ = terminate.recv() => tracing::info!("terminated: draining"),
-    }
+    let outcome = tokio::select! {
+        () = accept(listener, &cores, config.connections) => Ok(()),
+        // Its share of the connections would go unanswered: better that whoever supervises us starts anew.
+        _ = core_gone.recv() => Err(Error::CoreGone),
+        _ = interrupt.recv() => {
+            tracing::info!("interrupted: draining");
+            Ok(())
+        }
+        _ = terminate.recv() => {
+            tracing::info!("terminated: draining");
+            Ok(())
+        }
+    };
     // The listener is closed; a second signal ends the process at once.
     tokio::spawn(async move {
         tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
@@ -149,7 +160,7 @@ async fn run(
     if stopped.await.is_err() {
         tracing::error!("stopping failed");
     }
-    Ok(())
+    outcome
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {

@@ -1,10 +1,11 @@
 //! The question that every component is asked before the host listens. A component that finds its configuration
-//! wrong answers with a server error, whose detail then says what to mend; one that has nothing to check answers 404.
+//! right answers with success and one that has nothing to check with 404; anything else is a refusal, whose detail
+//! says what to mend.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Uri, header};
+use http::{HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Empty, Limited};
 
 use crate::core::Core;
@@ -62,14 +63,14 @@ async fn ask(handler: &Handler, path: &str) -> Result<(), String> {
         .headers_mut()
         .insert(header::HOST, HeaderValue::from_static("localhost"));
     let response = handler
-        .handle((), request)
+        .handle(None, request)
         .await
         .map_err(|error| format!("{error:#}"))?;
     let status = response.status();
     let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES)
         .collect()
         .await;
-    if !status.is_server_error() {
+    if status.is_success() || status == StatusCode::NOT_FOUND {
         return Ok(());
     }
     let detail = body.ok().and_then(|body| {

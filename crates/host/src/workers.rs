@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::{GuestTaskId, InstancePre};
 use wasmtime::{Engine, Store, StoreContextMut};
 use wasmtime_wasi_http::handler::{
@@ -15,6 +16,7 @@ use wasmtime_wasi_http::handler::{
 };
 use wasmtime_wasi_http::{WasiHttpView, p2, p3};
 
+use crate::admission::Pass;
 use crate::guest::{ComponentSettings, CoreResources, Guest};
 
 /// Answers requests with instances of one component.
@@ -33,6 +35,12 @@ pub(crate) struct Reuse {
     pub(crate) idle: Duration,
     /// Bounds a request, and the work after its response.
     pub(crate) request_timeout: Duration,
+}
+
+/// What a request occupies. Its guest's task holds it, for a guest computes on when its client has hung up.
+pub(crate) struct Place {
+    pub(crate) _in_flight: Arc<OwnedSemaphorePermit>,
+    pub(crate) _computing: Pass,
 }
 
 pub(crate) struct Instances {
@@ -137,7 +145,8 @@ pub(crate) struct Worker {
 
 impl WorkerState for Worker {
     type StoreData = Guest;
-    type RequestData = ();
+    /// `None` for the startup check, which nothing competes with.
+    type RequestData = Option<Place>;
 
     fn should_accept_request(&self, concurrent: usize, total: usize) -> ShouldAccept {
         if total >= self.reuse.total {
@@ -152,10 +161,14 @@ impl WorkerState for Worker {
     fn on_request_start(
         &self,
         _: StoreContextMut<'_, Guest>,
-        (): (),
+        place: Option<Place>,
         _: GuestTaskId,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
-        Box::pin(tokio::time::sleep(self.reuse.request_timeout))
+        let expiration = tokio::time::sleep(self.reuse.request_timeout);
+        Box::pin(async move {
+            let _place = place;
+            expiration.await;
+        })
     }
 
     fn drop(&self, store: Store<Guest>, result: wasmtime::Result<()>) {

@@ -41,7 +41,7 @@ pub(crate) enum Error {
 #[derive(Clone)]
 pub(crate) enum Source {
     Embedded(Embedded),
-    Redis(redis::Client),
+    Redis(Box<redis::Client>),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -57,10 +57,11 @@ impl Source {
         Ok(match config {
             KeyValueStore::Embedded { path } => Self::Embedded(Embedded::open(path)?),
             KeyValueStore::Redis { url } => {
-                Self::Redis(redis::Client::new(url).map_err(|error| OpenError::Redis {
+                let client = redis::Client::new(url).map_err(|error| OpenError::Redis {
                     label: label.to_owned(),
                     reason: error.to_string(),
-                })?)
+                })?;
+                Self::Redis(Box::new(client))
             }
         })
     }

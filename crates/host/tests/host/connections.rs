@@ -1,11 +1,6 @@
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
-
 use crate::harness::{App, Host, at_once, manifest};
 
 fn closes(host: &Host, bytes: &[u8]) -> Duration {
@@ -24,7 +19,7 @@ fn clients_that_do_not_finish_their_request_are_let_go() {
     for bytes in [
         &b""[..],
         b"P",
-        b"PRI",
+        b"PRI ",
         b"GET /hello HTTP/1.1\r\n",
         b"GET /hello HTTP/1.1\r\nhost: h\r\n\r\n",
     ] {
@@ -85,27 +80,58 @@ fn connections_beyond_the_limit_wait() {
     at_once(10, |_| assert_eq!(host.ok("/hello"), "hello"));
 }
 
-#[tokio::test]
-async fn http2_is_served_with_prior_knowledge() {
+#[test]
+fn http2_is_left_to_the_proxy() {
     let host = App::new(&manifest("")).up(&[]);
-    let client = Client::builder(TokioExecutor::new())
-        .http2_only(true)
-        .build_http::<Empty<Bytes>>();
-    let answers = futures_util::future::join_all((0..20).map(async |_| {
-        let uri = format!("http://{}/echo?h2", host.address).parse().unwrap();
-        let response = client.get(uri).await.unwrap();
-        let version = response.version();
-        (
-            version,
-            response.into_body().collect().await.unwrap().to_bytes(),
-        )
-    }))
-    .await;
-    for (version, body) in answers {
-        assert_eq!(version, http::Version::HTTP_2);
-        assert!(
-            body.starts_with(format!("GET http://{}/echo?h2\n", host.address).as_bytes()),
-            "{body:?}"
+    let mut stream = host.connect();
+    stream
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+        .unwrap();
+    let mut answer = Vec::new();
+    // Closed, whatever is said before that.
+    let _ = stream.read_to_end(&mut answer);
+    assert!(
+        answer.is_empty() || answer.starts_with(b"HTTP/1.1 400"),
+        "{answer:?}"
+    );
+    assert_eq!(host.ok("/hello"), "hello");
+}
+
+#[test]
+fn a_response_that_nobody_takes_is_cut_off() {
+    let host = App::new(&manifest("")).up(&["--request-timeout", "500ms"]);
+    let mut stream = host.connect();
+    let started = Instant::now();
+    stream
+        .write_all(b"GET /big?bytes=20000000 HTTP/1.1\r\nhost: h\r\n\r\n")
+        .unwrap();
+    // Logged when its place is free again.
+    host.says("GET /big 200");
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        started.elapsed()
+    );
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    assert!(answer.len() < 20_000_000);
+}
+
+#[test]
+fn a_request_that_names_no_path_or_an_unclear_host_is_malformed() {
+    let host = App::new(&manifest("")).up(&[]);
+    for request in [
+        "OPTIONS * HTTP/1.1\r\nhost: h\r\n",
+        "CONNECT h:80 HTTP/1.1\r\nhost: h:80\r\n",
+        "GET /hello HTTP/1.1\r\n",
+        "GET http://h/hello HTTP/1.1\r\n",
+        "GET /hello HTTP/1.1\r\nhost: user@h\r\n",
+    ] {
+        let answer = host.send(&format!("{request}connection: close\r\n\r\n"));
+        assert_eq!(
+            (answer.status, answer.problem().as_str()),
+            (400, "bad-request"),
+            "{request}"
         );
     }
 }

@@ -144,3 +144,21 @@ fn who_waits_too_long_for_a_place_is_told_to_come_again() {
     drop(unread);
     assert_eq!(host.ok("/hello"), "hello");
 }
+
+#[test]
+fn a_request_whose_client_hung_up_keeps_its_place_until_its_guest_is_done() {
+    let host = App::new(&manifest("")).up(&["--threads", "1", "--max-in-flight", "1"]);
+    let mut gone = host.connect();
+    gone.write_all(b"GET /sleep?ms=1500 HTTP/1.1\r\nhost: h\r\n\r\n")
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    let started = Instant::now();
+    drop(gone);
+    host.says("GET /sleep 499");
+    assert_eq!(host.ok("/hello"), "hello");
+    assert!(
+        started.elapsed() > Duration::from_millis(800),
+        "{:?}",
+        started.elapsed()
+    );
+}

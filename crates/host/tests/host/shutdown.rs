@@ -55,3 +55,19 @@ fn what_does_not_end_is_cut_off() {
     );
     host.says("cut off");
 }
+
+#[test]
+fn connections_that_said_nothing_do_not_hold_it_up() {
+    let mut host = App::new(&manifest("")).up(&[]);
+    let _silent = host.connect();
+    assert_eq!(host.ok("/hello"), "hello");
+    let started = Instant::now();
+    host.terminate();
+    assert_eq!(host.wait().code(), Some(0));
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        started.elapsed()
+    );
+    assert!(!host.errors().contains("cut off"), "{}", host.errors());
+}
