@@ -1,4 +1,9 @@
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::{App, Host, at_once, eventually, free_port, manifest};
@@ -198,4 +203,61 @@ fn a_redis_outage_fails_fast_and_passes() {
     let _redis = Redis::start(port);
     eventually(|| (host.get("/kv/set?key=a&value=1").status == 200).then_some(()))
         .expect("it never reconnected");
+}
+
+/// Passes connections on to `port`, and falls silent on those it has when told to.
+struct Relay {
+    port: u16,
+    silenced: Arc<AtomicUsize>,
+}
+
+impl Relay {
+    fn start(to: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let silenced = Arc::new(AtomicUsize::new(0));
+        thread::spawn({
+            let silenced = silenced.clone();
+            move || {
+                for near in listener.incoming() {
+                    let near = near.unwrap();
+                    let far = TcpStream::connect(("127.0.0.1", to)).unwrap();
+                    let born = silenced.load(Ordering::Relaxed);
+                    for (mut from, mut to) in [
+                        (near.try_clone().unwrap(), far.try_clone().unwrap()),
+                        (far, near),
+                    ] {
+                        let silenced = silenced.clone();
+                        thread::spawn(move || {
+                            let mut part = [0; 4096];
+                            while let Ok(length @ 1..) = from.read(&mut part) {
+                                if silenced.load(Ordering::Relaxed) == born
+                                    && to.write_all(&part[..length]).is_err()
+                                {
+                                    return;
+                                }
+                            }
+                        });
+                    }
+                }
+            }
+        });
+        Self { port, silenced }
+    }
+
+    fn silence(&self) {
+        self.silenced.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_redis_connection_that_fell_silent_is_replaced() {
+    let redis = Redis::start(free_port());
+    let relay = Relay::start(redis.port);
+    let app = app_on_redis(relay.port);
+    let host = app.up(&["--runtime-config-file", "rc.toml", "--threads", "1"]);
+    assert_eq!(host.ok("/increment?key=n"), "1");
+    relay.silence();
+    host.failure("/increment?key=n");
+    assert_eq!(host.ok("/increment?key=n"), "2");
 }
