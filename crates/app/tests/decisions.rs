@@ -1,4 +1,10 @@
 //! Decisions when something outside is slow, wrong or gone: the use cases over simulated ports.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, also in its helpers"
+)]
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

@@ -147,7 +147,7 @@ mod tests {
 
         #[test]
         fn offsets_are_read_as_the_library_reads_them(text in "20[0-9]{2}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?[+-][012][0-9]:[0-5][0-9]") {
-            prop_assume!(!text.get(text.len() - 5..).is_some_and(|offset| offset >= "24:00"));
+            prop_assume!(text.get(text.len() - 5..).is_none_or(|offset| offset < "24:00"));
             prop_assert_eq!(parse(&text), text.parse::<Timestamp>().ok());
         }
     }

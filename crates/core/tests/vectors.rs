@@ -1,4 +1,10 @@
 //! Published vectors, run as data: EIP-4361, EIP-191. Their sources and licences are named in tests/vectors/README.md.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, also in its helpers"
+)]
 
 use std::path::PathBuf;
 
