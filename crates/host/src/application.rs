@@ -106,8 +106,8 @@ impl Application {
             settings.push((Arc::new(settled), component));
         }
         let cache = match sources.cache_directory {
-            Some(directory) => CompileCache::open(directory)?,
-            None => CompileCache::open(&state_directory.join("compiled"))?,
+            Some(directory) => Some(CompileCache::open(directory)?),
+            None => CompileCache::open_default(),
         };
         let engine = engine::engine(limits)?;
         let linker =
@@ -115,7 +115,7 @@ impl Application {
         let mut components = Vec::new();
         for (settings, component) in settings {
             let path = &component.source.value;
-            let compiled = engine::load(&engine, path, Some(&cache))?;
+            let compiled = engine::load(&engine, path, cache.as_ref())?;
             let pre = linker
                 .instantiate_pre(&compiled)
                 .map_err(|error| Error::Imports {

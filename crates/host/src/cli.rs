@@ -50,7 +50,7 @@ pub(crate) struct Up {
     /// Where embedded stores live [default: .spin/tokengate beside the manifest]
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
-    /// Where compiled components are kept; must be writable by this user alone [default: compiled, in the state directory]
+    /// Where compiled components are kept; must be writable by this user alone [default: tokengate in $XDG_CACHE_HOME or ~/.cache]
     #[arg(long, value_name = "DIR")]
     pub(crate) cache_dir: Option<PathBuf>,
     /// Log of requests, on stderr
@@ -85,7 +85,7 @@ pub(crate) struct Up {
     /// Request body size, answered with 413 beyond it
     #[arg(long, default_value = "1MiB", value_name = "SIZE", value_parser = size, help_heading = "Limits")]
     max_request_body: u64,
-    /// Open connections; further ones wait to be accepted
+    /// Open connections; further ones wait to be accepted. Never more than the process may have open files for
     #[arg(long, default_value = "10000", value_name = "N", value_parser = positive, help_heading = "Limits")]
     max_connections: usize,
     /// Requests admitted at once; further ones wait, and get 503 when the request timeout passes

@@ -2,15 +2,17 @@
 //!
 //! Loading one runs machine code from the file, and wasmtime does not check that code: whoever can write an entry can
 //! run anything as this process. So the directory must be this user's alone (made with mode 0700, and refused if
-//! others may write it or own it), and each entry starts with the SHA-256 of the rest, which catches a torn or
+//! others may write it or own it) and lie outside of any application's tree, which could bring entries with it; and each entry starts with the SHA-256 of the rest, which catches a torn or
 //! decayed file. The digest is no defence against someone who can write the directory; its mode is.
 
+use std::ffi::OsString;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -31,19 +33,43 @@ pub(crate) enum Error {
     NotOurs(PathBuf),
 }
 
+/// Where compiled components are kept unless the command line says so: in the user's cache (XDG Base Directory
+/// Specification, where a path that is not absolute is to be ignored).
+fn default_directory(environment: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let absolute = |name| {
+        environment(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    absolute("XDG_CACHE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
+        .map(|cache| cache.join("tokengate"))
+}
+
 impl CompileCache {
+    /// The user's own cache, if there can be one; else every start compiles.
+    pub(crate) fn open_default() -> Option<Self> {
+        let Some(directory) = default_directory(|name| std::env::var_os(name)) else {
+            tracing::warn!(
+                "there is no home directory to keep compiled components in: every start compiles them; see --cache-dir"
+            );
+            return None;
+        };
+        Self::open(&directory)
+            .inspect_err(|error| tracing::warn!(%error, "every start compiles the components"))
+            .ok()
+    }
+
     pub(crate) fn open(directory: &Path) -> Result<Self, Error> {
         let io = |source| Error::Io {
             path: directory.to_owned(),
             source,
         };
-        if let Some(parent) = directory.parent() {
-            fs::create_dir_all(parent).map_err(io)?;
-        }
-        match fs::DirBuilder::new().mode(0o700).create(directory) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(io(error)),
-            _ => {}
-        }
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(io)?;
         let metadata = fs::symlink_metadata(directory).map_err(io)?;
         if metadata.is_dir() && is_ours(&metadata) {
             Ok(Self {
@@ -57,11 +83,18 @@ impl CompileCache {
     /// The compiled form of `wasm` for `engine`, if there is a sound one.
     pub(crate) fn get(&self, engine: &Engine, wasm: &[u8]) -> Option<Component> {
         let path = self.entry(engine, wasm);
-        let metadata = fs::symlink_metadata(&path).ok()?;
+        // What is looked at is what is read: the name is resolved once, and not through a link.
+        let mut file = fs::File::options()
+            .read(true)
+            .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
+            .open(&path)
+            .ok()?;
+        let metadata = file.metadata().ok()?;
         if !metadata.is_file() || !is_ours(&metadata) {
             return None;
         }
-        let entry = fs::read(&path).ok()?;
+        let mut entry = Vec::new();
+        file.read_to_end(&mut entry).ok()?;
         let (digest, compiled) = entry.split_at_checked(DIGEST_BYTES)?;
         if Sha256::digest(compiled).as_slice() != digest {
             tracing::warn!(entry = %path.display(), "a compiled component is corrupt and is compiled again");
@@ -151,6 +184,33 @@ mod tests {
         assert!(cache.get(&engine, EMPTY_COMPONENT).is_some());
         fs::set_permissions(&entry, fs::Permissions::from_mode(0o666)).unwrap();
         assert!(cache.get(&engine, EMPTY_COMPONENT).is_none());
+        fs::set_permissions(&entry, fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(cache.get(&engine, EMPTY_COMPONENT).is_some());
+        let elsewhere = parent.path().join("elsewhere");
+        fs::rename(&entry, &elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &entry).unwrap();
+        assert!(cache.get(&engine, EMPTY_COMPONENT).is_none());
+    }
+
+    #[test]
+    fn the_default_is_the_users_cache() {
+        let found = |xdg: Option<&str>, home: Option<&str>| {
+            default_directory(|name| {
+                match name {
+                    "XDG_CACHE_HOME" => xdg,
+                    _ => home,
+                }
+                .map(OsString::from)
+            })
+        };
+        assert_eq!(found(Some("/c"), Some("/h")), Some("/c/tokengate".into()));
+        assert_eq!(
+            found(Some("c"), Some("/h")),
+            Some("/h/.cache/tokengate".into())
+        );
+        assert_eq!(found(None, Some("/h")), Some("/h/.cache/tokengate".into()));
+        assert_eq!(found(None, Some("")), None);
+        assert_eq!(found(None, None), None);
     }
 
     #[test]

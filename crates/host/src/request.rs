@@ -242,24 +242,6 @@ fn guest_request(
         }
     }
 
-    let limit = core.limits.requests.body_bytes;
-    let size = body.size_hint();
-    if size.lower() > limit {
-        return Err(Problem::BodyTooLarge);
-    }
-    let body = if size.exact() == Some(0) {
-        Empty::new().map_err(|never| match never {}).boxed_unsync()
-    } else if size.exact().is_some() {
-        body.map_err(Error::from).boxed_unsync()
-    } else {
-        Bounded {
-            body,
-            left: limit,
-            overrun: overrun.clone(),
-        }
-        .boxed_unsync()
-    };
-
     let mut uri = http::uri::Parts::default();
     uri.scheme = Some(Scheme::HTTP);
     uri.authority = Some(authority);
@@ -298,42 +280,103 @@ fn authority(
     Ok(authority)
 }
 
-pin_project_lite::pin_project! {
-    /// A body of unknown length that fails beyond its limit, and says so to the host.
-    struct Bounded {
-        #[pin]
+/// A request's body, the start of which is here already. Waiting for the rest does not count as computing.
+struct InboundBody {
+    here: VecDeque<Frame<Bytes>>,
+    rest: Option<Incoming>,
+    /// How many bytes may still come.
+    left: u64,
+    overrun: Arc<AtomicBool>,
+    turnstile: Turnstile,
+    aside: Option<Aside>,
+}
+
+impl InboundBody {
+    /// Reads what the client sends, up to its end or to [`READ_AHEAD_BYTES`]: a client that sends slowly takes no
+    /// place from others meanwhile.
+    async fn read_ahead(
         body: Incoming,
-        left: u64,
-        overrun: Arc<AtomicBool>,
+        limit: u64,
+        overrun: &Arc<AtomicBool>,
+        turnstile: &Turnstile,
+    ) -> Result<Self, Problem> {
+        let mut this = Self {
+            here: VecDeque::new(),
+            rest: None,
+            left: limit,
+            overrun: overrun.clone(),
+            turnstile: turnstile.clone(),
+            aside: None,
+        };
+        if body.size_hint().lower() > limit {
+            return Err(Problem::BodyTooLarge);
+        }
+        let mut body = body;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| Problem::BadRequest("the body ended early"))?;
+            this.count(&frame).map_err(|_| Problem::BodyTooLarge)?;
+            this.here.push_back(frame);
+            if limit - this.left >= READ_AHEAD_BYTES && !body.is_end_stream() {
+                this.rest = Some(body);
+                break;
+            }
+        }
+        Ok(this)
+    }
+
+    fn count(&mut self, frame: &Frame<Bytes>) -> Result<(), Error> {
+        let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+        self.left = self.left.checked_sub(length).ok_or_else(|| {
+            self.overrun.store(true, Ordering::Relaxed);
+            Error::HttpRequestBodySize(None)
+        })?;
+        Ok(())
     }
 }
 
-impl Body for Bounded {
+impl Body for InboundBody {
     type Data = Bytes;
     type Error = Error;
 
     fn poll_frame(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let this = self.project();
-        let frame = std::task::ready!(this.body.poll_frame(cx));
-        if let Some(Ok(frame)) = &frame
-            && let Some(data) = frame.data_ref()
-        {
-            match this.left.checked_sub(data.len() as u64) {
-                Some(left) => *this.left = left,
-                None => {
-                    this.overrun.store(true, Ordering::Relaxed);
-                    return Poll::Ready(Some(Err(Error::HttpRequestBodySize(None))));
-                }
-            }
+        let this = &mut *self;
+        if let Some(frame) = this.here.pop_front() {
+            return Poll::Ready(Some(Ok(frame)));
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(Error::from)))
+        let Some(rest) = &mut this.rest else {
+            return Poll::Ready(None);
+        };
+        let Poll::Ready(frame) = Pin::new(rest).poll_frame(cx) else {
+            this.aside.get_or_insert_with(|| this.turnstile.aside());
+            return Poll::Pending;
+        };
+        this.aside = None;
+        Poll::Ready(frame.map(|frame| {
+            let frame = frame?;
+            this.count(&frame)?;
+            Ok(frame)
+        }))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.here.is_empty() && self.rest.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.rest {
+            Some(_) => SizeHint::default(),
+            None => {
+                let frames = self.here.iter();
+                SizeHint::with_exact(
+                    frames
+                        .map(|frame| frame.data_ref().map_or(0, Bytes::len) as u64)
+                        .sum(),
+                )
+            }
+        }
     }
 }
 

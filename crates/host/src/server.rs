@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -35,6 +36,44 @@ pub(crate) struct ServerConfig {
     /// Of each core.
     pub(crate) limits: CoreLimits,
     pub(crate) access_log: access_log::Format,
+}
+
+/// File descriptors for everything but clients' connections: stores, the guests' calls, files that they read.
+const RESERVED_FILES: u64 = 256;
+
+/// Takes as many file descriptors as the process may have, and returns how many of `wanted` connections they are
+/// enough for. Without this, accepting would fail again and again while calls out of the host fail, too.
+fn connections_within_limit(wanted: usize) -> usize {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let raised = Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        };
+        match setrlimit(Resource::Nofile, raised) {
+            Ok(()) => limit.current = limit.maximum,
+            Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
+        }
+    }
+    let possible = affordable(limit.current);
+    if wanted > possible {
+        tracing::warn!(
+            wanted,
+            possible,
+            "fewer connections than --max-connections fit the limit of open files: raise it (ulimit -Hn)"
+        );
+    }
+    wanted.min(possible)
+}
+
+/// Connections for which `files` descriptors are enough; `None` is no limit.
+fn affordable(files: Option<u64>) -> usize {
+    let Some(files) = files else {
+        return usize::MAX;
+    };
+    // Small limits are shared half and half rather than left without any connection.
+    let left = files.saturating_sub(RESERVED_FILES.min(files / 2));
+    usize::try_from(left.max(1)).unwrap_or(usize::MAX)
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +155,7 @@ async fn run(
             }
         }
     }
+    let connections = connections_within_limit(config.connections);
     let (gone, mut core_gone) = mpsc::unbounded_channel();
     let cores = (0..config.threads)
         .map(|index| {
@@ -129,7 +169,7 @@ async fn run(
     let mut terminate = signal(SignalKind::terminate())?;
     ready(local);
     let outcome = tokio::select! {
-        () = accept(listener, &cores, config.connections) => Ok(()),
+        () = accept(listener, &cores, connections) => Ok(()),
         // Its share of the connections would go unanswered: better that whoever supervises us starts anew.
         _ = core_gone.recv() => Err(Error::CoreGone),
         _ = interrupt.recv() => {
@@ -218,4 +258,17 @@ async fn accept(listener: TcpListener, cores: &[CoreThread], connections: usize)
 fn prepare(stream: &tokio::net::TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     SockRef::from(stream).set_tcp_user_timeout(Some(WRITE_TIMEOUT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_files_for_the_rest() {
+        assert_eq!(affordable(None), usize::MAX);
+        assert_eq!(affordable(Some(1024)), 768);
+        assert_eq!(affordable(Some(64)), 32);
+        assert_eq!(affordable(Some(0)), 1);
+    }
 }
