@@ -311,25 +311,24 @@ impl Visit {
         format!("0x{}", hex::encode(&hash[12..]))
     }
 
+    fn challenge(&self) -> String {
+        let target = format!("/v1/challenge?address={}&chain=eip155:1", self.address());
+        let (_, challenge) = self.ask(Method::GET, &target, None);
+        challenge["message"].as_str().unwrap().to_owned()
+    }
+
+    /// Signs a message, whatever it says, and presents it.
+    fn present(&self, message: &str) -> (StatusCode, Value) {
+        let hash = hash_message(message.as_bytes());
+        let (signature, recovery) = Self::key().sign_prehash_recoverable(&hash);
+        let v = 27 + recovery.to_byte();
+        let signature = format!("0x{}{v:02x}", hex::encode(signature.to_bytes()));
+        let body = json!({"message": message, "signature": signature});
+        self.ask(Method::POST, "/v1/session", Some(body))
+    }
+
     fn sign_in(&self) -> (StatusCode, Value) {
-        let (key, address) = (Self::key(), self.address());
-        let (_, challenge) = self.ask(
-            Method::GET,
-            &format!("/v1/challenge?address={address}&chain=eip155:1"),
-            None,
-        );
-        let message = challenge["message"].as_str().unwrap();
-        let (signature, recovery) = key.sign_prehash_recoverable(&hash_message(message.as_bytes()));
-        let signature = format!(
-            "0x{}{:02x}",
-            hex::encode(signature.to_bytes()),
-            27 + recovery.to_byte()
-        );
-        self.ask(
-            Method::POST,
-            "/v1/session",
-            Some(json!({"message": message, "signature": signature})),
-        )
+        self.present(&self.challenge())
     }
 
     fn access(&self) -> (StatusCode, Value) {
@@ -631,6 +630,65 @@ fn a_batch_is_decided_with_one_call_and_each_resource_has_its_own_answer() {
             "{body}"
         );
     }
+}
+
+#[test]
+fn a_message_signs_in_once_here_and_now_and_nobody_else() {
+    let visit = Visit::new();
+    let message = visit.challenge();
+    let code = |message: &str| visit.present(message).1["code"].clone();
+    assert_eq!(
+        code(&message.replacen("gate.example", "evil.example", 1)),
+        "wrong-domain"
+    );
+    assert_eq!(
+        code(&message.replace("https://gate.example", "https://evil.example")),
+        "wrong-uri"
+    );
+    assert_eq!(
+        code(&message.replace("Chain ID: 1", "Chain ID: 5")),
+        "unknown-chain"
+    );
+    assert_eq!(
+        code(&message.replace("Issued At: 2026", "Issued At: 2027")),
+        "message-not-current"
+    );
+    let other = message.replace(
+        visit.challenge().lines().nth(1).unwrap(),
+        "0x5fbdb2315678afecb367f032d93f642f64180aa3",
+    );
+    assert_eq!(code(&other), "foreign-nonce");
+    let nonce = message
+        .lines()
+        .find_map(|line| line.strip_prefix("Nonce: "))
+        .unwrap();
+    assert_eq!(
+        code(&message.replace(nonce, "a1b2c3d4e5f60718")),
+        "foreign-nonce"
+    );
+    // Well formed, and made by somebody else over something else.
+    let elsewhere = "0x458dd2a4edb59845b994dcdc6b439edf867110e1fa5104e8bf5e20064beaad505a4c5422f60aa5cbcf7e730e6d6747519b1172c1d696d1d0edad9295270ef33c1b";
+    let forged = json!({"message": message, "signature": elsewhere});
+    let (status, problem) = visit.ask(Method::POST, "/v1/session", Some(forged));
+    assert_eq!(
+        (status, &problem["code"]),
+        (StatusCode::UNAUTHORIZED, &json!("signature-mismatch"))
+    );
+    assert_eq!(
+        visit.present(&message).0,
+        StatusCode::CREATED,
+        "none of these used the nonce up"
+    );
+    assert_eq!(code(&message), "used-nonce");
+    let late = visit.challenge();
+    let unending = late.rsplit_once("\nExpiration Time").unwrap().0.to_owned();
+    visit.ports.advance(331);
+    assert_eq!(code(&late), "message-not-current");
+    assert_eq!(
+        code(&unending),
+        "expired-nonce",
+        "without an expiry of its own a message has the nonce's"
+    );
 }
 
 #[test]
