@@ -68,12 +68,12 @@ async fn a_dead_chain_is_503_and_signing_in_still_works() -> anyhow::Result<()> 
 
 #[tokio::test]
 async fn a_fresh_fact_decides_while_the_provider_is_away() -> anyhow::Result<()> {
-    let world = World::with(|config| config.fresh = "3s", |settings| settings).await?;
+    let world = World::with(|config| config.fresh = "5s", |settings| settings).await?;
     let token = world.gate.sign_in(&Wallet::owner()?).await?;
     world.gate.warm(&token, HELLO).await?;
     world.provider.behave(Mode::HangUp);
     world.gate.ask(&token, HELLO).await?.expect(200)?;
-    tokio::time::sleep(Duration::from_millis(3_300)).await;
+    tokio::time::sleep(Duration::from_millis(5_300)).await;
     // Without `stale`, nothing outlives `fresh`.
     world.gate.ask(&token, HELLO).await?.problem(503)?;
     Ok(())
@@ -84,7 +84,7 @@ async fn a_stale_fact_grants_up_to_its_end_and_never_refuses() -> anyhow::Result
     let world = World::with(
         |config| {
             config.fresh = "1s";
-            config.stale = Some("5s");
+            config.stale = Some("8s");
         },
         |settings| settings,
     )
@@ -98,7 +98,7 @@ async fn a_stale_fact_grants_up_to_its_end_and_never_refuses() -> anyhow::Result
     world.gate.ask(&ours, HELLO).await?.expect(200)?;
     // A "no" that old is read again first, and nobody answers.
     world.gate.ask(&theirs, HELLO).await?.problem(503)?;
-    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    tokio::time::sleep(Duration::from_millis(5_500)).await;
     world.gate.ask(&ours, HELLO).await?.problem(503)?;
     Ok(())
 }

@@ -96,12 +96,12 @@ async fn a_url_for_head_is_for_head_alone() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn a_url_expires() -> anyhow::Result<()> {
-    let world = World::with(|config| config.url_ttl = "2s", |settings| settings).await?;
+    let world = World::with(|config| config.url_ttl = "4s", |settings| settings).await?;
     let token = world.gate.sign_in(&Wallet::owner()?).await?;
     let url = url(&world, &token, json!({ "resource": HELLO })).await?;
-    ensure!(parameter(&url, "X-Amz-Expires")? == "2", "{url}");
+    ensure!(parameter(&url, "X-Amz-Expires")? == "4", "{url}");
     ensure!(world.http.get(&url).await?.status == 200);
-    tokio::time::sleep(Duration::from_millis(3_200)).await;
+    tokio::time::sleep(Duration::from_millis(5_200)).await;
     let reply = world.http.get(&url).await?;
     ensure!(reply.status == 403, "{}", reply.status);
     Ok(())

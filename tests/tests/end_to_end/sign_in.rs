@@ -418,10 +418,10 @@ async fn a_revoked_session_is_refused() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn a_session_ends_when_it_said() -> anyhow::Result<()> {
-    let world = World::with(|config| config.session_ttl = "3s", |settings| settings).await?;
+    let world = World::with(|config| config.session_ttl = "5s", |settings| settings).await?;
     let token = world.gate.sign_in(&Wallet::owner()?).await?;
     world.gate.ask(&token, HELLO).await?.expect(200)?;
-    tokio::time::sleep(Duration::from_millis(4_200)).await;
+    tokio::time::sleep(Duration::from_millis(6_200)).await;
     world.gate.ask(&token, HELLO).await?.problem(401)?;
     Ok(())
 }
