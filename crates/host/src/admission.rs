@@ -13,7 +13,7 @@ pub(crate) struct Turnstile(Arc<Mutex<State>>);
 struct State {
     limit: isize,
     /// Requests inside, which may exceed the limit while some come back from waiting; below zero when one request
-    /// waits for several calls at once.
+    /// waits for several things at once.
     inside: isize,
     waiting: VecDeque<oneshot::Sender<Pass>>,
 }

@@ -10,6 +10,8 @@ pub(crate) enum Problem {
     NotFound,
     BodyTooLarge,
     HeadTooLarge,
+    /// The client took too long to send the body.
+    TooSlow,
     /// The component failed before it answered.
     Failed,
     /// No place or no instance came free in time.
@@ -27,6 +29,7 @@ impl Problem {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Failed => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
@@ -39,6 +42,7 @@ impl Problem {
             Self::NotFound => "no-such-route",
             Self::BodyTooLarge => "body-too-large",
             Self::HeadTooLarge => "head-too-large",
+            Self::TooSlow => "too-slow",
             Self::Failed => "internal",
             Self::Overloaded => "overloaded",
             Self::TimedOut => "timed-out",
@@ -51,6 +55,7 @@ impl Problem {
             Self::NotFound => "No route matches this path",
             Self::BodyTooLarge => "The request's body is too large",
             Self::HeadTooLarge => "The request's head is too large",
+            Self::TooSlow => "The request's body took too long",
             Self::Failed => "The request could not be answered",
             Self::Overloaded => "The service is overloaded",
             Self::TimedOut => "The answer took too long",

@@ -1,5 +1,6 @@
 //! One request: routed, bounded, handed to an instance, answered and logged.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,10 +10,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::PoolConcurrencyLimitError;
@@ -20,6 +22,7 @@ use wasmtime_wasi_http::handler::{ExpirationError, InstantiationError};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use crate::access_log::{AccessLog, Entry};
+use crate::admission::{Aside, Turnstile};
 use crate::application::Destination;
 use crate::core::{Core, MAX_HEADER_BYTES, Sending};
 use crate::problem::Problem;
@@ -35,6 +38,8 @@ pub(crate) struct RequestLimits {
 
 /// Before another try when the instances that there may be are all busy.
 const INSTANCE_AGAIN: Duration = Duration::from_millis(5);
+/// How much of a body is read before its request takes a place among those in flight.
+const READ_AHEAD_BYTES: u64 = 64 << 10;
 /// What clients may not say: these come from the host alone.
 const RESERVED_PREFIX: &str = "spin-";
 const FULL_URL: HeaderName = HeaderName::from_static("spin-full-url");
@@ -117,9 +122,16 @@ async fn route(
     };
     record.entry.component = Arc::from(component.settings.id.as_str());
 
-    let overrun = Arc::new(AtomicBool::new(false));
-    let request = guest_request(core, client, request, &found, &record.entry.path, &overrun)?;
     let limits = core.limits.requests;
+    let (parts, body) = request.into_parts();
+    let parts = guest_parts(core, client, parts, &found, &record.entry.path)?;
+    let overrun = Arc::new(AtomicBool::new(false));
+    let turnstile = &core.resources.turnstile;
+    let reading = InboundBody::read_ahead(body, limits.body_bytes, &overrun, turnstile);
+    let Ok(body) = tokio::time::timeout(limits.timeout, reading).await else {
+        return Err(Problem::TooSlow);
+    };
+    let request = Request::from_parts(parts, body?.boxed_unsync());
     let deadline = tokio::time::Instant::now() + limits.timeout;
     let Ok(permit) =
         tokio::time::timeout_at(deadline, core.in_flight.clone().acquire_owned()).await
@@ -189,16 +201,14 @@ fn full(body: impl Into<Bytes>) -> WasiBody {
         .boxed_unsync()
 }
 
-/// The request as the guest gets it: with an absolute URI, Spin's headers and a bounded body.
-fn guest_request(
+/// The request's head as the guest gets it: with an absolute URI and Spin's headers.
+fn guest_parts(
     core: &Core,
     client: SocketAddr,
-    request: Request<Incoming>,
+    mut parts: Parts,
     found: &Match<'_, '_, Destination>,
     path: &str,
-    overrun: &Arc<AtomicBool>,
-) -> Result<Request<WasiBody>, Problem> {
-    let (mut parts, body) = request.into_parts();
+) -> Result<Parts, Problem> {
     // The connection's buffer bounds a head only roughly.
     let fields = parts.headers.iter();
     let head_bytes: usize = fields
@@ -248,7 +258,7 @@ fn guest_request(
     uri.path_and_query = Some(path_and_query);
     parts.uri = Uri::from_parts(uri)
         .map_err(|_| Problem::BadRequest("the request target is not a path"))?;
-    Ok(Request::from_parts(parts, body))
+    Ok(parts)
 }
 
 /// The host that the client asked. HTTP/1.1 requires exactly one Host header (RFC 9112 section 3.2).

@@ -1,4 +1,5 @@
 use std::io::Write;
+use std::time::{Duration, Instant};
 
 use crate::harness::{Answer, App, Host, manifest};
 
@@ -54,4 +55,49 @@ fn a_large_response_arrives_whole() {
     assert_eq!(answer.header("content-length"), Some("5000000"));
     assert_eq!(answer.body.len(), 5_000_000);
     host.says("GET /big 200 5000000B");
+}
+
+#[test]
+fn clients_that_send_slowly_keep_nobody_waiting() {
+    let host = App::new(&manifest("")).up(&[
+        "--threads",
+        "1",
+        "--max-in-flight",
+        "2",
+        "--max-computing",
+        "1",
+        "--request-timeout",
+        "1s",
+    ]);
+    let head = "POST /body HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: 10\r\n\r\n";
+    let mut slow: Vec<_> = (0..5)
+        .map(|_| {
+            let mut stream = host.connect();
+            stream.write_all(format!("{head}12345").as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    // This one has sent enough to be handed to the guest, and stops there.
+    let mut begun = host.connect();
+    let part = format!(
+        "POST /body HTTP/1.1\r\nhost: h\r\ncontent-length: 100000\r\n\r\n{}",
+        "x".repeat(80_000)
+    );
+    begun.write_all(part.as_bytes()).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    let started = Instant::now();
+    assert_eq!(host.ok("/hello"), "hello");
+    assert!(
+        started.elapsed() < Duration::from_millis(500),
+        "{:?}",
+        started.elapsed()
+    );
+
+    slow[0].write_all(b"67890").unwrap();
+    assert_eq!(Answer::read(&mut slow[0]).body, "10");
+    let answer = Answer::read(&mut slow[1]);
+    assert_eq!(
+        (answer.status, answer.problem().as_str()),
+        (408, "too-slow")
+    );
 }
