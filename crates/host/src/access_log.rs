@@ -1,15 +1,10 @@
 //! One line per request, to stderr, without what may be secret: no query, no header.
 
-use std::io::Write;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// Lines that wait to be written; when a slow stderr fills this, further ones are dropped and counted.
-const QUEUE: usize = 8192;
-const WRITE_BYTES: usize = 64 << 10;
+use crate::stderr::Stderr;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
@@ -32,61 +27,19 @@ pub(crate) struct Entry {
 }
 
 #[derive(Clone)]
-pub(crate) struct AccessLog(Option<Lines>);
-
-#[derive(Clone)]
-struct Lines {
+pub(crate) struct AccessLog {
     format: Format,
-    lines: mpsc::SyncSender<String>,
-    dropped: Arc<AtomicU64>,
-}
-
-/// Ends when the last [`AccessLog`] is gone and everything is written.
-pub(crate) struct Writer(Option<JoinHandle<()>>);
-
-impl Writer {
-    pub(crate) fn finish(self) {
-        if let Some(thread) = self.0 {
-            // A writer that panicked has nothing more to write.
-            let _ = thread.join();
-        }
-    }
-}
-
-pub(crate) fn start(format: Format) -> std::io::Result<(AccessLog, Writer)> {
-    if format == Format::Off {
-        return Ok((AccessLog(None), Writer(None)));
-    }
-    let (lines, received) = mpsc::sync_channel(QUEUE);
-    let dropped = Arc::new(AtomicU64::new(0));
-    let thread = thread::Builder::new()
-        .name("access-log".to_owned())
-        .spawn({
-            let dropped = dropped.clone();
-            move || write_all(&received, &dropped)
-        })?;
-    Ok((
-        AccessLog(Some(Lines {
-            format,
-            lines,
-            dropped,
-        })),
-        Writer(Some(thread)),
-    ))
+    stderr: Stderr,
 }
 
 impl AccessLog {
+    pub(crate) fn new(format: Format, stderr: Stderr) -> Self {
+        Self { format, stderr }
+    }
+
     pub(crate) fn write(&self, entry: &Entry) {
-        let Some(Lines {
-            format,
-            lines,
-            dropped,
-        }) = &self.0
-        else {
-            return;
-        };
-        if lines.try_send(line(*format, entry)).is_err() {
-            dropped.fetch_add(1, Ordering::Relaxed);
+        if self.format != Format::Off {
+            self.stderr.say(line(self.format, entry));
         }
     }
 }
@@ -123,24 +76,6 @@ fn line(format: Format, entry: &Entry) -> String {
                 &entry.component
             },
         ),
-    }
-}
-
-fn write_all(lines: &mpsc::Receiver<String>, dropped: &AtomicU64) {
-    let mut pending = String::with_capacity(WRITE_BYTES);
-    while let Ok(line) = lines.recv() {
-        pending.push_str(&line);
-        while pending.len() < WRITE_BYTES {
-            let Ok(line) = lines.try_recv() else { break };
-            pending.push_str(&line);
-        }
-        match dropped.swap(0, Ordering::Relaxed) {
-            0 => {}
-            count => pending.push_str(&format!("{count} lines of the access log were dropped\n")),
-        }
-        // There is nowhere to say that stderr is gone.
-        let _ = std::io::stderr().lock().write_all(pending.as_bytes());
-        pending.clear();
     }
 }
 

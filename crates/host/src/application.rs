@@ -84,7 +84,7 @@ impl Application {
             None => manifest.directory.join(".spin/tokengate"),
         };
         let variables = Variables::resolve(&manifest.variables, sources.variables, |name| {
-            std::env::var(name).ok()
+            std::env::var_os(name)
         })?;
         let configured =
             runtime_config::key_value_stores(sources.runtime_config, &state_directory)?;

@@ -23,6 +23,7 @@ use crate::guest::CoreResources;
 use crate::key_value::Stores;
 use crate::outbound;
 use crate::request::{self, RequestLimits};
+use crate::stderr::Stderr;
 use crate::workers::{self, Handler, NotAHandler, Reuse};
 
 /// Header bytes of one request.
@@ -76,12 +77,14 @@ impl Core {
         reuse: Reuse,
         limits: CoreLimits,
         access_log: AccessLog,
+        stderr: Stderr,
         local: SocketAddr,
     ) -> Result<Self, (String, NotAHandler)> {
         let resources = Arc::new(CoreResources {
             stores: Stores::connect(&application.stores),
             client: outbound::Client::new(tls),
             turnstile: Turnstile::new(limits.computing),
+            stderr,
             ending: AtomicBool::new(false),
         });
         let handlers = application

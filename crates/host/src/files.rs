@@ -32,8 +32,13 @@ pub(crate) fn assemble(
                 .place
                 .mistake(format!("`{}` cannot be mounted: {error}", path.display()))
         };
+        // Though everything be excluded: then the root is empty.
+        fs::create_dir_all(root).map_err(|error| failed(error, root))?;
         match &entry.value {
             Files::Pattern(pattern) => {
+                let home = directory
+                    .canonicalize()
+                    .map_err(|error| failed(error, directory))?;
                 let relative = relative(Path::new(pattern)).ok_or_else(|| {
                     entry.place.mistake(format!(
                         "`{pattern}` leaves the manifest's directory: use {{ source = \"…\", destination = \"/…\" }}"
@@ -53,7 +58,7 @@ pub(crate) fn assemble(
                     })?;
                     let below = path.strip_prefix(directory).unwrap_or(&path);
                     if !excluded(below) {
-                        copy(&path, &root.join(below), below, &excluded)
+                        copy(&path, &root.join(below), below, Some(&home), &excluded)
                             .map_err(|error| failed(error, &path))?;
                     }
                     found = true;
@@ -79,7 +84,7 @@ pub(crate) fn assemble(
                         ))
                     })?;
                 let path = directory.join(source);
-                copy(&path, &root.join(below), source, &excluded)
+                copy(&path, &root.join(below), source, None, &excluded)
                     .map_err(|error| failed(error, &path))?;
             }
         }
@@ -94,19 +99,29 @@ fn relative(path: &Path) -> Option<&Path> {
         .then_some(path)
 }
 
+/// Copies what is at `from`, and refuses what a link leads to outside of `home`.
 fn copy(
     from: &Path,
     to: &Path,
     relative: &Path,
+    home: Option<&Path>,
     excluded: &impl Fn(&Path) -> bool,
 ) -> io::Result<()> {
+    if let Some(home) = home
+        && !from.canonicalize()?.starts_with(home)
+    {
+        return Err(io::Error::other(format!(
+            "`{}` leads out of the manifest's directory",
+            from.display()
+        )));
+    }
     if fs::metadata(from)?.is_dir() {
         fs::create_dir_all(to)?;
         for entry in fs::read_dir(from)? {
             let name = PathBuf::from(entry?.file_name());
             let below = relative.join(&name);
             if !excluded(&below) {
-                copy(&from.join(&name), &to.join(&name), &below, excluded)?;
+                copy(&from.join(&name), &to.join(&name), &below, home, excluded)?;
             }
         }
         return Ok(());
@@ -192,6 +207,29 @@ mod tests {
                 "www/deep/b.js"
             ]
         );
+    }
+
+    #[test]
+    fn a_link_out_of_the_directory_is_refused() {
+        let (directory, root) = (tree(), tempfile::tempdir().unwrap());
+        let outside = tempfile::NamedTempFile::new().unwrap();
+        let link = directory.path().join("assets/deep/link");
+        std::os::unix::fs::symlink(outside.path(), link).unwrap();
+        for pattern in ["assets", "assets/deep/*"] {
+            let files = [located(Files::Pattern(pattern.into()))];
+            let mistake = assemble(&files, &[], directory.path(), root.path()).unwrap_err();
+            assert!(mistake.to_string().contains("leads out"), "{mistake}");
+        }
+    }
+
+    #[test]
+    fn the_root_is_there_though_everything_is_excluded() {
+        let (directory, parent) = (tree(), tempfile::tempdir().unwrap());
+        let root = parent.path().join("root");
+        let files = [located(Files::Pattern("gate.toml".into()))];
+        let exclude = [located("gate.toml".to_owned())];
+        assemble(&files, &exclude, directory.path(), &root).unwrap();
+        assert!(root.is_dir());
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::bindings::spin::variables::variables;
 use crate::bindings::wasi::config::store as config;
 use crate::key_value::{self, Stores};
 use crate::outbound::{Client, Outbound};
+use crate::stderr::{GuestOutput, Stderr};
 use crate::variables::is_name;
 
 /// How many handles an instance may hold, over all its requests.
@@ -47,6 +48,7 @@ pub(crate) struct CoreResources {
     pub(crate) stores: Stores,
     pub(crate) client: Client,
     pub(crate) turnstile: Turnstile,
+    pub(crate) stderr: Stderr,
     /// Set when the runtime is about to end, and its instances with it.
     pub(crate) ending: AtomicBool,
 }
@@ -56,6 +58,8 @@ pub(crate) struct Guest {
     pub(crate) table: ResourceTable,
     pub(crate) component: Arc<ComponentSettings>,
     pub(crate) core: Arc<CoreResources>,
+    /// What the table's compare-and-swap handles hold.
+    pub(crate) cas_bytes: usize,
     wasi: WasiCtx,
     http: WasiHttpCtx,
     outbound: Outbound,
@@ -70,8 +74,8 @@ impl Guest {
         table.set_max_capacity(MAX_HANDLES);
         let mut wasi = WasiCtx::builder();
         // The host's own stdout says only where it listens.
-        wasi.inherit_stderr()
-            .stdout(std::io::stderr())
+        wasi.stderr(GuestOutput(core.stderr.clone()))
+            .stdout(GuestOutput(core.stderr.clone()))
             .envs(&component.environment);
         if let Some(root) = &component.root {
             wasi.preopened_dir(root, "/", FsPerms::ReadOnly)?;
@@ -80,6 +84,7 @@ impl Guest {
             table,
             component: component.clone(),
             core: core.clone(),
+            cas_bytes: 0,
             wasi: wasi.build(),
             http: WasiHttpCtx::new(),
             outbound: Outbound::new(component.clone(), core.clone()),

@@ -24,6 +24,7 @@ mod routing;
 mod runtime_config;
 mod server;
 mod startup;
+mod stderr;
 mod variables;
 mod workers;
 
@@ -35,33 +36,45 @@ use tracing_subscriber::EnvFilter;
 
 use crate::application::{Application, Sources};
 use crate::cli::{Cli, Command, Up};
+use crate::stderr::Stderr;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let stderr = match Stderr::start() {
+        Ok(stderr) => stderr,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     tracing_subscriber::fmt()
-        .with_writer(io::stderr)
+        .with_writer({
+            let stderr = stderr.clone();
+            move || stderr.clone()
+        })
         .with_ansi(false)
         .with_env_filter(
             EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
         )
         .init();
     let outcome = match cli.command {
-        Command::Up(up) => serve(&up),
+        Command::Up(up) => serve(&up, &stderr),
         Command::Imports { file } => {
             imports::list(&file).and_then(|lines| Ok(io::stdout().write_all(lines.as_bytes())?))
         }
     };
-    match outcome {
+    let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // The last line of a process whose stderr is gone is nobody's loss.
-            let _ = writeln!(io::stderr(), "error: {error}");
+            stderr.say(format!("error: {error}\n"));
             ExitCode::FAILURE
         }
-    }
+    };
+    stderr.flush();
+    code
 }
 
-fn serve(up: &Up) -> anyhow::Result<()> {
+fn serve(up: &Up, stderr: &Stderr) -> anyhow::Result<()> {
     // For Redis over TLS, which takes the process's provider; a second call finds it set, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let variables: Vec<_> = up
@@ -79,7 +92,7 @@ fn serve(up: &Up) -> anyhow::Result<()> {
         },
         up.instance_limits(),
     )?;
-    server::serve(application, up.server_config(), |address| {
+    server::serve(application, up.server_config(), stderr, |address| {
         let mut stdout = io::stdout().lock();
         // Whoever started us may have stopped reading; serving matters more.
         let _ = writeln!(stdout, "listening on http://{address}").and_then(|()| stdout.flush());

@@ -17,6 +17,7 @@ use crate::application::Application;
 use crate::core::{Accepted, Core, CoreLimits, CoreThread};
 use crate::outbound;
 use crate::startup::{self, Refusal};
+use crate::stderr::Stderr;
 use crate::workers::{NotAHandler, Reuse};
 
 /// Connections that the system keeps for us until we accept them.
@@ -103,23 +104,20 @@ pub(crate) enum Error {
 pub(crate) fn serve(
     application: Application,
     config: ServerConfig,
+    stderr: &Stderr,
     ready: impl FnOnce(SocketAddr),
 ) -> Result<(), Error> {
     let application = Arc::new(application);
-    let (access_log, log_writer) = access_log::start(config.access_log)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let outcome = runtime.block_on(run(&application, config, access_log, ready));
-    // Everything that could still log is gone with the cores.
-    log_writer.finish();
-    outcome
+    runtime.block_on(run(&application, config, stderr, ready))
 }
 
 async fn run(
     application: &Arc<Application>,
     config: ServerConfig,
-    access_log: AccessLog,
+    stderr: &Stderr,
     ready: impl FnOnce(SocketAddr),
 ) -> Result<(), Error> {
     // Bound before the components are asked, so that a taken port is what is complained of first.
@@ -131,14 +129,15 @@ async fn run(
     let tls = outbound::tls_config()?;
     let core = {
         let application = application.clone();
-        let access_log = access_log.clone();
+        let stderr = stderr.clone();
         move || {
             Core::new(
                 application.clone(),
                 tls.clone(),
                 config.reuse,
                 config.limits,
-                access_log.clone(),
+                AccessLog::new(config.access_log, stderr.clone()),
+                stderr.clone(),
                 local,
             )
         }
@@ -163,7 +162,7 @@ async fn run(
             CoreThread::start(index, gone.clone(), move || core().ok())
         })
         .collect::<Result<Vec<_>, _>>()?;
-    drop((core, access_log, gone));
+    drop((core, gone));
 
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

@@ -2,6 +2,7 @@
 //! the templates (`{{ name }}`) of components. Everything is resolved at start, so a missing one stops the start.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 
 use crate::document::{Located, Mistake};
@@ -89,6 +90,8 @@ impl fmt::Debug for Variables {
 pub(crate) enum Error {
     #[error("--variable {0}: the manifest declares no such variable under [variables]")]
     Undeclared(String),
+    #[error("the environment variable {0} is not UTF-8")]
+    NotUnicode(String),
     #[error("no value for {}: give each with --variable NAME=VALUE or as the environment variable {ENVIRONMENT_PREFIX}<NAME in capitals>", .0.join(", "))]
     Missing(Vec<String>),
 }
@@ -98,7 +101,7 @@ impl Variables {
     pub(crate) fn resolve(
         declared: &BTreeMap<String, Declaration>,
         given: &[(String, String)],
-        environment: impl Fn(&str) -> Option<String>,
+        environment: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, Error> {
         if let Some((name, _)) = given.iter().find(|(name, _)| !declared.contains_key(name)) {
             return Err(Error::Undeclared(name.clone()));
@@ -106,18 +109,22 @@ impl Variables {
         let mut values = BTreeMap::new();
         let mut missing = Vec::new();
         for (name, declaration) in declared {
-            let value = given
+            let given = given
                 .iter()
                 .rev()
                 .find(|(candidate, _)| candidate == name)
-                .map(|(_, value)| value.clone())
-                .or_else(|| {
-                    environment(&format!(
-                        "{ENVIRONMENT_PREFIX}{}",
-                        name.to_ascii_uppercase()
-                    ))
-                })
-                .or_else(|| declaration.default.clone());
+                .map(|(_, value)| value.clone());
+            let value = match given {
+                Some(value) => Some(value),
+                None => {
+                    let source = format!("{ENVIRONMENT_PREFIX}{}", name.to_ascii_uppercase());
+                    environment(&source)
+                        .map(OsString::into_string)
+                        .transpose()
+                        .map_err(|_| Error::NotUnicode(source))?
+                        .or_else(|| declaration.default.clone())
+                }
+            };
             match value {
                 Some(value) => drop(values.insert(name.clone(), value)),
                 None => missing.push(format!("`{name}`")),
@@ -233,10 +240,9 @@ mod tests {
     #[test]
     fn the_command_line_goes_before_the_environment_and_that_before_the_default() {
         let declared = declared(&[("a", Some("default"))]);
-        let environment =
-            |name: &str| (name == "SPIN_VARIABLE_A").then(|| "environment".to_owned());
+        let environment = |name: &str| (name == "SPIN_VARIABLE_A").then(|| "environment".into());
         let given = [("a".to_owned(), "given".to_owned())];
-        let value = |given: &[(String, String)], environment: &dyn Fn(&str) -> Option<String>| {
+        let value = |given: &[(String, String)], environment: &dyn Fn(&str) -> Option<OsString>| {
             let variables = Variables::resolve(&declared, given, environment).unwrap();
             expand(&variables, "{{ a }}").unwrap()
         };
@@ -259,6 +265,18 @@ mod tests {
         assert!(
             matches!(Variables::resolve(&declared, &stray, |_| None), Err(Error::Undeclared(name)) if name == "typo")
         );
+    }
+
+    #[test]
+    fn a_value_that_is_no_text_is_an_error_rather_than_none() {
+        use std::os::unix::ffi::OsStringExt;
+
+        let declared = declared(&[("a", Some("default"))]);
+        let environment = |_: &str| Some(OsString::from_vec(vec![0xff]));
+        assert!(matches!(
+            Variables::resolve(&declared, &[], environment),
+            Err(Error::NotUnicode(name)) if name == "SPIN_VARIABLE_A"
+        ));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! everything that came in during its last commit at once, so that a write is on disk before it is acknowledged and
 //! a busy store still syncs the disk only once per round.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -70,7 +71,12 @@ impl Embedded {
             source,
         };
         if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(io)?;
+            // What guests keep is nobody else's to read.
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(parent)
+                .map_err(io)?;
         }
         let unusable = |reason: String| OpenError::Unusable {
             path: path.to_owned(),

@@ -22,11 +22,28 @@ pub struct Cas {
     seen: Option<Vec<u8>>,
 }
 
+/// Bytes of all values that an instance's handles of compare-and-swap hold.
+const MAX_CAS_BYTES: usize = 16 << 20;
+
+impl Cas {
+    fn bytes(&self) -> usize {
+        self.key.len() + self.seen.as_ref().map_or(0, Vec::len)
+    }
+}
+
 pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     key_value::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
     store::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
     batch::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
     atomics::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)
+}
+
+/// What a guest is told; the host's own log says it, too, where the store is at fault.
+fn told(error: &Error) -> String {
+    if let Error::Backend(reason) = error {
+        tracing::error!(reason, "a key-value store failed");
+    }
+    error.to_string()
 }
 
 enum Refusal {
@@ -52,6 +69,23 @@ impl Guest {
 
     fn opened(&self, handle: &Resource<Handle>) -> wasmtime::Result<Arc<Store>> {
         Ok(self.table.get(handle)?.0.clone())
+    }
+
+    /// Keeps `cas` for the guest, unless what it saw is too much beside what others did.
+    fn push_cas(&mut self, cas: Cas) -> wasmtime::Result<Result<Resource<Cas>, Error>> {
+        let bytes = self.cas_bytes + cas.bytes();
+        if bytes > MAX_CAS_BYTES {
+            return Ok(Err(Error::TooManyValues));
+        }
+        let handle = self.table.push(cas)?;
+        self.cas_bytes = bytes;
+        Ok(Ok(handle))
+    }
+
+    fn take_cas(&mut self, handle: Resource<Cas>) -> wasmtime::Result<Cas> {
+        let cas = self.table.delete(handle)?;
+        self.cas_bytes -= cas.bytes();
+        Ok(cas)
     }
 
     /// Runs `call`; the request does not count as computing while a remote store answers.
@@ -80,7 +114,7 @@ impl From<Refusal> for key_value::Error {
 
 impl From<Error> for key_value::Error {
     fn from(error: Error) -> Self {
-        Self::Other(error.to_string())
+        Self::Other(told(&error))
     }
 }
 
@@ -95,7 +129,7 @@ impl From<Refusal> for store::Error {
 
 impl From<Error> for store::Error {
     fn from(error: Error) -> Self {
-        Self::Other(error.to_string())
+        Self::Other(told(&error))
     }
 }
 
@@ -336,7 +370,7 @@ impl atomics::Host for Guest {
         cas: Resource<Cas>,
         value: Vec<u8>,
     ) -> wasmtime::Result<Result<(), atomics::CasError>> {
-        let Cas { store, key, seen } = self.table.delete(cas)?;
+        let Cas { store, key, seen } = self.take_cas(cas)?;
         let attempt = async {
             if store.compare_and_swap(key.clone(), seen, value).await? {
                 return Ok(None);
@@ -345,11 +379,10 @@ impl atomics::Host for Guest {
         };
         Ok(match self.calling(&store, attempt).await {
             Ok(None) => Ok(()),
-            Ok(Some(seen)) => Err(atomics::CasError::CasFailed(self.table.push(Cas {
-                store: store.clone(),
-                key,
-                seen,
-            })?)),
+            Ok(Some(seen)) => Err(match self.push_cas(Cas { store, key, seen })? {
+                Ok(cas) => atomics::CasError::CasFailed(cas),
+                Err(error) => atomics::CasError::StoreError(error.into()),
+            }),
             Err(error) => Err(atomics::CasError::StoreError(Error::into(error))),
         })
     }
@@ -363,11 +396,7 @@ impl atomics::HostCas for Guest {
     ) -> wasmtime::Result<Result<Resource<Cas>, store::Error>> {
         let store = self.opened(&handle)?;
         Ok(match self.calling(&store, store.get(&key)).await {
-            Ok(seen) => Ok(self.table.push(Cas {
-                store: store.clone(),
-                key,
-                seen,
-            })?),
+            Ok(seen) => self.push_cas(Cas { store, key, seen })?.map_err(Into::into),
             Err(error) => Err(error.into()),
         })
     }
@@ -380,7 +409,7 @@ impl atomics::HostCas for Guest {
     }
 
     async fn drop(&mut self, cas: Resource<Cas>) -> wasmtime::Result<()> {
-        self.table.delete(cas)?;
+        self.take_cas(cas)?;
         Ok(())
     }
 }

@@ -19,6 +19,12 @@ const MAX_VALUE_BYTES: usize = 4 << 20;
 /// A listing ends with an error beyond this many keys.
 const MAX_LISTED_KEYS: usize = 100_000;
 
+/// More keys in one call are refused, and so are answers of more bytes.
+const MAX_MANY_KEYS: usize = 1000;
+const MAX_MANY_BYTES: usize = 16 << 20;
+/// How many of them are asked of Redis at once.
+const MANY_STEP: usize = 64;
+
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("a key has at most {MAX_KEY_BYTES} bytes")]
@@ -27,6 +33,10 @@ pub(crate) enum Error {
     ValueTooLarge,
     #[error("the store has more than {MAX_LISTED_KEYS} keys")]
     TooManyKeys,
+    #[error("one call reads at most {MAX_MANY_KEYS} keys")]
+    TooManyAtOnce,
+    #[error("values of more than {MAX_MANY_BYTES} bytes at once")]
+    TooManyValues,
     #[error("the value is not a counter")]
     NotACounter,
     #[error("the counter is at its limit")]
@@ -125,11 +135,35 @@ impl Store {
     }
 
     pub(crate) async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Vec<u8>>>, Error> {
-        keys.iter().try_for_each(|key| check_key(key))?;
-        match self {
-            Self::Embedded(store) => keys.iter().map(|key| store.get(key)).collect(),
-            Self::Redis(store) => store.get_many(keys).await,
+        if keys.len() > MAX_MANY_KEYS {
+            return Err(Error::TooManyAtOnce);
         }
+        keys.iter().try_for_each(|key| check_key(key))?;
+        let mut left = MAX_MANY_BYTES;
+        let mut within = |value: &Option<Vec<u8>>| {
+            let bytes = value.as_ref().map_or(0, Vec::len);
+            left = left.checked_sub(bytes).ok_or(Error::TooManyValues)?;
+            Ok(())
+        };
+        let mut values = Vec::with_capacity(keys.len());
+        match self {
+            Self::Embedded(store) => {
+                for key in keys {
+                    let value = store.get(key)?;
+                    within(&value)?;
+                    values.push(value);
+                }
+            }
+            Self::Redis(store) => {
+                // In steps, for what exceeds the bound has been read by the time it is seen.
+                for keys in keys.chunks(MANY_STEP) {
+                    let step = store.get_many(keys).await?;
+                    step.iter().try_for_each(&mut within)?;
+                    values.extend(step);
+                }
+            }
+        }
+        Ok(values)
     }
 
     pub(crate) async fn set(&self, key: String, value: Vec<u8>) -> Result<(), Error> {
@@ -202,5 +236,36 @@ impl Store {
     /// Whether calls leave the host, so that a request making one waits rather than computes.
     pub(crate) fn is_remote(&self) -> bool {
         matches!(self, Self::Redis(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn reading_many_is_bounded() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::Embedded(Embedded::open(&directory.path().join("s.redb")).unwrap());
+        store
+            .set("large".to_owned(), vec![0; MAX_VALUE_BYTES])
+            .await
+            .unwrap();
+        let keys = |count| vec!["large".to_owned(); count];
+        let fitting = MAX_MANY_BYTES / MAX_VALUE_BYTES;
+        assert_eq!(store.get_many(&keys(fitting)).await.unwrap().len(), fitting);
+        assert!(matches!(
+            store.get_many(&keys(fitting + 1)).await,
+            Err(Error::TooManyValues)
+        ));
+        let none = vec!["none".to_owned(); MAX_MANY_KEYS + 1];
+        assert!(matches!(
+            store.get_many(&none).await,
+            Err(Error::TooManyAtOnce)
+        ));
+        assert_eq!(
+            store.get_many(&none[1..]).await.unwrap().len(),
+            MAX_MANY_KEYS
+        );
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -79,13 +79,18 @@ impl App {
     }
 
     pub(crate) fn up(&self, arguments: &[&str]) -> Host {
-        Host::start(self.command(arguments))
+        Host::start(self.command(arguments), true)
     }
 
     pub(crate) fn up_with_environment(&self, arguments: &[&str], name: &str, value: &str) -> Host {
         let mut command = self.command(arguments);
         command.env(name, value);
-        Host::start(command)
+        Host::start(command, true)
+    }
+
+    /// A host whose stderr nobody reads.
+    pub(crate) fn up_unread(&self, arguments: &[&str]) -> Host {
+        Host::start(self.command(arguments), false)
     }
 
     /// What the host says when it does not start.
@@ -103,16 +108,19 @@ pub(crate) struct Host {
     child: Child,
     pub(crate) address: SocketAddr,
     errors: Arc<Mutex<String>>,
+    _unread: Option<ChildStderr>,
 }
 
 impl Host {
-    fn start(mut command: Command) -> Self {
+    fn start(mut command: Command, read: bool) -> Self {
         let mut child = command.spawn().unwrap();
         let errors = Arc::new(Mutex::new(String::new()));
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        thread::spawn({
+        let stderr = child.stderr.take().unwrap();
+        let mut unread = None;
+        if read {
+            let mut stderr = BufReader::new(stderr);
             let errors = errors.clone();
-            move || {
+            thread::spawn(move || {
                 let mut line = Vec::new();
                 while stderr
                     .read_until(b'\n', &mut line)
@@ -124,8 +132,10 @@ impl Host {
                         .push_str(&String::from_utf8_lossy(&line));
                     line.clear();
                 }
-            }
-        });
+            });
+        } else {
+            unread = Some(stderr);
+        }
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap())
             .read_line(&mut line)
@@ -139,6 +149,7 @@ impl Host {
             child,
             address: address.parse().unwrap(),
             errors,
+            _unread: unread,
         }
     }
 

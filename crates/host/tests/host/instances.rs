@@ -1,4 +1,4 @@
-use std::io::Write;
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use crate::harness::{App, at_once, manifest};
@@ -161,4 +161,30 @@ fn a_request_whose_client_hung_up_keeps_its_place_until_its_guest_is_done() {
         "{:?}",
         started.elapsed()
     );
+}
+
+#[test]
+fn a_stderr_that_nobody_reads_holds_up_nobody() {
+    let mut host = App::new(&manifest("")).up_unread(&["--threads", "1"]);
+    // More than a pipe holds, of the requests' log, the host's own and the guests' messages alike.
+    let mut stream = host.connect();
+    for _ in 0..3_000 {
+        stream
+            .write_all(b"GET /hello HTTP/1.1\r\nhost: h\r\n\r\n")
+            .unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"hello") {
+            let mut part = [0; 1024];
+            let length = stream.read(&mut part).unwrap();
+            assert_ne!(length, 0, "closed");
+            answer.extend_from_slice(&part[..length]);
+        }
+    }
+    for _ in 0..3 {
+        assert_eq!(host.get("/panic").status, 500);
+        assert_eq!(host.ok("/hello"), "hello");
+    }
+    drop(stream);
+    host.terminate();
+    assert_eq!(host.wait().code(), Some(0));
 }
