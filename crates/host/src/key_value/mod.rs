@@ -80,7 +80,7 @@ impl Source {
     fn connect(&self) -> Store {
         match self {
             Self::Embedded(embedded) => Store::Embedded(embedded.clone()),
-            Self::Redis(client) => Store::Redis(client.connect()),
+            Self::Redis(client) => Store::Redis(Box::new(client.connect())),
         }
     }
 }
@@ -106,7 +106,7 @@ impl Stores {
 /// One store.
 pub(crate) enum Store {
     Embedded(Embedded),
-    Redis(redis::Connection),
+    Redis(Box<redis::Connection>),
 }
 
 fn check_key(key: &str) -> Result<(), Error> {

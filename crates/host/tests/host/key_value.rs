@@ -186,6 +186,8 @@ fn a_redis_outage_fails_fast_and_passes() {
         "{:?}",
         started.elapsed()
     );
+    // Not only the guest is told.
+    host.says("a key-value store failed");
 
     let redis = Redis::start(port);
     eventually(|| (host.get("/kv/set?key=a&value=1").status == 200).then_some(()))
