@@ -13,6 +13,10 @@ use crate::request::RequestLimits;
 use crate::server::ServerConfig;
 use crate::workers::Reuse;
 
+/// A thread computes one request at a time. A few more keep it busy while one ends and the next begins; many more cost
+/// an instance's memory each and answer no sooner.
+const COMPUTING_PER_THREAD: usize = 8;
+
 /// Serves a Spin application (spin.toml, manifest version 2) on an embedded WebAssembly host.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
@@ -91,9 +95,9 @@ pub(crate) struct Up {
     /// Requests admitted at once; further ones wait, and get 503 when the request timeout passes
     #[arg(long, default_value = "1000", value_name = "N", value_parser = positive, help_heading = "Limits")]
     max_in_flight: usize,
-    /// Requests computing at once, which those waiting for outbound calls do not count to
-    #[arg(long, default_value = "64", value_name = "N", value_parser = positive, help_heading = "Limits")]
-    max_computing: usize,
+    /// Requests computing at once, which those waiting for outbound calls do not count to [default: 8 per thread]
+    #[arg(long, value_name = "N", value_parser = positive, help_heading = "Limits")]
+    max_computing: Option<usize>,
     /// How long requests in progress may take to end when the host is stopped
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = duration, help_heading = "Limits")]
     drain_timeout: Duration,
@@ -145,7 +149,9 @@ impl Up {
                 },
                 header_timeout: self.header_timeout,
                 in_flight: self.max_in_flight.div_ceil(threads),
-                computing: self.max_computing.div_ceil(threads),
+                computing: self
+                    .max_computing
+                    .map_or(COMPUTING_PER_THREAD, |all| all.div_ceil(threads)),
             },
             access_log: self.access_log,
         }
