@@ -16,7 +16,6 @@ use tokengate_core::Timestamp;
 use self::bindings::wasi::keyvalue::{atomics, store as buckets};
 use crate::http;
 
-#[expect(clippy::allow_attributes_without_reason, reason = "generated")]
 mod bindings {
     spin_sdk::wit_bindgen::generate!({
         inline: "
