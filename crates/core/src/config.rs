@@ -14,14 +14,17 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 use url::Url;
 
-use crate::abi::multicall3;
+use crate::abi::{delegate_registry, multicall3};
 use crate::decimal;
+use crate::domain::Domain;
 use crate::eip4361;
-use crate::gate::{Count, Gate, GateId, Group, Holding, Leaf, Requirement, Threshold};
+use crate::gate::{Count, Gate, GateId, Group, Requirement};
 use crate::jsonrpc::BlockTag;
+use crate::leaf::{Delegates, Holding, Leaf, Threshold};
 use crate::pattern::Pattern;
 use crate::presign::{self, Addressing};
 use crate::resource::{self, Resource};
+use crate::session::Lifetime;
 use crate::{Address, ChainId, U256};
 
 /// The longest configuration read, in bytes.
@@ -34,6 +37,8 @@ pub struct Config {
     pub service: Service,
     /// How long anything outside may take.
     pub deadlines: Deadlines,
+    /// How often one client may ask.
+    pub limits: Limits,
     chains: BTreeMap<ChainId, Chain>,
     buckets: HashMap<String, Bucket>,
     gates: Vec<Gate>,
@@ -43,13 +48,13 @@ pub struct Config {
 #[derive(Clone, Debug)]
 pub struct Service {
     /// Authorities (`host[:port]`) for which a sign-in is accepted, at least one; the first is the default.
-    pub domains: Vec<String>,
+    pub domains: Vec<Domain>,
     /// What the person who signs reads: one line of RFC 3986 characters and spaces.
     pub statement: String,
     /// From challenge to session.
     pub challenge_ttl: Duration,
-    /// From session to its end.
-    pub session_ttl: Duration,
+    /// From session to its end, and from renewal to renewal.
+    pub session: Lifetime,
     /// From presigning to the end of the URL, never past the session's.
     pub url_ttl: Duration,
     /// A refusal rests on facts no older than this.
@@ -65,6 +70,40 @@ pub struct Deadlines {
     pub provider: Duration,
     /// All providers of a chain together.
     pub chain: Duration,
+}
+
+/// How often one client may ask for what costs most, and how it is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Challenges, sign-ins and checks from one client's network address.
+    pub per_client: Rate,
+    /// Sign-ins of one account, and challenges for it from one client.
+    pub per_address: Rate,
+    /// Where the client's network address is read.
+    pub client: ClientAddress,
+}
+
+/// So many in a window of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many, at least 1.
+    pub quota: u32,
+    /// Of how long, in whole seconds.
+    pub window: Duration,
+}
+
+/// Where a client's network address is read. Anybody can write into a header that no proxy of ours rewrites.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientAddress {
+    /// The other end of the connection, as the platform says.
+    Peer,
+    /// The entry that the outermost of so many proxies of ours appended to this header.
+    Forwarded {
+        /// Its name.
+        header: http::HeaderName,
+        /// How many proxies append to it, at least 1.
+        proxies: usize,
+    },
 }
 
 /// A chain and how to read it.
@@ -250,6 +289,8 @@ struct RawConfig {
     #[serde(default)]
     deadlines: RawDeadlines,
     #[serde(default)]
+    limits: RawLimits,
+    #[serde(default)]
     chain: Vec<Spanned<RawChain>>,
     #[serde(default)]
     bucket: Vec<Spanned<RawBucket>>,
@@ -264,6 +305,7 @@ struct RawService {
     statement: Option<Spanned<String>>,
     challenge_ttl: Option<Spanned<String>>,
     session_ttl: Spanned<String>,
+    session_idle: Option<Spanned<String>>,
     url_ttl: Spanned<String>,
     deny_after: Option<Spanned<String>>,
 }
@@ -274,6 +316,22 @@ struct RawDeadlines {
     store: Option<Spanned<String>>,
     provider: Option<Spanned<String>>,
     chain: Option<Spanned<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLimits {
+    per_client: Option<Spanned<String>>,
+    per_address: Option<Spanned<String>>,
+    client_header: Option<Spanned<String>>,
+    proxies: Option<Spanned<usize>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawDelegation {
+    rights: Option<Spanned<String>>,
+    registry: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -332,6 +390,7 @@ struct RawGate {
     resources: Spanned<Vec<Spanned<String>>>,
     fresh: Spanned<String>,
     stale: Option<Spanned<String>>,
+    delegation: Option<RawDelegation>,
     require: Spanned<RawRequirement>,
 }
 
@@ -367,6 +426,22 @@ const MAX_DEPTH: usize = 16;
 
 type Span = Range<usize>;
 
+/// Rights as the registry has them: 32 bytes, a name from the left.
+fn rights_word(text: &str) -> Option<[u8; 32]> {
+    let mut word = [0; 32];
+    if let Some(digits) = text.strip_prefix("0x") {
+        hex::decode_to_slice(digits, &mut word).ok()?;
+        return Some(word);
+    }
+    let named = (1..=31).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.: ".contains(&b));
+    let (name, _) = word.split_at_mut_checked(text.len()).filter(|_| named)?;
+    name.copy_from_slice(text.as_bytes());
+    Some(word)
+}
+
 /// Turns spans of the text into places, and raw values into valid ones.
 struct Place<'a> {
     text: &'a str,
@@ -398,6 +473,7 @@ impl Place<'_> {
     fn config(&self, raw: RawConfig) -> Result<Config, ConfigError> {
         let service = self.service(raw.service)?;
         let deadlines = self.deadlines(raw.deadlines)?;
+        let limits = self.limits(raw.limits)?;
         let mut chains = BTreeMap::new();
         for raw in raw.chain {
             let span = raw.span();
@@ -440,6 +516,7 @@ impl Place<'_> {
         Ok(Config {
             service,
             deadlines,
+            limits,
             chains,
             buckets,
             gates,
@@ -449,18 +526,25 @@ impl Place<'_> {
     fn service(&self, raw: RawService) -> Result<Service, ConfigError> {
         let domains_span = raw.domains.span();
         let mut domains = Vec::new();
-        for domain in raw.domains.into_inner() {
-            if !is_domain(domain.get_ref()) {
-                return Err(self.error(domain.span(), format!("{:?} is no domain", domain.get_ref()), "write host or host:port in lower case, an internationalised name by its A-labels (xn--…), without a scheme"));
-            }
-            if domains.contains(domain.get_ref()) {
+        for raw in raw.domains.into_inner() {
+            let domain = Domain::parse(raw.get_ref()).map_err(|error| {
+                self.error(
+                    raw.span(),
+                    format!("{:?} is no domain", raw.get_ref()),
+                    error.to_string(),
+                )
+            })?;
+            if domains
+                .iter()
+                .any(|other: &Domain| other.is(None, domain.as_str()))
+            {
                 return Err(self.error(
-                    domain.span(),
-                    format!("domain {:?} stands twice", domain.get_ref()),
+                    raw.span(),
+                    format!("domain {:?} stands twice", raw.get_ref()),
                     "remove one",
                 ));
             }
-            domains.push(domain.into_inner());
+            domains.push(domain);
         }
         if domains.is_empty() {
             return Err(self.error(
@@ -482,6 +566,8 @@ impl Place<'_> {
         };
         let day = Duration::from_secs(24 * 60 * 60);
         let second = Duration::from_secs(1);
+        let absolute = self.duration(&raw.session_ttl, second, 365 * day)?;
+        let idle = self.duration_or(raw.session_idle, absolute, second, absolute)?;
         Ok(Service {
             domains,
             statement,
@@ -491,7 +577,7 @@ impl Place<'_> {
                 second,
                 day,
             )?,
-            session_ttl: self.duration(&raw.session_ttl, second, 365 * day)?,
+            session: Lifetime { idle, absolute },
             url_ttl: self.duration(&raw.url_ttl, second, presign::MAX_TTL)?,
             deny_after: self.duration_or(
                 raw.deny_after,
@@ -509,6 +595,92 @@ impl Place<'_> {
             provider: self.duration_or(raw.provider, Duration::from_secs(3), least, most)?,
             chain: self.duration_or(raw.chain, Duration::from_secs(8), least, most)?,
         })
+    }
+
+    fn limits(&self, raw: RawLimits) -> Result<Limits, ConfigError> {
+        let header = raw
+            .client_header
+            .map(|name| {
+                http::HeaderName::try_from(name.get_ref().as_str()).map_err(|_| {
+                    self.error(
+                        name.span(),
+                        format!("{:?} is no header's name", name.get_ref()),
+                        "write for example \"x-forwarded-for\"",
+                    )
+                })
+            })
+            .transpose()?;
+        let client = match (header, raw.proxies) {
+            (None, None) => ClientAddress::Peer,
+            (None, Some(proxies)) => {
+                return Err(self.error(
+                    proxies.span(),
+                    "`proxies` without `client_header`",
+                    "name the header to which the proxies append the client's address",
+                ));
+            }
+            (Some(_), Some(proxies)) if !(1..=16).contains(proxies.get_ref()) => {
+                return Err(self.error(
+                    proxies.span(),
+                    format!("{} proxies", proxies.get_ref()),
+                    "write how many of your proxies append to the header, from 1 to 16",
+                ));
+            }
+            (Some(header), proxies) => ClientAddress::Forwarded {
+                header,
+                proxies: proxies.map_or(1, Spanned::into_inner),
+            },
+        };
+        let minute = |quota| Rate {
+            quota,
+            window: Duration::from_secs(60),
+        };
+        Ok(Limits {
+            per_client: self.rate_or(raw.per_client, minute(120))?,
+            per_address: self.rate_or(raw.per_address, minute(20))?,
+            client,
+        })
+    }
+
+    fn rate_or(&self, raw: Option<Spanned<String>>, default: Rate) -> Result<Rate, ConfigError> {
+        let Some(raw) = raw else {
+            return Ok(default);
+        };
+        let parts = raw.get_ref().split_once('/').map(|(quota, window)| {
+            let quota = decimal::parse(quota).and_then(|quota| u32::try_from(quota).ok());
+            (quota, window)
+        });
+        let Some((Some(quota @ 1..), window)) = parts else {
+            return Err(self.error(
+                raw.span(),
+                format!("{:?} is no rate", raw.get_ref()),
+                "write how many in how long, for example \"60/1m\"",
+            ));
+        };
+        let window = Spanned::new(raw.span(), window.to_owned());
+        let second = Duration::from_secs(1);
+        Ok(Rate {
+            quota,
+            window: self.duration(&window, second, 3600 * second)?,
+        })
+    }
+
+    fn delegation(&self, raw: RawDelegation) -> Result<Delegates, ConfigError> {
+        let rights = raw.rights.map_or(Ok([0; 32]), |rights| {
+            rights_word(rights.get_ref()).ok_or_else(|| {
+                self.error(
+                    rights.span(),
+                    format!("{:?} names no rights", rights.get_ref()),
+                    "write a name of 1 to 31 ASCII letters, digits, `-`, `_`, `.`, `:` or spaces, or 0x and 64 hexadecimal digits; leave it out to ask for full delegations",
+                )
+            })
+        })?;
+        let registry = raw
+            .registry
+            .map_or(Ok(delegate_registry::CANONICAL), |address| {
+                self.read(&address)
+            })?;
+        Ok(Delegates { registry, rights })
     }
 
     fn chain(&self, raw: RawChain) -> Result<Chain, ConfigError> {
@@ -701,6 +873,10 @@ impl Place<'_> {
                 resources,
                 fresh,
                 stale,
+                delegation: raw
+                    .delegation
+                    .map(|delegation| self.delegation(delegation))
+                    .transpose()?,
                 require,
             });
         }
@@ -1029,33 +1205,6 @@ fn duration(text: &str) -> Option<Duration> {
 }
 
 /// `host[:port]`: lower-case labels of letters, digits and hyphens, or an IPv6 address in brackets.
-fn is_domain(text: &str) -> bool {
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, Some(port)),
-        _ => (text, None),
-    };
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-    };
-    let literal = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
-    let named = match literal {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => host.len() <= 253 && host.split('.').all(label),
-    };
-    let numbered = port.is_none_or(|port| {
-        !port.starts_with('0')
-            && port.bytes().all(|b| b.is_ascii_digit())
-            && port.parse::<u16>().is_ok()
-    });
-    named && numbered
-}
 
 /// Spin's rule for variable names: lower-case snake_case, starting with a letter.
 fn is_variable_name(text: &str) -> bool {
@@ -1104,7 +1253,8 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
     #[test]
     fn a_valid_file_is_read_whole() {
         let config = Config::parse(VALID).unwrap();
-        assert_eq!(config.service.domains, ["localhost:3000", "gate.example"]);
+        let domains: Vec<&str> = config.service.domains.iter().map(Domain::as_str).collect();
+        assert_eq!(domains, ["localhost:3000", "gate.example"]);
         let chain = config.chain(ChainId::new(1).unwrap()).unwrap();
         assert_eq!(chain.read_at, ReadAt::Confirmations(12));
         assert_eq!(chain.multicall3, multicall3::CANONICAL);

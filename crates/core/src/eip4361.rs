@@ -22,6 +22,8 @@ pub const MAX_RESOURCES: usize = 100;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
     text: &'a str,
+    origin: &'a str,
+    pub(crate) times: Times<'a>,
     /// The URI scheme of the origin, if the message names it.
     pub scheme: Option<&'a str>,
     /// RFC 3986 authority that asks for the sign-in.
@@ -46,6 +48,14 @@ pub struct Message<'a> {
     pub request_id: Option<&'a str>,
     /// RFC 3986 URIs to be resolved as part of the authentication.
     pub resources: Option<Vec<&'a str>>,
+}
+
+/// The times of a message, as its text has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Times<'a> {
+    pub(crate) issued_at: &'a str,
+    pub(crate) expiration_time: Option<&'a str>,
+    pub(crate) not_before: Option<&'a str>,
 }
 
 /// Where a message departs from the grammar of EIP-4361.
@@ -127,9 +137,10 @@ impl<'a> Message<'a> {
         let nonce = lines.field("Nonce: ", "at least 8 letters or digits", |text| {
             is_nonce(text).then_some(text)
         })?;
-        let issued_at = lines.field("Issued At: ", DATE_TIME, rfc3339::parse)?;
-        let expiration_time = lines.optional("Expiration Time: ", DATE_TIME, rfc3339::parse)?;
-        let not_before = lines.optional("Not Before: ", DATE_TIME, rfc3339::parse)?;
+        let time = |text| rfc3339::parse(text).map(|time| (text, time));
+        let (issued_at_text, issued_at) = lines.field("Issued At: ", DATE_TIME, time)?;
+        let expiration_time = lines.optional("Expiration Time: ", DATE_TIME, time)?;
+        let not_before = lines.optional("Not Before: ", DATE_TIME, time)?;
         let request_id = lines.optional("Request ID: ", "RFC 3986 path characters", |text| {
             is_pchars(text).then_some(text)
         })?;
@@ -139,6 +150,12 @@ impl<'a> Message<'a> {
         }
         Ok(Self {
             text,
+            origin,
+            times: Times {
+                issued_at: issued_at_text,
+                expiration_time: expiration_time.map(|(text, _)| text),
+                not_before: not_before.map(|(text, _)| text),
+            },
             scheme,
             domain,
             address,
@@ -147,8 +164,8 @@ impl<'a> Message<'a> {
             chain,
             nonce,
             issued_at,
-            expiration_time,
-            not_before,
+            expiration_time: expiration_time.map(|(_, time)| time),
+            not_before: not_before.map(|(_, time)| time),
             request_id,
             resources,
         })
@@ -172,6 +189,11 @@ impl<'a> Message<'a> {
     /// The exact text that was parsed: the bytes the wallet signed.
     pub const fn text(&self) -> &'a str {
         self.text
+    }
+
+    /// Who asks, as the first line has it: the domain, after its scheme where that is named.
+    pub const fn origin(&self) -> &'a str {
+        self.origin
     }
 }
 

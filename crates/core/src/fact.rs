@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::abi::delegate_registry::{Delegation, Scope};
 use crate::abi::{DecodeError, erc20, erc721, erc1155, multicall3};
 use crate::decimal;
 use crate::{Address, ChainId, U256};
@@ -56,6 +57,13 @@ pub enum Read {
     NativeBalance {
         /// The account asked about.
         owner: Address,
+    },
+    /// A check of the delegate registry at `registry`.
+    Delegation {
+        /// The registry.
+        registry: Address,
+        /// What is checked.
+        delegation: Delegation,
     },
 }
 
@@ -121,6 +129,10 @@ impl Read {
             } => (*contract, erc1155::balance_of_batch(*owner, ids)),
             Self::Erc20Balance { contract, owner } => (*contract, erc20::balance_of(*owner)),
             Self::NativeBalance { owner } => (multicall3, multicall3::eth_balance(*owner)),
+            Self::Delegation {
+                registry,
+                delegation,
+            } => (*registry, delegation.calldata()),
         }
     }
 
@@ -140,6 +152,7 @@ impl Read {
             ),
             Self::Erc20Balance { .. } => Value::Amount(erc20::decode_balance(returned)?),
             Self::NativeBalance { .. } => Value::Amount(multicall3::decode_eth_balance(returned)?),
+            Self::Delegation { delegation, .. } => Value::Amount(delegation.decode(returned)?),
         })
     }
 
@@ -200,6 +213,27 @@ impl FactKey {
                 owner.to_lower_hex()
             ),
             Read::NativeBalance { owner } => format!("{chain}:native:{}", owner.to_lower_hex()),
+            Read::Delegation {
+                registry,
+                delegation,
+            } => {
+                let scope = match &delegation.scope {
+                    Scope::All => "all".to_owned(),
+                    Scope::Contract(contract) => format!("contract:{}", contract.to_lower_hex()),
+                    Scope::Erc721(contract, id) => format!("721:{}:{id}", contract.to_lower_hex()),
+                    Scope::Erc20(contract) => format!("20:{}", contract.to_lower_hex()),
+                    Scope::Erc1155(contract, id) => {
+                        format!("1155:{}:{id}", contract.to_lower_hex())
+                    }
+                };
+                format!(
+                    "{chain}:delegation:{}:{}:{}:{}:{scope}",
+                    registry.to_lower_hex(),
+                    delegation.to.to_lower_hex(),
+                    delegation.from.to_lower_hex(),
+                    hex::encode(delegation.rights)
+                )
+            }
         }
     }
 }
@@ -247,7 +281,8 @@ impl Fact {
                 Read::Erc721Balance { .. }
                 | Read::Erc1155Balance { .. }
                 | Read::Erc20Balance { .. }
-                | Read::NativeBalance { .. },
+                | Read::NativeBalance { .. }
+                | Read::Delegation { .. },
             ) => Value::Amount(decimal::parse(rest)?),
             ("s", Read::Erc1155Balances { .. }) => Value::Amounts(decimal::parse(rest)?),
             ("o", Read::Erc721Owner { .. }) => Value::Owner(rest.parse().ok()?),

@@ -7,10 +7,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
-use crate::fact::{Fact, FactKey, Read, Value, View};
+use crate::ChainId;
+use crate::fact::{FactKey, View};
+use crate::leaf::{Delegates, Leaf, Subject};
 use crate::pattern::Pattern;
 use crate::resource::Resource;
-use crate::{Address, ChainId, U256};
+use crate::wallet::Holders;
 
 /// A gate's name: 1 to 64 letters, digits, `-` and `_`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,6 +63,8 @@ pub struct Gate {
     pub fresh: Duration,
     /// The age up to which facts may still grant when the chain cannot be asked.
     pub stale: Duration,
+    /// Whether it also takes the holdings of a vault whose delegate asks.
+    pub delegation: Option<Delegates>,
     /// What it demands.
     pub require: Requirement,
 }
@@ -128,64 +132,6 @@ impl Count {
     }
 }
 
-/// An amount that must be reached, at least 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Threshold(U256);
-
-impl Threshold {
-    /// The threshold, unless it is zero: everybody reaches zero.
-    pub fn new(amount: U256) -> Option<Self> {
-        if amount.is_zero() {
-            None
-        } else {
-            Some(Self(amount))
-        }
-    }
-}
-
-impl fmt::Display for Threshold {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
-    }
-}
-
-/// A condition on one contract or one balance.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leaf {
-    /// The chain it is read on.
-    pub chain: ChainId,
-    /// How much is needed.
-    pub at_least: Threshold,
-    /// What is counted.
-    pub holding: Holding,
-}
-
-/// What a leaf counts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Holding {
-    /// Tokens of an ERC-721 contract; with token ids, only those tokens.
-    Erc721 {
-        /// The token contract.
-        contract: Address,
-        /// Only these tokens count; empty: all do.
-        token_ids: Vec<U256>,
-    },
-    /// The sum of the balances of ERC-1155 ids.
-    Erc1155 {
-        /// The token contract.
-        contract: Address,
-        /// The token kinds, at least one.
-        token_ids: Vec<U256>,
-    },
-    /// Smallest units of an ERC-20 token.
-    Erc20 {
-        /// The token contract.
-        contract: Address,
-    },
-    /// Wei of the chain's own currency.
-    Native,
-}
-
 /// A refusal names so many conditions at the most.
 const MAX_UNMET: usize = 32;
 
@@ -218,25 +164,25 @@ impl From<bool> for Truth {
 }
 
 impl Requirement {
-    /// Adds the reads that decide the requirement for `wallet`.
-    pub fn reads(&self, wallet: Address, into: &mut BTreeSet<FactKey>) {
+    /// Adds the reads that decide the requirement for `subject`.
+    pub(crate) fn reads(&self, subject: &Subject<'_>, into: &mut BTreeSet<FactKey>) {
         match self {
             Self::Any(group) | Self::All(group) | Self::AtLeast(_, group) => {
-                group.0.iter().for_each(|part| part.reads(wallet, into))
+                group.0.iter().for_each(|part| part.reads(subject, into))
             }
-            Self::Not(part) => part.reads(wallet, into),
-            Self::Leaf(leaf) => into.extend(leaf.reads(wallet)),
+            Self::Not(part) => part.reads(subject, into),
+            Self::Leaf(leaf) => into.extend(leaf.reads(subject)),
         }
     }
 
-    /// Whether the requirement holds for `wallet`, as far as `facts` tell.
-    pub fn evaluate(&self, wallet: Address, facts: &View<'_>) -> Truth {
+    /// Whether the requirement holds for `subject`, as far as `facts` tell.
+    pub(crate) fn evaluate(&self, subject: &Subject<'_>, facts: &View<'_>) -> Truth {
         match self {
-            Self::Any(group) => group.count(1, wallet, facts),
-            Self::All(group) => group.count(group.0.len(), wallet, facts),
-            Self::AtLeast(count, group) => group.count(count.0, wallet, facts),
-            Self::Not(part) => part.evaluate(wallet, facts).not(),
-            Self::Leaf(leaf) => leaf.evaluate(wallet, facts),
+            Self::Any(group) => group.count(1, subject, facts),
+            Self::All(group) => group.count(group.0.len(), subject, facts),
+            Self::AtLeast(count, group) => group.count(count.0, subject, facts),
+            Self::Not(part) => part.evaluate(subject, facts).not(),
+            Self::Leaf(leaf) => leaf.evaluate(subject, facts),
         }
     }
 
@@ -260,21 +206,19 @@ impl Requirement {
         self.render(&|leaf| leaf.describe())
     }
 
-    /// The tree as JSON with what `wallet` has at each leaf: `has` and `met` are null where the facts do not tell.
-    pub fn explain(&self, wallet: Address, facts: &View<'_>) -> Json {
+    /// The tree as JSON with what `subject` has at each leaf: `has` and `met` are null where the facts do not tell.
+    pub(crate) fn explain(&self, subject: &Subject<'_>, facts: &View<'_>) -> Json {
         self.render(&|leaf| {
             let mut explained = leaf.describe();
             if let Some(members) = explained.as_object_mut() {
-                let held = leaf.held(wallet, facts);
                 members.insert("needs".into(), leaf.needs().into());
-                members.insert(
-                    "has".into(),
-                    held.map_or(Json::Null, |held| held.to_string().into()),
-                );
-                members.insert(
-                    "met".into(),
-                    held.map_or(Json::Null, |held| leaf.is_met_by(held).into()),
-                );
+                members.insert("has".into(), leaf.has(subject, facts));
+                let met = match leaf.evaluate(subject, facts) {
+                    Truth::Yes => true.into(),
+                    Truth::No => false.into(),
+                    Truth::Unknown => Json::Null,
+                };
+                members.insert("met".into(), met);
             }
             explained
         })
@@ -299,33 +243,39 @@ impl Requirement {
         }
     }
 
-    /// The leaves that keep the requirement from holding, each with what it needs and what `wallet` has.
-    pub fn unmet(&self, wallet: Address, facts: &View<'_>) -> Vec<Json> {
+    /// The leaves that keep the requirement from holding, each with what it needs and what `subject` has.
+    pub(crate) fn unmet(&self, subject: &Subject<'_>, facts: &View<'_>) -> Vec<Json> {
         let mut unmet = Vec::new();
-        self.collect_unmet(true, wallet, facts, &mut unmet);
+        self.collect_unmet(true, subject, facts, &mut unmet);
         unmet
     }
 
-    fn collect_unmet(&self, wanted: bool, wallet: Address, facts: &View<'_>, into: &mut Vec<Json>) {
-        if into.len() >= MAX_UNMET || self.evaluate(wallet, facts) == Truth::from(wanted) {
+    fn collect_unmet(
+        &self,
+        wanted: bool,
+        subject: &Subject<'_>,
+        facts: &View<'_>,
+        into: &mut Vec<Json>,
+    ) {
+        if into.len() >= MAX_UNMET || self.evaluate(subject, facts) == Truth::from(wanted) {
             return;
         }
         match self {
             Self::Any(group) | Self::All(group) | Self::AtLeast(_, group) => group
                 .0
                 .iter()
-                .for_each(|part| part.collect_unmet(wanted, wallet, facts, into)),
-            Self::Not(part) => part.collect_unmet(!wanted, wallet, facts, into),
-            Self::Leaf(leaf) => into.push(leaf.unmet(wanted, wallet, facts)),
+                .for_each(|part| part.collect_unmet(wanted, subject, facts, into)),
+            Self::Not(part) => part.collect_unmet(!wanted, subject, facts, into),
+            Self::Leaf(leaf) => into.push(leaf.unmet(wanted, subject, facts)),
         }
     }
 }
 
 impl Group {
-    fn count(&self, needed: usize, wallet: Address, facts: &View<'_>) -> Truth {
+    fn count(&self, needed: usize, subject: &Subject<'_>, facts: &View<'_>) -> Truth {
         let (mut yes, mut unknown) = (0, 0);
         for part in &self.0 {
-            match part.evaluate(wallet, facts) {
+            match part.evaluate(subject, facts) {
                 Truth::Yes => yes += 1,
                 Truth::Unknown => unknown += 1,
                 Truth::No => {}
@@ -338,156 +288,6 @@ impl Group {
         } else {
             Truth::No
         }
-    }
-}
-
-impl Leaf {
-    fn reads(&self, wallet: Address) -> Vec<FactKey> {
-        let key = |read| FactKey {
-            chain: self.chain,
-            read,
-        };
-        match &self.holding {
-            Holding::Erc721 {
-                contract,
-                token_ids,
-            } if token_ids.is_empty() => vec![key(Read::Erc721Balance {
-                contract: *contract,
-                owner: wallet,
-            })],
-            Holding::Erc721 {
-                contract,
-                token_ids,
-            } => token_ids
-                .iter()
-                .map(|id| {
-                    key(Read::Erc721Owner {
-                        contract: *contract,
-                        token_id: *id,
-                    })
-                })
-                .collect(),
-            Holding::Erc1155 {
-                contract,
-                token_ids,
-            } => match token_ids.as_slice() {
-                [id] => vec![key(Read::Erc1155Balance {
-                    contract: *contract,
-                    owner: wallet,
-                    id: *id,
-                })],
-                ids => vec![key(Read::Erc1155Balances {
-                    contract: *contract,
-                    owner: wallet,
-                    ids: ids.to_vec(),
-                })],
-            },
-            Holding::Erc20 { contract } => vec![key(Read::Erc20Balance {
-                contract: *contract,
-                owner: wallet,
-            })],
-            Holding::Native => vec![key(Read::NativeBalance { owner: wallet })],
-        }
-    }
-
-    /// What the wallet holds of what is counted, if every read of it is known.
-    fn held(&self, wallet: Address, facts: &View<'_>) -> Option<U256> {
-        self.reads(wallet).iter().try_fold(U256::ZERO, |held, key| {
-            let counted = match facts.fact(key)?.value {
-                Value::Amount(amount) | Value::Amounts(amount) => amount,
-                Value::Owner(owner) => U256::from(u8::from(owner == wallet)),
-                Value::Nobody => U256::ZERO,
-            };
-            Some(held.saturating_add(counted))
-        })
-    }
-
-    fn is_met_by(&self, held: U256) -> bool {
-        held >= self.at_least.0
-    }
-
-    fn evaluate(&self, wallet: Address, facts: &View<'_>) -> Truth {
-        if let Some(held) = self.held(wallet, facts) {
-            return self.is_met_by(held).into();
-        }
-        // Of several tokens, those already known may suffice.
-        let known = self.reads(wallet).iter().filter(|key| matches!(facts.fact(key), Some(Fact { value: Value::Owner(owner), .. }) if *owner == wallet)).count();
-        if self.is_met_by(U256::from(known)) {
-            Truth::Yes
-        } else {
-            Truth::Unknown
-        }
-    }
-
-    const fn kind(&self) -> &'static str {
-        match self.holding {
-            Holding::Erc721 { .. } => "erc721",
-            Holding::Erc1155 { .. } => "erc1155",
-            Holding::Erc20 { .. } => "erc20",
-            Holding::Native => "native",
-        }
-    }
-
-    fn members(&self) -> serde_json::Map<String, Json> {
-        let mut members = serde_json::Map::new();
-        members.insert("chain".into(), self.chain.to_string().into());
-        let (contract, token_ids): (Option<&Address>, &[U256]) = match &self.holding {
-            Holding::Erc721 {
-                contract,
-                token_ids,
-            }
-            | Holding::Erc1155 {
-                contract,
-                token_ids,
-            } => (Some(contract), token_ids),
-            Holding::Erc20 { contract } => (Some(contract), &[]),
-            Holding::Native => (None, &[]),
-        };
-        if let Some(contract) = contract {
-            members.insert("contract".into(), contract.to_string().into());
-        }
-        if !token_ids.is_empty() {
-            members.insert(
-                "token_ids".into(),
-                token_ids.iter().map(U256::to_string).collect(),
-            );
-        }
-        members
-    }
-
-    fn describe(&self) -> Json {
-        let mut members = self.members();
-        members.insert("at_least".into(), self.at_least.to_string().into());
-        json!({ self.kind(): members })
-    }
-
-    fn needs(&self) -> String {
-        match &self.holding {
-            Holding::Erc721 { token_ids, .. } if !token_ids.is_empty() => {
-                format!("owned tokens ≥ {}", self.at_least)
-            }
-            _ => format!("balance ≥ {}", self.at_least),
-        }
-    }
-
-    fn unmet(&self, wanted: bool, wallet: Address, facts: &View<'_>) -> Json {
-        let mut members = self.members();
-        members.insert("kind".into(), self.kind().into());
-        members.insert(
-            "needs".into(),
-            if wanted {
-                self.needs()
-            } else {
-                format!("not {}", self.needs())
-            }
-            .into(),
-        );
-        members.insert(
-            "has".into(),
-            self.held(wallet, facts)
-                .map_or(Json::Null, |held| held.to_string().into()),
-        );
-        Json::Object(members)
     }
 }
 
@@ -547,23 +347,46 @@ impl Gate {
             .min_by(|a, b| a.specificity(b))
     }
 
-    /// The reads that decide the gate for `wallet`.
-    pub fn reads(&self, wallet: Address) -> BTreeSet<FactKey> {
+    fn subject<'a>(&'a self, holders: &'a Holders) -> Subject<'a> {
+        Subject {
+            holders,
+            delegation: self.delegation.as_ref(),
+        }
+    }
+
+    /// The reads that decide the gate for `holders`.
+    pub fn reads(&self, holders: &Holders) -> BTreeSet<FactKey> {
         let mut keys = BTreeSet::new();
-        self.require.reads(wallet, &mut keys);
+        self.require.reads(&self.subject(holders), &mut keys);
         keys
     }
 
-    /// Decides whether `wallet` may open `resource`, resting only on `facts`.
-    pub fn decide(&self, wallet: Address, resource: &Resource, facts: &View<'_>) -> Decision {
+    /// Whether the gate holds for `holders`, as far as `facts` tell.
+    pub fn evaluate(&self, holders: &Holders, facts: &View<'_>) -> Truth {
+        self.require.evaluate(&self.subject(holders), facts)
+    }
+
+    /// What the gate demands as JSON, with what `holders` have at each leaf: `has` and `met` are null where the facts
+    /// do not tell.
+    pub fn explain(&self, holders: &Holders, facts: &View<'_>) -> Json {
+        self.require.explain(&self.subject(holders), facts)
+    }
+
+    /// The leaves that keep the gate from holding, each with what it needs and what `holders` have.
+    pub fn unmet(&self, holders: &Holders, facts: &View<'_>) -> Vec<Json> {
+        self.require.unmet(&self.subject(holders), facts)
+    }
+
+    /// Decides whether `holders` may open `resource`, resting only on `facts`.
+    pub fn decide(&self, holders: &Holders, resource: &Resource, facts: &View<'_>) -> Decision {
         // A gate grants only what it guards, whoever calls.
         if self.pattern_for(resource).is_none() {
             return Decision::Denied;
         }
-        match self.require.evaluate(wallet, facts) {
+        match self.evaluate(holders, facts) {
             Truth::No => Decision::Denied,
             Truth::Unknown => Decision::Unknown,
-            Truth::Yes => match self.basis(wallet, facts) {
+            Truth::Yes => match self.basis(holders, facts) {
                 Some(basis) => Decision::Granted(Granted {
                     gate: self.id.clone(),
                     resource: resource.clone(),
@@ -575,8 +398,8 @@ impl Gate {
         }
     }
 
-    fn basis(&self, wallet: Address, facts: &View<'_>) -> Option<Basis> {
-        self.reads(wallet)
+    fn basis(&self, holders: &Holders, facts: &View<'_>) -> Option<Basis> {
+        self.reads(holders)
             .iter()
             .filter_map(|key| {
                 facts.fact(key).map(|fact| Basis {
@@ -592,11 +415,26 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fact::Facts;
+    use crate::abi::delegate_registry::{self, Delegation, Scope};
+    use crate::fact::{Fact, Facts, Read, Value};
+    use crate::leaf::{Holding, Threshold};
+    use crate::wallet::{Control, Wallet};
+    use crate::{Address, U256};
     use proptest::prelude::*;
 
     const WALLET: Address = Address::from_bytes([7; 20]);
     const OTHER: Address = Address::from_bytes([8; 20]);
+
+    fn held_by(addresses: &[Address]) -> Holders {
+        Holders::new(addresses.iter().copied().map(Wallet::of_key), None)
+    }
+
+    fn subject(holders: &Holders) -> Subject<'_> {
+        Subject {
+            holders,
+            delegation: None,
+        }
+    }
 
     fn contract(n: u8) -> Address {
         Address::from_bytes([n; 20])
@@ -647,7 +485,10 @@ mod tests {
     }
 
     fn evaluate(requirement: &Requirement, facts: &Facts) -> Truth {
-        requirement.evaluate(WALLET, &facts.within(Duration::from_secs(60), now()))
+        requirement.evaluate(
+            &subject(&held_by(&[WALLET])),
+            &facts.within(Duration::from_secs(60), now()),
+        )
     }
 
     #[test]
@@ -667,11 +508,131 @@ mod tests {
     fn another_wallets_balance_counts_for_nothing() {
         assert_eq!(
             erc20(1, 1).evaluate(
-                OTHER,
+                &subject(&held_by(&[OTHER])),
                 &facts(&[(1, 10)]).within(Duration::from_secs(60), now())
             ),
             Truth::Unknown
         );
+    }
+
+    #[test]
+    fn one_of_the_wallets_has_to_hold_it_all() {
+        let balance = |owner, amount: u64| {
+            let key = FactKey {
+                chain: chain(),
+                read: Read::Erc20Balance {
+                    contract: contract(1),
+                    owner,
+                },
+            };
+            let fact = Fact {
+                value: Value::Amount(U256::from(amount)),
+                block: 1,
+                read_at: now(),
+            };
+            (key, fact)
+        };
+        let both = held_by(&[WALLET, OTHER]);
+        let evaluate = |at_least, mine, others: Option<u64>| {
+            let mut facts = Facts::default();
+            for (key, fact) in [
+                Some(balance(WALLET, mine)),
+                others.map(|amount| balance(OTHER, amount)),
+            ]
+            .into_iter()
+            .flatten()
+            {
+                facts.insert(key, fact);
+            }
+            erc20(1, at_least).evaluate(
+                &subject(&both),
+                &facts.within(Duration::from_secs(60), now()),
+            )
+        };
+        assert_eq!(evaluate(5, 0, Some(5)), Truth::Yes);
+        assert_eq!(evaluate(5, 5, None), Truth::Yes, "one suffices");
+        assert_eq!(evaluate(5, 4, None), Truth::Unknown);
+        assert_eq!(
+            evaluate(5, 3, Some(3)),
+            Truth::No,
+            "the same coins, moved between two reads, would count twice"
+        );
+    }
+
+    #[test]
+    fn a_contracts_word_counts_on_its_own_chain_only() {
+        let by_contract = |id| {
+            Holders::new(
+                [Wallet {
+                    address: WALLET,
+                    control: Control::Contract(ChainId::new(id).unwrap()),
+                }],
+                None,
+            )
+        };
+        let facts = facts(&[(1, 10)]);
+        let view = facts.within(Duration::from_secs(60), now());
+        let (here, elsewhere) = (by_contract(1), by_contract(2));
+        assert_eq!(erc20(1, 1).evaluate(&subject(&here), &view), Truth::Yes);
+        assert_eq!(erc20(1, 1).evaluate(&subject(&elsewhere), &view), Truth::No);
+        assert!(gate(erc20(1, 1)).reads(&elsewhere).is_empty());
+    }
+
+    #[test]
+    fn a_vaults_coins_count_as_far_as_they_are_delegated() {
+        const VAULT: Address = Address::from_bytes([6; 20]);
+        let rights = [3; 32];
+        let mut gate = gate(erc20(1, 5));
+        let holders = Holders::new([Wallet::of_key(WALLET)], Some(VAULT));
+        assert_eq!(gate.reads(&holders).len(), 1, "not every gate takes vaults");
+        gate.delegation = Some(Delegates {
+            registry: delegate_registry::CANONICAL,
+            rights,
+        });
+        assert_eq!(gate.reads(&holders).len(), 3);
+        let amount = |amount: u64| Fact {
+            value: Value::Amount(U256::from(amount)),
+            block: 1,
+            read_at: now(),
+        };
+        let key = |read| FactKey {
+            chain: chain(),
+            read,
+        };
+        let own = |owner| {
+            key(Read::Erc20Balance {
+                contract: contract(1),
+                owner,
+            })
+        };
+        let delegated = key(Read::Delegation {
+            registry: delegate_registry::CANONICAL,
+            delegation: Delegation {
+                to: WALLET,
+                from: VAULT,
+                scope: Scope::Erc20(contract(1)),
+                rights,
+            },
+        });
+        for (mine, vault, allowed, truth) in [
+            (0, Some(9), Some(9), Truth::Yes),
+            (0, Some(9), Some(4), Truth::No),
+            (0, Some(4), Some(9), Truth::No),
+            (5, None, None, Truth::Yes),
+            (0, Some(9), None, Truth::Unknown),
+            (0, None, Some(9), Truth::Unknown),
+            (0, None, Some(0), Truth::No),
+        ] {
+            let mut facts = Facts::default();
+            facts.insert(own(WALLET), amount(mine));
+            for (key, value) in [(own(VAULT), vault), (delegated.clone(), allowed)] {
+                if let Some(value) = value {
+                    facts.insert(key, amount(value));
+                }
+            }
+            let found = gate.evaluate(&holders, &facts.within(gate.fresh, now()));
+            assert_eq!(found, truth, "{mine} {vault:?} {allowed:?}");
+        }
     }
 
     #[test]
@@ -785,6 +746,7 @@ mod tests {
             resources: vec![Pattern::parse("media/a/**").unwrap()],
             fresh: Duration::from_secs(60),
             stale: Duration::from_secs(60),
+            delegation: None,
             require,
         }
     }
@@ -794,7 +756,11 @@ mod tests {
         let gate = gate(erc20(1, 1));
         let held = facts(&[(1, 1)]);
         let view = held.within(gate.fresh, now());
-        match gate.decide(WALLET, &Resource::parse("media/a/x").unwrap(), &view) {
+        match gate.decide(
+            &held_by(&[WALLET]),
+            &Resource::parse("media/a/x").unwrap(),
+            &view,
+        ) {
             Decision::Granted(granted) => assert_eq!(
                 (granted.basis().block, granted.resource().key()),
                 (1, "a/x")
@@ -802,13 +768,21 @@ mod tests {
             other => panic!("{other:?}"),
         }
         assert!(matches!(
-            gate.decide(WALLET, &Resource::parse("media/b/x").unwrap(), &view),
+            gate.decide(
+                &held_by(&[WALLET]),
+                &Resource::parse("media/b/x").unwrap(),
+                &view
+            ),
             Decision::Denied
         ));
         let later = held.within(gate.fresh, now() + Duration::from_secs(61));
         assert!(
             matches!(
-                gate.decide(WALLET, &Resource::parse("media/a/x").unwrap(), &later),
+                gate.decide(
+                    &held_by(&[WALLET]),
+                    &Resource::parse("media/a/x").unwrap(),
+                    &later
+                ),
                 Decision::Unknown
             ),
             "too old to decide"
@@ -827,14 +801,14 @@ mod tests {
         let held = facts(&[(1, 4), (2, 1), (3, 2)]);
         let view = held.within(Duration::from_secs(60), now());
         assert_eq!(
-            Json::from(requirement.unmet(WALLET, &view)),
+            Json::from(requirement.unmet(&subject(&held_by(&[WALLET])), &view)),
             json!([
                 {"kind": "erc20", "chain": "eip155:1", "contract": contract(1), "needs": "balance ≥ 5", "has": "4"},
                 {"kind": "erc20", "chain": "eip155:1", "contract": contract(3), "needs": "not balance ≥ 2", "has": "2"},
             ])
         );
         assert_eq!(
-            requirement.explain(WALLET, &view)["any"][0],
+            requirement.explain(&subject(&held_by(&[WALLET])), &view)["any"][0],
             json!({"erc20": {"chain": "eip155:1", "contract": contract(1), "at_least": "5"}, "needs": "balance ≥ 5", "has": "4", "met": false})
         );
     }

@@ -2,7 +2,7 @@
 //!
 //! Nothing here performs I/O, reads a clock, draws random bytes, spawns a task or names a platform: time and entropy
 //! are arguments, calls to a chain or a store are values that an outer layer carries out. Every type that stands for
-//! a proof ([`eip191::VerifiedSigner`], [`gate::Granted`]) can only be made by the check it is named after.
+//! a proof ([`signer::VerifiedSigner`], [`gate::Granted`]) can only be made by the check it is named after.
 #![forbid(unsafe_code)]
 
 pub mod abi;
@@ -10,12 +10,18 @@ pub mod address;
 pub mod chain;
 pub mod config;
 mod decimal;
+pub mod domain;
 pub mod eip191;
 pub mod eip4361;
+pub mod eip6492;
+pub mod eip712;
+pub mod erc8010;
 pub mod fact;
+mod fingerprint;
 pub mod gate;
 pub mod jsonrpc;
 pub mod keys;
+pub mod leaf;
 pub mod nonce;
 pub mod pattern;
 pub mod presign;
@@ -24,8 +30,11 @@ pub mod rfc3339;
 pub mod secret;
 pub mod session;
 pub mod signature;
+pub mod signer;
+pub mod wallet;
 
 pub use address::Address;
 pub use alloy_primitives::U256;
 pub use chain::ChainId;
+pub use fingerprint::fingerprint;
 pub use jiff::Timestamp;

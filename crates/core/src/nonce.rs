@@ -15,7 +15,9 @@ use crate::keys::{KeyRing, Purpose};
 /// How far the clocks of the service's instances may be apart.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(30);
 
-const VERSION: u8 = 1;
+/// The first byte: made for one address, or for whichever signs first. Earlier editions had 1.
+const FOR_ADDRESS: u8 = 2;
+const FOR_ANYBODY: u8 = 3;
 const RANDOM: usize = 16;
 const TAG: usize = 16;
 const HEADER: usize = 1 + 8 + RANDOM;
@@ -27,14 +29,15 @@ pub struct Binding<'a> {
     pub domain: &'a str,
     /// The chain of the session.
     pub chain: ChainId,
-    /// The account that asked.
-    pub address: Address,
+    /// The account that asked, if it was known.
+    pub address: Option<Address>,
 }
 
 /// A nonce that is authentic, bound to the message and in time, and not yet counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingNonce {
     id: String,
+    expires_at: Timestamp,
 }
 
 /// Proof that a nonce was accepted for the first time. Only [`PendingNonce::consume`] makes one.
@@ -52,33 +55,42 @@ pub enum NonceError {
     Expired,
 }
 
-impl Binding<'_> {
-    fn parts<'a>(&'a self, header: &'a [u8], chain: &'a [u8; 8]) -> [&'a [u8]; 4] {
-        // Fixed-length parts first and the one of variable length last: no two bindings share a byte string.
-        [
-            header,
-            chain,
-            self.address.as_bytes(),
-            self.domain.as_bytes(),
-        ]
-    }
+/// The tag's input. Parts of fixed length first and the one of variable length last: no two bindings share a byte string.
+fn tagged<'a>(
+    header: &'a [u8],
+    chain: &'a [u8; 8],
+    address: &'a [u8],
+    domain: &'a str,
+) -> [&'a [u8]; 4] {
+    [header, chain, address, domain.as_bytes()]
 }
 
-/// Makes a nonce: 82 lower-case hexadecimal digits.
-pub fn mint(keys: &KeyRing, binding: &Binding<'_>, now: Timestamp, random: [u8; RANDOM]) -> String {
+/// Makes a nonce that can be used until `ttl` from `now`: 82 lower-case hexadecimal digits.
+pub fn mint(
+    keys: &KeyRing,
+    binding: &Binding<'_>,
+    now: Timestamp,
+    ttl: Duration,
+    random: [u8; RANDOM],
+) -> String {
+    let expires_at = now.checked_add(ttl).unwrap_or(now);
     let mut bytes = Vec::with_capacity(HEADER + TAG);
-    bytes.push(VERSION);
-    bytes.extend_from_slice(&now.as_millisecond().to_be_bytes());
+    bytes.push(match binding.address {
+        Some(_) => FOR_ADDRESS,
+        None => FOR_ANYBODY,
+    });
+    bytes.extend_from_slice(&expires_at.as_millisecond().to_be_bytes());
     bytes.extend_from_slice(&random);
-    let (_, tag) = keys.sign(
-        Purpose::Nonce,
-        &binding.parts(&bytes, &binding.chain.id().to_be_bytes()),
-    );
+    let address = binding.address.as_ref().map_or(&[][..], |a| a.as_bytes());
+    let chain = binding.chain.id().to_be_bytes();
+    let parts = tagged(&bytes, &chain, address, binding.domain);
+    let (_, tag) = keys.sign(Purpose::Nonce, &parts);
     bytes.extend(tag.iter().take(TAG));
     hex::encode(bytes)
 }
 
-/// Checks that `nonce` is ours, made for `binding`, and at most `ttl` old.
+/// Checks that `nonce` is ours, was made for `binding` (or for its domain and chain and any account), and has not
+/// expired; one that lasts longer than `ttl` comes from a clock that is not to be believed.
 ///
 /// # Errors
 /// [`NonceError`]. A nonce with another version, length or tag is as foreign as a made-up one.
@@ -92,25 +104,29 @@ pub fn check(
     let mut bytes = [0; HEADER + TAG];
     hex::decode_to_slice(nonce, &mut bytes).map_err(|_| NonceError::Foreign)?;
     let (header, tag) = bytes.split_at(HEADER);
-    let chain = binding.chain.id().to_be_bytes();
-    if !keys.verify(Purpose::Nonce, None, &binding.parts(header, &chain), tag) {
-        return Err(NonceError::Foreign);
-    }
     let (version, rest) = header.split_first().ok_or(NonceError::Foreign)?;
-    let (millis, random) = rest.split_first_chunk::<8>().ok_or(NonceError::Foreign)?;
-    if *version != VERSION {
+    let address = match (*version, &binding.address) {
+        (FOR_ADDRESS, Some(address)) => address.as_bytes().as_slice(),
+        (FOR_ANYBODY, _) => &[],
+        _ => return Err(NonceError::Foreign),
+    };
+    let chain = binding.chain.id().to_be_bytes();
+    let parts = tagged(header, &chain, address, binding.domain);
+    if !keys.verify(Purpose::Nonce, None, &parts, tag) {
         return Err(NonceError::Foreign);
     }
-    let issued = Timestamp::from_millisecond(i64::from_be_bytes(*millis))
+    let (millis, random) = rest.split_first_chunk::<8>().ok_or(NonceError::Foreign)?;
+    let expires_at = Timestamp::from_millisecond(i64::from_be_bytes(*millis))
         .map_err(|_| NonceError::Foreign)?;
-    let age = now.duration_since(issued);
-    let in_time = age <= signed(ttl) && age >= -signed(CLOCK_SKEW);
+    let left = expires_at.duration_since(now);
+    let in_time = left >= -signed(CLOCK_SKEW) && left <= signed(ttl.saturating_add(CLOCK_SKEW));
     if !in_time {
         return Err(NonceError::Expired);
     }
     // The id is derived from decoded bytes: hexadecimal digits in another case are no second nonce.
     Ok(PendingNonce {
         id: hex::encode(random),
+        expires_at,
     })
 }
 
@@ -118,6 +134,13 @@ impl PendingNonce {
     /// What the store counts: 32 hexadecimal digits, unique to the nonce.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// From when on it is refused for its age everywhere, whatever the clocks: its count need not be kept any longer.
+    pub fn forgettable_at(&self) -> Timestamp {
+        self.expires_at
+            .checked_add(CLOCK_SKEW.saturating_mul(2))
+            .unwrap_or(Timestamp::MAX)
     }
 
     /// The proof of first use, if `count` (the store's counter for [`Self::id`] after incrementing it) is 1.
@@ -144,7 +167,7 @@ mod tests {
         Binding {
             domain: "gate.example",
             chain: ChainId::new(1).unwrap(),
-            address: Address::from_bytes([7; 20]),
+            address: Some(Address::from_bytes([7; 20])),
         }
     }
 
@@ -154,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_nonce_is_good_for_what_it_was_made_for_and_nothing_else() {
-        let nonce = mint(&keys(), &binding(), at(0), [9; 16]);
+        let nonce = mint(&keys(), &binding(), at(0), TTL, [9; 16]);
         assert!(check(&keys(), &nonce, &binding(), at(1), TTL).is_ok());
         let other_keys = KeyRing::parse(&format!("a:{}", "22".repeat(32))).unwrap();
         assert_eq!(
@@ -171,7 +194,7 @@ mod tests {
                 ..binding()
             },
             Binding {
-                address: Address::from_bytes([8; 20]),
+                address: Some(Address::from_bytes([8; 20])),
                 ..binding()
             },
         ] {
@@ -184,23 +207,59 @@ mod tests {
     }
 
     #[test]
-    fn a_nonce_expires_and_does_not_come_from_the_future() {
-        let nonce = mint(&keys(), &binding(), at(0), [9; 16]);
-        assert!(check(&keys(), &nonce, &binding(), at(300), TTL).is_ok());
+    fn a_nonce_for_nobody_in_particular_is_good_for_anybody_and_still_for_one_place() {
+        let unbound = Binding {
+            address: None,
+            ..binding()
+        };
+        let nonce = mint(&keys(), &unbound, at(0), TTL, [9; 16]);
+        assert!(check(&keys(), &nonce, &binding(), at(1), TTL).is_ok());
+        let elsewhere = Binding {
+            domain: "gate.examples",
+            ..binding()
+        };
         assert_eq!(
-            check(&keys(), &nonce, &binding(), at(301), TTL),
-            Err(NonceError::Expired)
+            check(&keys(), &nonce, &elsewhere, at(1), TTL),
+            Err(NonceError::Foreign)
         );
-        assert!(check(&keys(), &nonce, &binding(), at(-30), TTL).is_ok());
+        // One that was made for an account cannot be turned into one for all.
+        let bound = mint(&keys(), &binding(), at(0), TTL, [9; 16]);
+        let turned = format!("03{}", &bound[2..]);
         assert_eq!(
-            check(&keys(), &nonce, &binding(), at(-31), TTL),
+            check(&keys(), &turned, &binding(), at(1), TTL),
+            Err(NonceError::Foreign)
+        );
+    }
+
+    #[test]
+    fn a_nonce_expires_and_does_not_come_from_the_future() {
+        let nonce = mint(&keys(), &binding(), at(0), TTL, [9; 16]);
+        let checked = |second| check(&keys(), &nonce, &binding(), at(second), TTL);
+        assert!(checked(330).is_ok(), "clocks may differ");
+        assert_eq!(checked(331), Err(NonceError::Expired));
+        assert!(checked(-30).is_ok());
+        assert_eq!(checked(-31), Err(NonceError::Expired));
+    }
+
+    #[test]
+    fn a_count_is_kept_for_as_long_as_any_clock_accepts_the_nonce() {
+        let nonce = mint(&keys(), &binding(), at(0), TTL, [9; 16]);
+        let forgettable_at = check(&keys(), &nonce, &binding(), at(1), TTL)
+            .unwrap()
+            .forgettable_at();
+        // The clock that accepts it longest is as far behind as clocks may be.
+        let behind = forgettable_at.checked_sub(CLOCK_SKEW).unwrap();
+        assert!(check(&keys(), &nonce, &binding(), behind, TTL).is_ok());
+        let later = behind + Duration::from_millis(1);
+        assert_eq!(
+            check(&keys(), &nonce, &binding(), later, TTL),
             Err(NonceError::Expired)
         );
     }
 
     #[test]
     fn every_changed_digit_is_refused() {
-        let nonce = mint(&keys(), &binding(), at(0), [9; 16]);
+        let nonce = mint(&keys(), &binding(), at(0), TTL, [9; 16]);
         for position in 0..nonce.len() {
             let mut digits = nonce.clone().into_bytes();
             digits[position] = if digits[position] == b'0' { b'1' } else { b'0' };
@@ -223,7 +282,7 @@ mod tests {
 
     #[test]
     fn another_case_is_the_same_nonce_and_only_the_first_count_consumes_it() {
-        let nonce = mint(&keys(), &binding(), at(0), [0xab; 16]);
+        let nonce = mint(&keys(), &binding(), at(0), TTL, [0xab; 16]);
         let pending = check(&keys(), &nonce, &binding(), at(1), TTL).unwrap();
         let upper = check(&keys(), &nonce.to_uppercase(), &binding(), at(1), TTL).unwrap();
         assert_eq!(pending.id(), upper.id());

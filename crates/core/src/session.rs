@@ -1,7 +1,7 @@
 //! Session tokens: compact, authenticated, checked without a lookup.
 //!
-//! `<kid>.<payload>.<tag>`: the payload is 61 bytes and the tag 32 bytes of HMAC-SHA-256, both base64url without
-//! padding (RFC 4648 section 5).
+//! `<kid>.<payload>.<tag>`: the payload is 42 bytes and 36 more for each wallet, the tag 32 bytes of HMAC-SHA-256,
+//! both base64url without padding (RFC 4648 section 5).
 
 use std::time::Duration;
 
@@ -10,24 +10,60 @@ use jiff::Timestamp;
 
 use crate::address::Address;
 use crate::chain::ChainId;
-use crate::eip191::VerifiedSigner;
 use crate::keys::{KeyRing, Purpose};
 use crate::nonce::{CLOCK_SKEW, ConsumedNonce};
 use crate::secret::Secret;
+use crate::signer::VerifiedSigner;
+use crate::wallet::{Control, Wallet};
 
-const VERSION: u8 = 1;
-const PAYLOAD: usize = 1 + 16 + 20 + 8 + 8 + 8;
-/// A kid of 16, two dots, 61 and 32 bytes in base64url.
-const MAX_TOKEN_LEN: usize = 16 + 1 + 82 + 1 + 43;
+/// The most wallets in one session.
+pub const MAX_WALLETS: usize = 8;
+
+/// Edition 1 knew one wallet and one end.
+const VERSION: u8 = 2;
+const HEAD: usize = 1 + 16 + 3 * 8 + 1;
+const MEMBER: usize = 20 + 8 + 8;
+const MAX_PAYLOAD: usize = HEAD + MAX_WALLETS * MEMBER;
+/// A kid of 16, two dots, and payload and tag in base64url.
+const MAX_TOKEN_LEN: usize = 16 + 1 + MAX_PAYLOAD.div_ceil(3) * 4 + 1 + 43;
 
 /// Who is signed in, until when. Made by [`mint`] from a verified signature, or by [`check`] from an authentic token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     id: [u8; 16],
-    address: Address,
-    chain: ChainId,
     issued_at: Timestamp,
     expires_at: Timestamp,
+    ends_at: Timestamp,
+    members: Vec<Member>,
+}
+
+/// One wallet of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The wallet.
+    pub wallet: Wallet,
+    /// The address's epoch when it signed in: sessions of an earlier one have been ended together.
+    pub epoch: u64,
+}
+
+/// What it takes to be let in.
+#[derive(Debug)]
+pub struct Admission {
+    /// Who signed.
+    pub signer: VerifiedSigner,
+    /// That nobody has signed in with the same message before.
+    pub nonce: ConsumedNonce,
+    /// The signer's present epoch.
+    pub epoch: u64,
+}
+
+/// How long a session lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetime {
+    /// From its last renewal.
+    pub idle: Duration,
+    /// From the first signature, however often it is renewed.
+    pub absolute: Duration,
 }
 
 /// Why a token opens no session.
@@ -41,63 +77,125 @@ pub enum TokenError {
     Expired,
 }
 
+/// A session has as many wallets as it can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a session has at most {MAX_WALLETS} wallets")]
+pub struct TooManyWallets;
+
 impl Session {
     /// The session's id, by which it is revoked: 32 hexadecimal digits.
     pub fn id(&self) -> String {
         hex::encode(self.id)
     }
 
-    /// The account that signed in.
-    pub const fn address(&self) -> Address {
-        self.address
+    /// The account that signed in last.
+    pub fn address(&self) -> Address {
+        // `mint` and `decode` make no session without a member.
+        self.members
+            .first()
+            .map_or(Address::from_bytes([0; 20]), |member| member.wallet.address)
     }
 
-    /// The chain named in the sign-in message.
-    pub const fn chain(&self) -> ChainId {
-        self.chain
+    /// Its wallets, the one that signed in last first, at least one.
+    pub fn members(&self) -> &[Member] {
+        &self.members
     }
 
-    /// When it was made.
+    /// When it was made or renewed.
     pub const fn issued_at(&self) -> Timestamp {
         self.issued_at
     }
 
-    /// When it ends.
+    /// When it ends unless it is renewed before.
     pub const fn expires_at(&self) -> Timestamp {
         self.expires_at
+    }
+
+    /// When it ends for good.
+    pub const fn ends_at(&self) -> Timestamp {
+        self.ends_at
+    }
+
+    /// The same session for another while, and its new token. Never past its end.
+    pub fn renew(&self, keys: &KeyRing, now: Timestamp, idle: Duration) -> (Self, Secret<String>) {
+        let issued_at = whole_second(now);
+        let session = Self {
+            issued_at,
+            expires_at: later(issued_at, idle).min(self.ends_at),
+            ..self.clone()
+        };
+        let token = encode(keys, &session);
+        (session, token)
     }
 }
 
 /// Opens a session for a signer whose nonce was consumed, and makes its token. Times are kept to the second.
+///
+/// The wallets of `present`, a session of the same person, are taken over; the new one ends no later than it, since
+/// nothing but a signature prolongs a wallet's session, and has an id of its own, since whoever knew the old token must
+/// not gain by the new wallet.
+///
+/// # Errors
+/// [`TooManyWallets`].
 pub fn mint(
     keys: &KeyRing,
-    signer: VerifiedSigner,
-    _proof: ConsumedNonce,
+    admission: &Admission,
+    present: Option<&Session>,
     now: Timestamp,
-    ttl: Duration,
+    lifetime: Lifetime,
     id: [u8; 16],
-) -> (Session, Secret<String>) {
-    let issued_at = Timestamp::from_second(now.as_second()).unwrap_or(now);
-    let expires_at = issued_at.checked_add(ttl).unwrap_or(issued_at);
+) -> Result<(Session, Secret<String>), TooManyWallets> {
+    let wallet = admission.signer.wallet();
+    let mut members = vec![Member {
+        wallet,
+        epoch: admission.epoch,
+    }];
+    let others = present.into_iter().flat_map(Session::members);
+    members.extend(others.filter(|other| !wallet.covers(&other.wallet)));
+    if members.len() > MAX_WALLETS {
+        return Err(TooManyWallets);
+    }
+    let issued_at = whole_second(now);
+    let own_end = later(issued_at, lifetime.absolute);
+    let ends_at = present.map_or(own_end, |present| present.ends_at.min(own_end));
     let session = Session {
         id,
-        address: signer.address(),
-        chain: signer.chain(),
         issued_at,
-        expires_at,
+        expires_at: later(issued_at, lifetime.idle).min(ends_at),
+        ends_at,
+        members,
     };
     let token = encode(keys, &session);
-    (session, token)
+    Ok((session, token))
+}
+
+fn whole_second(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+fn later(time: Timestamp, duration: Duration) -> Timestamp {
+    time.checked_add(duration).unwrap_or(time)
 }
 
 fn encode(keys: &KeyRing, session: &Session) -> Secret<String> {
-    let mut payload = Vec::with_capacity(PAYLOAD);
+    let mut payload = Vec::with_capacity(MAX_PAYLOAD);
     payload.push(VERSION);
     payload.extend_from_slice(&session.id);
-    payload.extend_from_slice(session.address.as_bytes());
-    payload.extend_from_slice(&session.chain.id().to_be_bytes());
-    payload.extend_from_slice(&session.issued_at.as_second().to_be_bytes());
-    payload.extend_from_slice(&session.expires_at.as_second().to_be_bytes());
+    for time in [session.issued_at, session.expires_at, session.ends_at] {
+        payload.extend_from_slice(&time.as_second().to_be_bytes());
+    }
+    // `mint` and `decode` bound the members far below 256.
+    payload.push(u8::try_from(session.members.len()).unwrap_or(u8::MAX));
+    for Member { wallet, epoch } in &session.members {
+        payload.extend_from_slice(wallet.address.as_bytes());
+        // No chain has the id 0: it stands for every one.
+        let chain = match wallet.control {
+            Control::Key => 0,
+            Control::Contract(chain) => chain.id(),
+        };
+        payload.extend_from_slice(&chain.to_be_bytes());
+        payload.extend_from_slice(&epoch.to_be_bytes());
+    }
     let (kid, tag) = keys.sign(Purpose::Session, &[&payload]);
     Secret::new(format!(
         "{kid}.{}.{}",
@@ -120,46 +218,76 @@ pub fn check(keys: &KeyRing, token: &str, now: Timestamp) -> Result<Session, Tok
     else {
         return Err(TokenError::Invalid);
     };
-    let mut bytes = [0; PAYLOAD];
+    let mut bytes = [0; MAX_PAYLOAD];
     let mut mac = [0; 32];
-    let payload_len = Base64UrlUnpadded::decode(payload, &mut bytes)
-        .map_err(|_| TokenError::Invalid)?
-        .len();
+    let payload =
+        Base64UrlUnpadded::decode(payload, &mut bytes).map_err(|_| TokenError::Invalid)?;
     let tag_len = Base64UrlUnpadded::decode(tag, &mut mac)
         .map_err(|_| TokenError::Invalid)?
         .len();
-    if payload_len != PAYLOAD
-        || tag_len != mac.len()
-        || !keys.verify(Purpose::Session, Some(kid), &[&bytes], &mac)
-    {
+    if tag_len != mac.len() || !keys.verify(Purpose::Session, Some(kid), &[payload], &mac) {
         return Err(TokenError::Invalid);
     }
-    let session = decode(&bytes).ok_or(TokenError::Invalid)?;
+    let session = decode(payload).ok_or(TokenError::Invalid)?;
     if now >= session.expires_at {
         return Err(TokenError::Expired);
     }
     // Older than its own issue: the clock is wrong, and a clock that runs behind must not prolong anything.
-    if session.issued_at > now.checked_add(CLOCK_SKEW).unwrap_or(now) {
+    if session.issued_at > later(now, CLOCK_SKEW) {
         return Err(TokenError::Invalid);
     }
     Ok(session)
 }
 
-fn decode(payload: &[u8; PAYLOAD]) -> Option<Session> {
+fn decode(payload: &[u8]) -> Option<Session> {
     let (version, rest) = payload.split_first()?;
-    let (id, rest) = rest.split_first_chunk::<16>()?;
-    let (address, rest) = rest.split_first_chunk::<20>()?;
-    let (chain, rest) = rest.split_first_chunk::<8>()?;
-    let (issued, expires) = rest.split_first_chunk::<8>()?;
     if *version != VERSION {
+        return None;
+    }
+    let (id, rest) = rest.split_first_chunk::<16>()?;
+    let (issued_at, rest) = time(rest)?;
+    let (expires_at, rest) = time(rest)?;
+    let (ends_at, rest) = time(rest)?;
+    let (count, members) = rest.split_first()?;
+    let (members, []) = members.as_chunks::<MEMBER>() else {
+        return None;
+    };
+    let counted =
+        members.len() == usize::from(*count) && (1..=MAX_WALLETS).contains(&members.len());
+    if !counted {
         return None;
     }
     Some(Session {
         id: *id,
-        address: Address::from_bytes(*address),
-        chain: ChainId::new(u64::from_be_bytes(*chain))?,
-        issued_at: Timestamp::from_second(i64::from_be_bytes(*issued)).ok()?,
-        expires_at: Timestamp::from_second(i64::from_be_bytes(*expires.first_chunk()?)).ok()?,
+        issued_at,
+        expires_at,
+        ends_at,
+        members: members
+            .iter()
+            .map(|bytes| member(bytes))
+            .collect::<Option<_>>()?,
+    })
+}
+
+fn time(bytes: &[u8]) -> Option<(Timestamp, &[u8])> {
+    let (seconds, rest) = bytes.split_first_chunk::<8>()?;
+    let time = Timestamp::from_second(i64::from_be_bytes(*seconds)).ok()?;
+    Some((time, rest))
+}
+
+fn member(bytes: &[u8]) -> Option<Member> {
+    let (address, rest) = bytes.split_first_chunk::<20>()?;
+    let (chain, rest) = rest.split_first_chunk::<8>()?;
+    let epoch = rest.first_chunk::<8>()?;
+    Some(Member {
+        wallet: Wallet {
+            address: Address::from_bytes(*address),
+            control: match u64::from_be_bytes(*chain) {
+                0 => Control::Key,
+                id => Control::Contract(ChainId::new(id)?),
+            },
+        },
+        epoch: u64::from_be_bytes(*epoch),
     })
 }
 
@@ -176,14 +304,59 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
     }
 
+    fn wallet(byte: u8) -> Wallet {
+        Wallet::of_key(Address::from_bytes([byte; 20]))
+    }
+
     fn session() -> Session {
+        let by_contract = Wallet {
+            control: Control::Contract(ChainId::new(10).unwrap()),
+            ..wallet(8)
+        };
         Session {
             id: [3; 16],
-            address: Address::from_bytes([7; 20]),
-            chain: ChainId::new(1).unwrap(),
             issued_at: at(0),
             expires_at: at(60),
+            ends_at: at(90),
+            members: vec![
+                Member {
+                    wallet: wallet(7),
+                    epoch: 5,
+                },
+                Member {
+                    wallet: by_contract,
+                    epoch: u64::MAX,
+                },
+            ],
         }
+    }
+
+    #[test]
+    fn a_renewed_session_lasts_on_and_never_past_its_end() {
+        let (renewed, token) = session().renew(&keys(), at(50), Duration::from_secs(20));
+        assert_eq!(renewed.expires_at(), at(70));
+        assert_eq!(check(&keys(), token.expose(), at(69)), Ok(renewed.clone()));
+        assert_eq!(renewed.id(), session().id(), "ended with it");
+        let (last, _) = renewed.renew(&keys(), at(65), Duration::from_secs(60));
+        assert_eq!((last.expires_at(), last.ends_at()), (at(90), at(90)));
+    }
+
+    #[test]
+    fn the_longest_token_is_read_back() {
+        let members = (0..8)
+            .map(|byte| Member {
+                wallet: wallet(byte),
+                epoch: 1,
+            })
+            .collect();
+        let full = Session {
+            members,
+            ..session()
+        };
+        let ring = KeyRing::parse(&format!("{}:{}", "k".repeat(16), "11".repeat(32))).unwrap();
+        let token = encode(&ring, &full);
+        assert!(token.expose().len() <= MAX_TOKEN_LEN);
+        assert_eq!(check(&ring, token.expose(), at(1)), Ok(full));
     }
 
     #[test]

@@ -20,6 +20,12 @@ pub enum SignatureError {
     /// Not `0x` and hexadecimal digits.
     #[error("a signature is 0x followed by hexadecimal digits")]
     Hex,
+    /// Longer than [`MAX_LEN`].
+    #[error("a signature has at most {MAX_LEN} bytes")]
+    TooLong,
+    /// Ends with the mark of ERC-6492 or ERC-8010 and is not what they define.
+    #[error("the signature ends with the mark of {0} and is not wrapped as it says")]
+    Wrapper(&'static str),
     /// Neither 65 nor 64 bytes.
     #[error("a signature has 65 bytes, or 64 in the form of EIP-2098")]
     Length,
@@ -37,6 +43,9 @@ pub enum SignatureError {
     Unrecoverable,
 }
 
+/// The longest signature read, in bytes: of many owners, or by a passkey, or wrapped with what deploys the account.
+pub const MAX_LEN: usize = 16 * 1024;
+
 /// Half the order of secp256k1, rounded down: the greatest `s` allowed by EIP-2.
 const HALF_ORDER: [u8; 32] = [
     0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
@@ -44,18 +53,14 @@ const HALF_ORDER: [u8; 32] = [
 ];
 
 impl RecoverableSignature {
-    /// Reads `0x` and 128 or 130 hexadecimal digits.
+    /// Reads the 65 or 64 bytes of one signature.
     ///
     /// # Errors
     /// [`SignatureError`], for everything that is not exactly one acceptable signature.
-    pub fn from_hex(text: &str) -> Result<Self, SignatureError> {
-        let digits = text.strip_prefix("0x").ok_or(SignatureError::Hex)?;
-        // Bounded before it is decoded: nothing longer is ever a signature here.
-        match digits.len() {
-            130 => {
-                let mut bytes = [0; 65];
-                hex::decode_to_slice(digits, &mut bytes).map_err(|_| SignatureError::Hex)?;
-                let ([r, s], v) = (halves(&bytes)?, bytes[64]);
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, SignatureError> {
+        match *bytes {
+            [ref rs @ .., v] if rs.len() == 64 => {
+                let [r, s] = halves(rs)?;
                 let odd = match v {
                     0 | 27 => false,
                     1 | 28 => true,
@@ -63,21 +68,22 @@ impl RecoverableSignature {
                 };
                 Self::new(r, s, odd)
             }
-            128 => {
-                let mut bytes = [0; 64];
-                hex::decode_to_slice(digits, &mut bytes).map_err(|_| SignatureError::Hex)?;
-                let [r, mut s] = halves(&bytes)?;
+            _ if bytes.len() == 64 => {
+                let [r, mut s] = halves(bytes)?;
                 // EIP-2098: the parity of y is the top bit of s.
                 let odd = s[0] & 0x80 != 0;
                 s[0] &= 0x7f;
                 Self::new(r, s, odd)
             }
-            _ if digits.bytes().all(|b| b.is_ascii_hexdigit()) => Err(SignatureError::Length),
-            _ => Err(SignatureError::Hex),
+            _ => Err(SignatureError::Length),
         }
     }
 
-    fn new(r: [u8; 32], s: [u8; 32], odd: bool) -> Result<Self, SignatureError> {
+    /// A signature of its parts; `odd` is the parity of y.
+    ///
+    /// # Errors
+    /// [`SignatureError::OutOfRange`] and [`SignatureError::HighS`].
+    pub fn new(r: [u8; 32], s: [u8; 32], odd: bool) -> Result<Self, SignatureError> {
         let signature =
             ecdsa::Signature::from_scalars(r, s).map_err(|_| SignatureError::OutOfRange)?;
         // Recovery itself takes both halves; the lower one must be demanded here.
@@ -109,6 +115,19 @@ impl RecoverableSignature {
     }
 }
 
+/// The bytes of a signature of any kind, from `0x` and hexadecimal digits. A contract may accept any bytes, also none.
+///
+/// # Errors
+/// [`SignatureError::Hex`] and [`SignatureError::TooLong`].
+pub fn bytes_from_hex(text: &str) -> Result<Vec<u8>, SignatureError> {
+    let digits = text.strip_prefix("0x").ok_or(SignatureError::Hex)?;
+    // Bounded before it is decoded.
+    if digits.len() > 2 * MAX_LEN {
+        return Err(SignatureError::TooLong);
+    }
+    hex::decode(digits).map_err(|_| SignatureError::Hex)
+}
+
 fn halves(bytes: &[u8]) -> Result<[[u8; 32]; 2], SignatureError> {
     let (r, rest) = bytes
         .split_first_chunk::<32>()
@@ -131,7 +150,7 @@ mod tests {
     fn recover(text: &str) -> Result<Address, SignatureError> {
         let mut hash = [0; 32];
         hex::decode_to_slice(HASH, &mut hash).unwrap();
-        RecoverableSignature::from_hex(text)?.recover(&hash)
+        RecoverableSignature::from_bytes(&bytes_from_hex(text)?)?.recover(&hash)
     }
 
     #[test]
@@ -170,11 +189,12 @@ mod tests {
         );
         let half = U256::from_be_bytes(HALF_ORDER);
         assert_eq!(half, U256::from_str_radix(ORDER, 16).unwrap() >> 1);
-        assert!(RecoverableSignature::from_hex(&format!("0x{R}{half:064x}1b")).is_ok());
-        assert_eq!(
-            RecoverableSignature::from_hex(&format!("0x{R}{:064x}1b", half + U256::ONE)),
-            Err(SignatureError::HighS)
-        );
+        let read = |s: U256| {
+            let bytes = bytes_from_hex(&format!("0x{R}{s:064x}1b")).unwrap();
+            RecoverableSignature::from_bytes(&bytes)
+        };
+        assert!(read(half).is_ok());
+        assert_eq!(read(half + U256::ONE), Err(SignatureError::HighS));
     }
 
     #[test]
@@ -213,6 +233,11 @@ mod tests {
         assert_eq!(
             recover(&format!("0x{}", "ß".repeat(65))),
             Err(SignatureError::Hex)
+        );
+        assert_eq!(recover("0x123"), Err(SignatureError::Hex));
+        assert_eq!(
+            recover(&format!("0x{}", "00".repeat(MAX_LEN + 1))),
+            Err(SignatureError::TooLong)
         );
     }
 }

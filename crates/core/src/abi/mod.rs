@@ -1,9 +1,12 @@
 //! Contract interfaces and the calls made to them, one file per standard.
 
+pub mod delegate_registry;
 pub mod erc1155;
+pub mod erc1271;
 pub mod erc20;
 pub mod erc721;
 pub mod multicall3;
+pub mod signature_validator;
 
 /// Bytes that a contract returned and that are no answer to the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

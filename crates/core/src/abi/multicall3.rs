@@ -5,7 +5,9 @@ use alloy_sol_types::{SolCall, abi, sol};
 use jiff::Timestamp;
 
 use super::DecodeError;
+use super::erc1271::{self, Check, Verdict};
 use crate::fact::{Fact, Read, Unreadable};
+use crate::jsonrpc;
 use crate::{Address, ChainId, U256};
 
 sol! {
@@ -25,6 +27,9 @@ sol! {
     function getChainId() external view returns (uint256 chainid);
     function getEthBalance(address addr) external view returns (uint256 balance);
 }
+
+/// What `aggregate3` returns. Borrowed, not copied: the offsets in an answer may all lead to the same bytes.
+type Results<'a> = DynSeqToken<(WordToken, PackedSeqToken<'a>)>;
 
 /// The address at which Multicall3 is deployed on most chains.
 pub const CANONICAL: Address = Address::from_bytes([
@@ -70,26 +75,25 @@ impl Aggregate {
         }
     }
 
-    /// The address to call.
-    pub const fn to(&self) -> Address {
-        self.multicall3
-    }
-
     /// The reads, in the order of the answer.
     pub fn reads(&self) -> &[Read] {
         &self.reads
     }
 
-    /// The calldata of the one `eth_call`.
-    pub fn calldata(&self) -> Vec<u8> {
+    /// The one `eth_call`.
+    pub fn call(&self) -> jsonrpc::Call {
+        jsonrpc::Call::to(self.multicall3, self.calldata())
+    }
+
+    fn calldata(&self) -> Vec<u8> {
         let own = [
             getBlockNumberCall {}.abi_encode(),
             getChainIdCall {}.abi_encode(),
         ]
-        .map(|data| self.call(self.multicall3, data));
+        .map(|data| self.part(self.multicall3, data));
         let reads = self.reads.iter().map(|read| {
             let (target, data) = read.call(self.multicall3);
-            self.call(target, data)
+            self.part(target, data)
         });
         aggregate3Call {
             calls: own.into_iter().chain(reads).collect(),
@@ -97,7 +101,7 @@ impl Aggregate {
         .abi_encode()
     }
 
-    fn call(&self, target: Address, data: Vec<u8>) -> Call3 {
+    fn part(&self, target: Address, data: Vec<u8>) -> Call3 {
         Call3 {
             target: target.into_alloy(),
             allowFailure: true,
@@ -114,8 +118,6 @@ impl Aggregate {
         returned: &[u8],
         now: Timestamp,
     ) -> Result<Vec<Result<Fact, Unreadable>>, AggregateError> {
-        // Borrowed, not copied: the offsets in an answer may all lead to the same bytes.
-        type Results<'a> = DynSeqToken<(WordToken, PackedSeqToken<'a>)>;
         let (results,): (Results<'_>,) =
             abi::decode_params(returned).map_err(|_| AggregateError::Answer)?;
         let (block, chain, answers) = match results.0.as_slice() {
@@ -124,14 +126,8 @@ impl Aggregate {
             }
             _ => return Err(AggregateError::Answer),
         };
-        let own = |(success, data): &(WordToken, PackedSeqToken<'_>)| {
-            let word = <[u8; 32]>::try_from(data.0)
-                .ok()
-                .filter(|_| is_true(success))?;
-            u64::try_from(U256::from_be_bytes(word)).ok()
-        };
-        let block = own(block).ok_or(AggregateError::Answer)?;
-        if own(chain).ok_or(AggregateError::Answer)? != self.chain.id() {
+        let block = own_word(block).ok_or(AggregateError::Answer)?;
+        if own_word(chain).ok_or(AggregateError::Answer)? != self.chain.id() {
             return Err(AggregateError::WrongChain);
         }
         let fact = |(read, (success, data)): (&Read, &(WordToken, PackedSeqToken<'_>))| {
@@ -148,6 +144,55 @@ impl Aggregate {
         };
         Ok(self.reads.iter().zip(answers).map(fact).collect())
     }
+}
+
+/// Calldata of one `aggregate3` that asks the contract at an account about a signature, after a call that may
+/// initialise it; the chain's id leads.
+pub fn check_signature(
+    multicall3: Address,
+    check: &Check<'_>,
+    initialisation: Option<&(Address, Vec<u8>)>,
+) -> Vec<u8> {
+    let call = |target: Address, data: Vec<u8>| Call3 {
+        target: target.into_alloy(),
+        allowFailure: true,
+        callData: data.into(),
+    };
+    let mut calls = vec![call(multicall3, getChainIdCall {}.abi_encode())];
+    calls.extend(initialisation.map(|(to, data)| call(*to, data.clone())));
+    calls.push(call(
+        check.account,
+        erc1271::is_valid_signature(check.hash, check.signature),
+    ));
+    aggregate3Call { calls }.abi_encode()
+}
+
+/// The verdict in the answer to [`check_signature`], and the chain that gave it.
+///
+/// # Errors
+/// [`DecodeError`], for anything but an answer of `aggregate3`.
+pub fn decode_signature_check(returned: &[u8]) -> Result<(ChainId, Verdict), DecodeError> {
+    let (results,): (Results<'_>,) = abi::decode_params(returned).map_err(|_| DecodeError)?;
+    let [chain, .., (success, answer)] = results.0.as_slice() else {
+        return Err(DecodeError);
+    };
+    let chain = own_word(chain).and_then(ChainId::new).ok_or(DecodeError)?;
+    let verdict = match answer.0 {
+        // A call of an address without code succeeds and says nothing.
+        [] if is_true(success) => Verdict::NoCode,
+        // Exactly the word: what follows it could be anything.
+        word if is_true(success) && word == erc1271::ACCEPTED => Verdict::Accepted,
+        _ => Verdict::Refused,
+    };
+    Ok((chain, verdict))
+}
+
+/// The number that a call of Multicall3's own answered.
+fn own_word((success, data): &(WordToken, PackedSeqToken<'_>)) -> Option<u64> {
+    let word = <[u8; 32]>::try_from(data.0)
+        .ok()
+        .filter(|_| is_true(success))?;
+    u64::try_from(U256::from_be_bytes(word)).ok()
 }
 
 /// ABI-encoded `true`; everything else is not taken for it.

@@ -1,0 +1,73 @@
+//! Who may speak for an account, and for how much of it.
+
+use crate::{Address, ChainId};
+
+/// How an account was shown to be in the hands of whoever signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Control {
+    /// By its own secp256k1 key: it is the same account on every chain.
+    Key,
+    /// By the contract at its address, on this chain. Another chain may have another contract, of somebody else, at
+    /// the same address: there it proves nothing.
+    Contract(ChainId),
+}
+
+/// An account that a session speaks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Wallet {
+    /// The account.
+    pub address: Address,
+    /// What was shown about it.
+    pub control: Control,
+}
+
+impl Wallet {
+    /// The account, held by its own key.
+    pub const fn of_key(address: Address) -> Self {
+        Self {
+            address,
+            control: Control::Key,
+        }
+    }
+
+    /// Whether what the account has on `chain` is its signer's.
+    pub fn counts_on(&self, chain: ChainId) -> bool {
+        match self.control {
+            Control::Key => true,
+            Control::Contract(proven) => proven == chain,
+        }
+    }
+
+    /// Whether this proof covers all that `other` does.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.address == other.address
+            && (self.control == Control::Key || self.control == other.control)
+    }
+}
+
+/// Whose holdings a decision considers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holders {
+    wallets: Vec<Wallet>,
+    vault: Option<Address>,
+}
+
+impl Holders {
+    /// The wallets of a session, and the vault that they claim to be delegates of, if any.
+    pub fn new(wallets: impl IntoIterator<Item = Wallet>, vault: Option<Address>) -> Self {
+        Self {
+            wallets: wallets.into_iter().collect(),
+            vault,
+        }
+    }
+
+    /// The wallets.
+    pub fn wallets(&self) -> &[Wallet] {
+        &self.wallets
+    }
+
+    /// The account that may have delegated to one of them. Only a registry on chain can say so.
+    pub const fn vault(&self) -> Option<Address> {
+        self.vault
+    }
+}
