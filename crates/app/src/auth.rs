@@ -1,6 +1,6 @@
 //! Who is asking: the session behind a request.
 
-use http::header::{AUTHORIZATION, COOKIE};
+use http::header::{AUTHORIZATION, COOKIE, HeaderName, HeaderValue, ORIGIN};
 use tokengate_core::session::{self, Session, TokenError};
 
 use crate::ports::Ports;
@@ -12,25 +12,46 @@ use crate::store;
 /// (RFC 6265bis section 4.1.3.2).
 pub(crate) const COOKIE_NAME: &str = "__Host-tokengate";
 
-/// Where a session token may stand.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Credentials {
-    /// Only in `Authorization: Bearer` (RFC 6750 section 2.1): another site cannot make a browser send it.
-    Bearer,
-    /// There or in the cookie: for safe methods, which change nothing.
-    BearerOrCookie,
+/// A session token as it was presented.
+#[derive(Clone, Copy)]
+pub(crate) enum Presented<'a> {
+    /// In `Authorization: Bearer` (RFC 6750 section 2.1): another site cannot make a browser send it.
+    Bearer(&'a str),
+    /// In the cookie: browsers send it by themselves.
+    Cookie(&'a str),
+}
+
+/// The token that a request presents, if any. A bearer token goes before a cookie.
+pub(crate) fn presented(request: &Request) -> Result<Option<Presented<'_>>, Problem> {
+    Ok(match bearer(request)? {
+        Some(token) => Some(Presented::Bearer(token)),
+        None => cookie(request)?.map(Presented::Cookie),
+    })
 }
 
 /// The live session of a request: authentic, in time, not ended.
 pub(crate) async fn session<P: Ports>(
     context: &Context<'_, P>,
     request: &Request,
-    credentials: Credentials,
 ) -> Result<Session, Problem> {
-    let token = match (bearer(request)?, credentials) {
-        (Some(token), _) => token,
-        (None, Credentials::BearerOrCookie) => cookie(request)?.ok_or(Problem::NoSession)?,
-        (None, Credentials::Bearer) => return Err(Problem::NoSession),
+    let presented = presented(request)?.ok_or(Problem::NoSession)?;
+    open(context, request, presented).await
+}
+
+/// The live session behind a token.
+pub(crate) async fn open<P: Ports>(
+    context: &Context<'_, P>,
+    request: &Request,
+    presented: Presented<'_>,
+) -> Result<Session, Problem> {
+    let token = match presented {
+        Presented::Bearer(token) => token,
+        Presented::Cookie(token) => {
+            if !request.method().is_safe() && !is_same_origin(context, request)?.unwrap_or(false) {
+                return Err(Problem::CrossSite);
+            }
+            token
+        }
     };
     let session = session::check(context.service.keys()?, token, context.ports.now())?;
     context.record.address(session.address());
@@ -38,19 +59,35 @@ pub(crate) async fn session<P: Ports>(
     Ok(session)
 }
 
+/// Whether a page of ours made the browser send the request; `None` where no browser says.
+///
+/// Browsers send `Origin` with every unsafe request and let no page change it (Fetch section 3.2), nor `Sec-Fetch-Site`
+/// (W3C Fetch Metadata). Where both are there, both have to say so.
+pub(crate) fn is_same_origin<P: Ports>(
+    context: &Context<'_, P>,
+    request: &Request,
+) -> Result<Option<bool>, Problem> {
+    let domains = &context.service.config()?.service.domains;
+    let ours = |origin: &HeaderValue| {
+        origin
+            .to_str()
+            .is_ok_and(|origin| domains.iter().any(|domain| domain.is_origin(origin)))
+    };
+    let origins = request.headers().get_all(ORIGIN).iter().map(ours);
+    let sites = request.headers().get_all(SEC_FETCH_SITE).iter();
+    let sites = sites.map(|site| site == "same-origin");
+    Ok(origins.chain(sites).reduce(|all, one| all && one))
+}
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
 /// Whether a session has not been ended, also while a chain was asked.
 pub(crate) async fn still_open<P: Ports>(
     context: &Context<'_, P>,
     session: &Session,
 ) -> Result<(), Problem> {
     // It must be known, not assumed: without the store there is no answer.
-    match store::is_revoked(
-        context,
-        context.service.config()?.deadlines.store,
-        &session.id(),
-    )
-    .await
-    {
+    match store::is_ended(context, context.service.config()?.deadlines.store, session).await {
         Ok(false) => Ok(()),
         Ok(true) => Err(Problem::SessionRevoked),
         Err(_) => Err(Problem::StoreUnavailable),

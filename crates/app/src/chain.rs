@@ -7,6 +7,7 @@ use tokengate_core::config::{Chain, ReadAt};
 use tokengate_core::fact::{Fact, Read, Unreadable};
 use tokengate_core::jsonrpc::{self, BlockTag};
 use tokengate_core::secret::Secret;
+use tokengate_core::signer::{Verification, VerifiedSigner, VerifyError};
 use tokengate_core::{ChainId, Timestamp};
 
 use crate::ports::{CallError, Ports};
@@ -34,12 +35,30 @@ pub(crate) async fn read<P: Ports>(
         let reply = call(
             context,
             provider,
-            jsonrpc::eth_call(aggregate.to(), &aggregate.calldata(), block),
+            jsonrpc::eth_call(&aggregate.call(), block),
         )
         .await?;
         let returned = jsonrpc::data(&reply).map_err(|error| error.to_string())?;
         aggregate
             .decode(&returned, now)
+            .map_err(|error| error.to_string())
+    };
+    failover(context, chain.id, attempt).await
+}
+
+/// Asks whose signature it is.
+pub(crate) async fn verify<P: Ports>(
+    context: &Context<'_, P>,
+    chain: &Chain,
+    verification: &Verification,
+) -> Result<Result<VerifiedSigner, VerifyError>, Unavailable> {
+    let request = verification.call(chain.multicall3);
+    let attempt = async |provider: &Secret<String>| {
+        let block = block(context, chain, provider).await?;
+        let reply = call(context, provider, jsonrpc::eth_call(&request, block)).await?;
+        let returned = jsonrpc::data(&reply).map_err(|error| error.to_string())?;
+        verification
+            .conclude(&returned)
             .map_err(|error| error.to_string())
     };
     failover(context, chain.id, attempt).await

@@ -1,13 +1,14 @@
-//! From a wallet and gates to verdicts: facts at hand first, what is missing in one call per chain.
+//! From wallets and gates to verdicts: facts at hand first, what is missing in one call per chain.
 
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
+use tokengate_core::Timestamp;
 use tokengate_core::config::Config;
 use tokengate_core::fact::{Fact, FactKey, Facts, Unreadable};
 use tokengate_core::gate::{Decision, Gate, Granted, Truth};
 use tokengate_core::resource::Resource;
-use tokengate_core::{Address, Timestamp};
+use tokengate_core::wallet::Holders;
 
 use crate::chain;
 use crate::ports::Ports;
@@ -51,22 +52,22 @@ pub(crate) enum Effort {
     EveryLeaf,
 }
 
-/// Facts for one wallet, all judged as of one moment.
+/// Facts about some holders, all judged as of one moment.
 pub(crate) struct Gathered {
     facts: Facts,
     now: Timestamp,
-    wallet: Address,
+    holders: Holders,
     read: BTreeSet<FactKey>,
     /// Whether facts past `fresh` may grant: only where a gate was asked about alone and its chain did not answer. A
     /// caller who makes a larger read fail must not profit from it, nor one whose contract answers nonsense.
     may_be_stale: bool,
 }
 
-/// Gathers the facts that `gates` need for `wallet`: from the store, and where they do not settle a gate, from the
+/// Gathers the facts that `gates` need for `holders`: from the store, and where they do not settle a gate, from the
 /// chains, all of them at once.
 pub(crate) async fn gather<P: Ports>(
     context: &Context<'_, P>,
-    wallet: Address,
+    holders: Holders,
     gates: &[&Gate],
     effort: Effort,
 ) -> Result<Gathered, Problem> {
@@ -74,7 +75,7 @@ pub(crate) async fn gather<P: Ports>(
     let now = context.ports.now();
     let mut keys = BTreeSet::new();
     for gate in gates {
-        gate.require.reads(wallet, &mut keys);
+        keys.append(&mut gate.reads(&holders));
     }
     let keys = Vec::from_iter(keys);
     let mut facts = Facts::default();
@@ -89,7 +90,7 @@ pub(crate) async fn gather<P: Ports>(
     let mut wanted = BTreeSet::new();
     for gate in gates {
         let fresh = facts.within(gate.fresh, now);
-        let opens = gate.require.evaluate(wallet, &fresh) == Truth::Yes;
+        let opens = gate.evaluate(&holders, &fresh) == Truth::Yes;
         // A grant needs facts that are fresh; a refusal needs facts that are younger still.
         let enough = if opens {
             fresh
@@ -100,7 +101,7 @@ pub(crate) async fn gather<P: Ports>(
             continue;
         }
         wanted.extend(
-            gate.reads(wallet)
+            gate.reads(&holders)
                 .into_iter()
                 .filter(|key| enough.fact(key).is_none()),
         );
@@ -128,7 +129,7 @@ pub(crate) async fn gather<P: Ports>(
     Ok(Gathered {
         facts,
         now,
-        wallet,
+        holders,
         read,
         may_be_stale,
     })
@@ -167,7 +168,7 @@ impl Gathered {
     ) -> Result<(Granted, Tier), Problem> {
         let config = context.service.config()?;
         if let Decision::Granted(granted) = gate.decide(
-            self.wallet,
+            &self.holders,
             resource,
             &self.facts.within(gate.fresh, self.now),
         ) {
@@ -176,10 +177,10 @@ impl Gathered {
         let young = self
             .facts
             .within(gate.fresh.min(config.service.deny_after), self.now);
-        if let Decision::Denied = gate.decide(self.wallet, resource, &young) {
+        if let Decision::Denied = gate.decide(&self.holders, resource, &young) {
             return Err(Problem::Refused {
                 gate: gate.id.to_string(),
-                unmet: gate.require.unmet(self.wallet, &young),
+                unmet: gate.unmet(&self.holders, &young),
             });
         }
         if !self.may_be_stale {
@@ -187,7 +188,7 @@ impl Gathered {
         }
         // The chain did not say. Facts past `fresh` may still grant up to `stale`; they never refuse.
         match gate.decide(
-            self.wallet,
+            &self.holders,
             resource,
             &self.facts.within(gate.stale.max(gate.fresh), self.now),
         ) {
@@ -199,20 +200,18 @@ impl Gathered {
     /// Whether `gate` holds and why, leaf by leaf. Unknown also where it only seems closed by facts too old to refuse.
     pub(crate) fn explain(&self, config: &Config, gate: &Gate) -> (Truth, serde_json::Value) {
         let fresh = self.facts.within(gate.fresh, self.now);
-        let mut truth = gate.require.evaluate(self.wallet, &fresh);
+        let mut truth = gate.evaluate(&self.holders, &fresh);
         if truth == Truth::No {
             let young = gate.fresh.min(config.service.deny_after);
-            truth = gate
-                .require
-                .evaluate(self.wallet, &self.facts.within(young, self.now));
+            truth = gate.evaluate(&self.holders, &self.facts.within(young, self.now));
         }
-        (truth, gate.require.explain(self.wallet, &fresh))
+        (truth, gate.explain(&self.holders, &fresh))
     }
 
     /// Which tier the gate's facts came from.
     pub(crate) fn tier(&self, gate: &Gate) -> Tier {
         if gate
-            .reads(self.wallet)
+            .reads(&self.holders)
             .iter()
             .any(|key| self.read.contains(key))
         {

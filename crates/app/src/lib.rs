@@ -7,6 +7,9 @@
 mod auth;
 mod chain;
 mod decide;
+mod forget;
+mod limits;
+mod memory;
 mod ports;
 mod problem;
 mod record;

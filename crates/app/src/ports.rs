@@ -30,6 +30,9 @@ pub trait Ports: Clone + 'static {
     /// Sets the value at `key`.
     fn set(&self, key: &str, value: &[u8]) -> impl Future<Output = Result<(), StoreError>>;
 
+    /// Removes the value or counter at `key`, if there is one.
+    fn delete(&self, key: &str) -> impl Future<Output = Result<(), StoreError>>;
+
     /// Adds 1 to the counter at `key`, atomically among all instances, and returns the new count.
     fn increment(&self, key: &str) -> impl Future<Output = Result<u64, StoreError>>;
 

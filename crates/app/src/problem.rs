@@ -8,8 +8,9 @@ use tokengate_core::chain::ChainIdError;
 use tokengate_core::eip4361::ParseError;
 use tokengate_core::nonce::NonceError;
 use tokengate_core::resource::ResourceError;
-use tokengate_core::session::TokenError;
+use tokengate_core::session::{TokenError, TooManyWallets};
 use tokengate_core::signature::SignatureError;
+use tokengate_core::signer::VerifyError;
 
 use crate::router::Response;
 
@@ -54,10 +55,12 @@ pub enum Problem {
     Message(ParseError),
     /// Not a signature.
     Signature(SignatureError),
-    /// The signature is not the one of the address over the message.
-    SignatureMismatch,
+    /// The account did not sign the message.
+    NotSigned(VerifyError),
     /// The message asks to sign in elsewhere.
     WrongDomain,
+    /// The message names another chain than its nonce was made for.
+    WrongChain,
     /// The message's URI is not on its domain.
     WrongUri,
     /// The message is past its expiration time, or not valid yet.
@@ -72,6 +75,12 @@ pub enum Problem {
     Session(TokenError),
     /// A session that was ended.
     SessionRevoked,
+    /// A session with as many wallets as it may have.
+    Wallets(TooManyWallets),
+    /// A cookie that came with an unsafe request which no page of ours made.
+    CrossSite,
+    /// Asked too often; seconds until it may ask again.
+    TooManyRequests(u64),
     /// The gate is closed to the wallet.
     Refused {
         /// The gate.
@@ -83,6 +92,8 @@ pub enum Problem {
     RefusedAgain(String),
     /// No chain could be asked, so there is no verdict.
     ChainUnavailable,
+    /// No chain could be asked whose signature it is.
+    SignatureUnchecked,
     /// The store could not be asked for what must not be assumed.
     StoreUnavailable,
     /// The service is not configured well enough to answer.
@@ -120,8 +131,18 @@ impl Problem {
             Self::UnknownGate => (S::NOT_FOUND, "unknown-gate", "There is no such gate.".into()),
             Self::Message(error) => (S::UNPROCESSABLE_ENTITY, "malformed-message", sentence(error)),
             Self::Signature(error) => (S::UNPROCESSABLE_ENTITY, "malformed-signature", sentence(error)),
-            Self::SignatureMismatch => (S::UNAUTHORIZED, "signature-mismatch", "The signature was not made over this message by the address in it.".into()),
+            Self::NotSigned(error) => {
+                let (status, code) = match error {
+                    VerifyError::Signature(_) => (S::UNPROCESSABLE_ENTITY, "malformed-signature"),
+                    VerifyError::Mismatch => (S::UNAUTHORIZED, "signature-mismatch"),
+                    VerifyError::Refused => (S::UNAUTHORIZED, "signature-refused"),
+                    VerifyError::NotDeployed => (S::UNAUTHORIZED, "account-not-deployed"),
+                    VerifyError::NotDelegated => (S::UNAUTHORIZED, "account-not-delegated"),
+                };
+                (status, code, sentence(error))
+            }
             Self::WrongDomain => (S::UNAUTHORIZED, "wrong-domain", "The message asks to sign in to another domain.".into()),
+            Self::WrongChain => (S::UNAUTHORIZED, "wrong-chain", "The message names another chain than its challenge did.".into()),
             Self::WrongUri => (S::UNAUTHORIZED, "wrong-uri", "The URI of the message is not on its domain.".into()),
             Self::MessageNotCurrent => (S::UNAUTHORIZED, "message-not-current", "The message has expired or is not valid yet; ask for a new challenge.".into()),
             Self::Nonce(NonceError::Foreign) => (S::UNAUTHORIZED, "foreign-nonce", sentence(&NonceError::Foreign)),
@@ -131,6 +152,9 @@ impl Problem {
             Self::Session(TokenError::Invalid) => (S::UNAUTHORIZED, "invalid-session", sentence(&TokenError::Invalid)),
             Self::Session(TokenError::Expired) => (S::UNAUTHORIZED, "expired-session", sentence(&TokenError::Expired)),
             Self::SessionRevoked => (S::UNAUTHORIZED, "revoked-session", "The session was ended; sign in again.".into()),
+            Self::Wallets(error) => (S::UNPROCESSABLE_ENTITY, "too-many-wallets", sentence(error)),
+            Self::CrossSite => (S::FORBIDDEN, "cross-site", "The session cookie counts only in requests from pages of this service; send the token as `Authorization: Bearer …` instead.".into()),
+            Self::TooManyRequests(seconds) => (S::TOO_MANY_REQUESTS, "too-many-requests", format!("This was asked too often; ask again in {seconds} seconds.")),
             Self::Refused { gate, .. } => (S::FORBIDDEN, "refused", format!("The gate {gate} is closed to this wallet; `unmet` says what is missing.")),
             Self::RefusedAgain(gate) => (
                 S::FORBIDDEN,
@@ -138,6 +162,7 @@ impl Problem {
                 format!("The gate {gate} is closed to this wallet, as said above."),
             ),
             Self::ChainUnavailable => (S::SERVICE_UNAVAILABLE, "chain-unavailable", "Ownership could not be read from the chain. This is no verdict; try again.".into()),
+            Self::SignatureUnchecked => (S::SERVICE_UNAVAILABLE, "chain-unavailable", "The chain could not be asked whether the account is a contract. Nobody is signed in; try again.".into()),
             Self::StoreUnavailable => (S::SERVICE_UNAVAILABLE, "store-unavailable", "The service could not look up what it needs to answer. This is no verdict; try again.".into()),
             Self::Misconfigured => (S::INTERNAL_SERVER_ERROR, "misconfigured", "The service is not configured; its log says what is missing.".into()),
         }
@@ -189,6 +214,7 @@ impl Problem {
                 WWW_AUTHENTICATE,
                 HeaderValue::from_static("Bearer realm=\"tokengate\""),
             )],
+            Self::TooManyRequests(seconds) => vec![(RETRY_AFTER, (*seconds).into())],
             _ if status == StatusCode::UNAUTHORIZED => vec![(
                 WWW_AUTHENTICATE,
                 HeaderValue::from_static("Bearer realm=\"tokengate\", error=\"invalid_token\""),
@@ -246,4 +272,6 @@ from! {
     SignatureError => Signature,
     NonceError => Nonce,
     TokenError => Session,
+    TooManyWallets => Wallets,
+    VerifyError => NotSigned,
 }

@@ -7,6 +7,8 @@ use serde_json::{Map, Value};
 use tokengate_core::rfc3339;
 use tokengate_core::{Address, Timestamp};
 
+use crate::limits::Quota;
+
 /// Notes about one request, taken while it is served and written once.
 #[derive(Debug, Default)]
 pub struct Record {
@@ -15,6 +17,7 @@ pub struct Record {
     tier: Cell<Option<&'static str>>,
     code: Cell<Option<&'static str>>,
     faults: RefCell<Vec<String>>,
+    quota: Cell<Option<Quota>>,
     store: Cell<Duration>,
     chain: Cell<Duration>,
 }
@@ -49,6 +52,21 @@ impl Record {
         if faults.len() < MAX_FAULTS {
             faults.push(fault);
         }
+    }
+
+    /// The state of a limit. Of several, the one that is nearer is told.
+    pub(crate) fn quota(&self, quota: Quota) {
+        if self.quota.get().is_none_or(|other| quota.is_nearer(&other)) {
+            self.quota.set(Some(quota));
+        }
+    }
+
+    /// What the client is told of its limits.
+    pub(crate) fn quota_fields(&self) -> impl Iterator<Item = (&'static str, String)> {
+        self.quota
+            .get()
+            .into_iter()
+            .flat_map(|quota| quota.fields())
     }
 
     /// Time spent waiting for the store.

@@ -234,6 +234,11 @@ fn finish<P: Ports>(
     headers
         .entry(CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
+    for (name, value) in record.quota_fields() {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
     let total = ports.elapsed().saturating_sub(start);
     if let Ok(timing) = HeaderValue::from_str(&record.server_timing(total)) {
         headers.insert(HeaderName::from_static("server-timing"), timing);

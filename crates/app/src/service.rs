@@ -1,6 +1,7 @@
 //! The service as configured: read once per instance, each function seeing only what it needs.
 
 use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokengate_core::ChainId;
@@ -9,6 +10,7 @@ use tokengate_core::keys::{KeyRing, KeyRingError};
 use tokengate_core::presign::{AccessKey, Signer};
 use tokengate_core::secret::Secret;
 
+use crate::memory::Memory;
 use crate::ports::Ports;
 use crate::problem::Problem;
 use crate::router::Needs;
@@ -22,6 +24,7 @@ pub struct Service {
     providers: BTreeMap<ChainId, Vec<Secret<String>>>,
     signers: HashMap<String, Signer>,
     demo_rpc_url: String,
+    memory: Rc<Memory>,
 }
 
 /// Why the service cannot be loaded: for the operator, in words that hold no secret.
@@ -77,6 +80,7 @@ impl Service {
             providers: BTreeMap::new(),
             signers: HashMap::new(),
             demo_rpc_url: String::new(),
+            memory: Rc::default(),
         };
         if needs.demo {
             service.demo_rpc_url = variable(ports, "demo_rpc_url").await?.unwrap_or_default();
@@ -129,6 +133,11 @@ impl Service {
     /// The signer for a bucket.
     pub(crate) fn signer(&self, bucket: &str) -> Result<&Signer, Problem> {
         self.signers.get(bucket).ok_or(Problem::Misconfigured)
+    }
+
+    /// What this instance remembers between requests.
+    pub(crate) const fn memory(&self) -> &Rc<Memory> {
+        &self.memory
     }
 
     /// Where the demo page finds a node that signs for it; empty outside of a demo.

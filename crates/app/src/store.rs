@@ -4,14 +4,18 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::future::{Either, join_all, select};
+use futures_util::future::{Either, join, join_all, select};
 use tokengate_core::fact::{Fact, FactKey};
+use tokengate_core::nonce::{CLOCK_SKEW, PendingNonce};
+use tokengate_core::session::Session;
+use tokengate_core::{Address, Timestamp};
 
+use crate::forget;
 use crate::ports::{Ports, StoreError};
 use crate::router::Context;
 
 /// Before every key: stores are shared, and the number is the edition of the layout.
-const PREFIX: &str = "tg1";
+pub(crate) const PREFIX: &str = "tg1";
 
 /// Runs `call` for at most `limit`.
 pub(crate) async fn within<P: Ports, T>(
@@ -25,7 +29,7 @@ pub(crate) async fn within<P: Ports, T>(
     }
 }
 
-async fn timed<P: Ports, T>(
+pub(crate) async fn timed<P: Ports, T>(
     context: &Context<'_, P>,
     limit: Duration,
     call: impl Future<Output = Result<T, StoreError>>,
@@ -43,55 +47,99 @@ async fn timed<P: Ports, T>(
     outcome
 }
 
-/// How often the nonce of this id was presented with a valid signature, this time included.
+/// Counts the presentation of a nonce with a valid signature of `address`: how often it happened, this time included,
+/// and the address's epoch.
 pub(crate) async fn count_nonce<P: Ports>(
     context: &Context<'_, P>,
     limit: Duration,
-    id: &str,
-) -> Result<u64, StoreError> {
+    nonce: &PendingNonce,
+    address: Address,
+) -> Result<(u64, u64), StoreError> {
     // The platform's counter cannot be raced: it blocks its whole instance. A store that does not answer a read in time
     // is not asked to count.
-    timed(
-        context,
-        limit,
-        context.ports.get(&format!("{PREFIX}:probe")),
-    )
-    .await?;
-    timed(
-        context,
-        limit,
-        context.ports.increment(&format!("{PREFIX}:nonce:{id}")),
-    )
-    .await
+    let epoch = timed(context, limit, epoch(context.ports, address)).await?;
+    let key = format!("{PREFIX}:nonce:{}", nonce.id());
+    let count = timed(context, limit, context.ports.increment(&key)).await?;
+    if count == 1 {
+        forget::later(context, limit, key, nonce.forgettable_at());
+    }
+    Ok((count, epoch))
 }
 
-/// Marks a session as ended.
-pub(crate) async fn revoke<P: Ports>(
+/// Marks a session as ended, until it would have ended by itself.
+pub(crate) async fn end<P: Ports>(
     context: &Context<'_, P>,
     limit: Duration,
-    session: &str,
+    session: &Session,
 ) -> Result<(), StoreError> {
-    timed(
-        context,
-        limit,
-        context.ports.set(&revoked_key(session), b"1"),
-    )
-    .await
+    let key = ended_key(session);
+    timed(context, limit, context.ports.set(&key, b"1")).await?;
+    forget::later(context, limit, key, forgettable(session.ends_at()));
+    Ok(())
 }
 
-/// Whether a session was ended.
-pub(crate) async fn is_revoked<P: Ports>(
+/// Ends all sessions of an address: those of an earlier epoch are no longer open. A session that starts now ends by
+/// `until` at the latest, and the epoch is kept for as long.
+pub(crate) async fn end_all<P: Ports>(
     context: &Context<'_, P>,
     limit: Duration,
-    session: &str,
-) -> Result<bool, StoreError> {
-    timed(context, limit, context.ports.get(&revoked_key(session)))
-        .await
-        .map(|mark| mark.is_some())
+    address: Address,
+    until: Timestamp,
+) -> Result<(), StoreError> {
+    let key = epoch_key(address);
+    // A number that no session has: whoever reads the old one after this signs in to a session that is not open.
+    let random = context.ports.random();
+    let (epoch, _) = random.split_at(8);
+    timed(context, limit, context.ports.set(&key, epoch)).await?;
+    forget::later(context, limit, key, forgettable(until));
+    Ok(())
 }
 
-fn revoked_key(session: &str) -> String {
-    format!("{PREFIX}:revoked:{session}")
+/// Whether a session was ended, by itself or with all of one of its addresses.
+pub(crate) async fn is_ended<P: Ports>(
+    context: &Context<'_, P>,
+    limit: Duration,
+    session: &Session,
+) -> Result<bool, StoreError> {
+    let reads = async {
+        let key = ended_key(session);
+        let mark = context.ports.get(&key);
+        let epochs = join_all(session.members().iter().map(async |member| {
+            let epoch = epoch(context.ports, member.wallet.address).await?;
+            Ok::<bool, StoreError>(epoch != member.epoch)
+        }));
+        let (mark, epochs) = join(mark, epochs).await;
+        let mut ended = mark?.is_some();
+        for outdated in epochs {
+            ended |= outdated?;
+        }
+        Ok(ended)
+    };
+    timed(context, limit, reads).await
+}
+
+/// The epoch of an address: 0 until all its sessions are ended together for the first time.
+async fn epoch<P: Ports>(ports: &P, address: Address) -> Result<u64, StoreError> {
+    match ports.get(&epoch_key(address)).await? {
+        None => Ok(0),
+        Some(bytes) => <[u8; 8]>::try_from(bytes)
+            .map(u64::from_be_bytes)
+            .map_err(|_| StoreError::Failed("an epoch is not of 8 bytes".into())),
+    }
+}
+
+fn ended_key(session: &Session) -> String {
+    format!("{PREFIX}:revoked:{}", session.id())
+}
+
+fn epoch_key(address: Address) -> String {
+    format!("{PREFIX}:epoch:{}", address.to_lower_hex())
+}
+
+/// From when on no clock takes something for open that ends at `end`.
+fn forgettable(end: Timestamp) -> Timestamp {
+    end.checked_add(CLOCK_SKEW.saturating_mul(2))
+        .unwrap_or(Timestamp::MAX)
 }
 
 fn fact_key(key: &FactKey) -> String {

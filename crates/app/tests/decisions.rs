@@ -80,6 +80,8 @@ struct World {
     now: Cell<Timestamp>,
     providers: [Cell<Provider>; 2],
     balance: Cell<u64>,
+    /// What the chain makes of signatures: 0, there is no contract; 1, it accepts; 2, it does not.
+    contract: Cell<u64>,
     calls: Cell<usize>,
     store: RefCell<HashMap<String, Vec<u8>>>,
     store_up: Cell<bool>,
@@ -98,6 +100,7 @@ impl Simulated {
             now: Cell::new("2026-06-01T00:00:00Z".parse().unwrap()),
             providers: [Cell::new(Provider::Honest), Cell::new(Provider::Honest)],
             balance: Cell::new(1),
+            contract: Cell::new(0),
             calls: Cell::new(0),
             store: RefCell::default(),
             store_up: Cell::new(true),
@@ -127,7 +130,26 @@ impl Simulated {
 
     fn answer(&self, chain: u64, code: bool, body: &[u8]) -> Reply {
         let request: Value = serde_json::from_slice(body).unwrap();
-        let data = request["params"][0]["data"].as_str().unwrap();
+        let returned = match &request["params"][0]["to"] {
+            _ if !code => String::new(),
+            Value::Null => {
+                let words = [chain, 100, self.0.contract.get()];
+                hex::encode(
+                    words
+                        .map(|word| U256::from(word).to_be_bytes::<32>())
+                        .concat(),
+                )
+            }
+            _ => self.aggregate(chain, request["params"][0]["data"].as_str().unwrap()),
+        };
+        let reply = json!({"jsonrpc": "2.0", "id": 1, "result": format!("0x{returned}")});
+        Reply {
+            status: 200,
+            body: reply.to_string().into_bytes(),
+        }
+    }
+
+    fn aggregate(&self, chain: u64, data: &str) -> String {
         let call = aggregate3Call::abi_decode(&hex::decode(&data[2..]).unwrap()).unwrap();
         let word = |value: u64| CallResult {
             success: true,
@@ -144,16 +166,7 @@ impl Simulated {
                 other => panic!("an unexpected call: {other}"),
             })
             .collect();
-        let returned = if code {
-            hex::encode(aggregate3Call::abi_encode_returns(&results))
-        } else {
-            String::new()
-        };
-        let reply = json!({"jsonrpc": "2.0", "id": 1, "result": format!("0x{returned}")});
-        Reply {
-            status: 200,
-            body: reply.to_string().into_bytes(),
-        }
+        hex::encode(aggregate3Call::abi_encode_returns(&results))
     }
 }
 
@@ -191,6 +204,12 @@ impl Ports for Simulated {
             .store
             .borrow_mut()
             .insert(key.to_owned(), value.to_vec());
+        Ok(())
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.store()?;
+        self.0.store.borrow_mut().remove(key);
         Ok(())
     }
 
@@ -268,6 +287,7 @@ impl Visit {
         let session = visit.sign_in();
         assert_eq!(session.0, StatusCode::CREATED, "{}", session.1);
         visit.token = session.1["token"].as_str().unwrap().to_owned();
+        visit.calls();
         visit
     }
 
@@ -323,7 +343,7 @@ impl Visit {
         let (signature, recovery) = Self::key().sign_prehash_recoverable(&hash);
         let v = 27 + recovery.to_byte();
         let signature = format!("0x{}{v:02x}", hex::encode(signature.to_bytes()));
-        let body = json!({"message": message, "signature": signature});
+        let body = json!({"message": message, "signature": signature, "link": false});
         self.ask(Method::POST, "/v1/session", Some(body))
     }
 

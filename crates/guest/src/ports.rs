@@ -90,6 +90,11 @@ impl Ports for Spin {
         reopened(store.set(key, value).await)
     }
 
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        let store = open().await?;
+        reopened(store.delete(key).await)
+    }
+
     async fn increment(&self, key: &str) -> Result<u64, StoreError> {
         let failed = |error: buckets::Error| {
             OPEN_BUCKET.with(|open| open.take());

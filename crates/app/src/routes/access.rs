@@ -10,13 +10,15 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
+use tokengate_core::Address;
 use tokengate_core::gate::{Gate, GateId};
 use tokengate_core::presign::{self, Disposition, PresignedUrl};
 use tokengate_core::resource::Resource;
 use tokengate_core::rfc3339;
 use tokengate_core::session::{Session, TokenError};
+use tokengate_core::wallet::Holders;
 
-use crate::auth::{self, Credentials};
+use crate::auth;
 use crate::decide::{self, Effort, Gathered, Tier};
 use crate::ports::Ports;
 use crate::problem::Problem;
@@ -50,6 +52,8 @@ struct Body {
     #[serde(default)]
     disposition: Option<Disposition>,
     resources: Option<Vec<Wanted>>,
+    #[serde(default)]
+    vault: Option<String>,
 }
 
 /// One resource and how it is wanted; in a list also a bare name.
@@ -118,17 +122,21 @@ async fn access<P: Ports>(
     context: &Context<'_, P>,
     request: &Request,
 ) -> Result<Response, Problem> {
-    let session = auth::session(context, request, Credentials::Bearer).await?;
-    match request::json(request)? {
+    let session = auth::session(context, request).await?;
+    let mut body: Body = request::json(request)?;
+    let vault = body.vault.take().map(|text| text.parse()).transpose()?;
+    let claimant = Claimant::new(session, vault);
+    match body {
         Body {
             resource: Some(resource),
             method,
             disposition,
             resources: None,
+            ..
         } => {
             let resource = Resource::parse(&resource)?;
             let method = method.unwrap_or_default();
-            let opened = open(context, &session, &resource, method, disposition).await?;
+            let opened = open(context, &claimant, &resource, method, disposition).await?;
             let mut response = router::json(StatusCode::OK, &opened.document());
             opened.annotate(&mut response);
             Ok(response)
@@ -138,10 +146,26 @@ async fn access<P: Ports>(
             method: None,
             disposition: None,
             resources: Some(wanted),
-        } => open_all(context, &session, wanted).await,
+            ..
+        } => open_all(context, &claimant, wanted).await,
         _ => Err(Problem::Body(
-            "The body has either `resource`, with `method` and `disposition` where needed, or `resources`.".into(),
+            "The body has either `resource`, with `method` and `disposition` where needed, or `resources`; and `vault` with either.".into(),
         )),
+    }
+}
+
+/// A session, and the vault that one of its wallets may be a delegate of.
+pub(crate) struct Claimant {
+    session: Session,
+    holders: Holders,
+}
+
+impl Claimant {
+    /// Who asks, and for whom besides.
+    pub(crate) fn new(session: Session, vault: Option<Address>) -> Self {
+        let wallets = session.members().iter().map(|member| member.wallet);
+        let holders = Holders::new(wallets, vault);
+        Self { session, holders }
     }
 }
 
@@ -176,10 +200,10 @@ impl Opened {
 /// RFC 9211.
 pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
-/// Opens one resource for a session.
+/// Opens one resource for a claimant.
 pub(crate) async fn open<P: Ports>(
     context: &Context<'_, P>,
-    session: &Session,
+    claimant: &Claimant,
     resource: &Resource,
     method: presign::Method,
     disposition: Option<Disposition>,
@@ -190,15 +214,16 @@ pub(crate) async fn open<P: Ports>(
         .gate_for(resource)
         .ok_or(Problem::UnknownResource)?;
     context.record.gate(gate.id.as_str());
-    let gathered = decide::gather(context, session.address(), &[gate], Effort::Verdict).await?;
+    let gathered =
+        decide::gather(context, claimant.holders.clone(), &[gate], Effort::Verdict).await?;
     let tier = gathered.tier(gate);
     context.record.tier(tier.as_str());
     if tier == Tier::Chain {
-        auth::still_open(context, session).await?;
+        auth::still_open(context, &claimant.session).await?;
     }
     mint(
         context,
-        session,
+        claimant,
         &gathered,
         gate,
         resource,
@@ -210,7 +235,7 @@ pub(crate) async fn open<P: Ports>(
 /// Judges and, for what is granted, signs: a URL that ends with the session at the latest.
 fn mint<P: Ports>(
     context: &Context<'_, P>,
-    session: &Session,
+    claimant: &Claimant,
     gathered: &Gathered,
     gate: &Gate,
     resource: &Resource,
@@ -220,7 +245,8 @@ fn mint<P: Ports>(
     let (granted, tier) = gathered.judge(context, gate, resource)?;
     // The clock is read again: the chain may have taken seconds, and the session may have ended meanwhile.
     let now = context.ports.now();
-    let left = session
+    let left = claimant
+        .session
         .expires_at()
         .duration_since(now)
         .try_into()
@@ -236,7 +262,7 @@ fn mint<P: Ports>(
 
 async fn open_all<P: Ports>(
     context: &Context<'_, P>,
-    session: &Session,
+    claimant: &Claimant,
     wanted: Vec<Wanted>,
 ) -> Result<Response, Problem> {
     if !(1..=MAX_RESOURCES).contains(&wanted.len()) {
@@ -257,9 +283,10 @@ async fn open_all<P: Ports>(
             gates.push(gate);
         }
     }
-    let gathered = decide::gather(context, session.address(), &gates, Effort::Verdict).await?;
+    let gathered =
+        decide::gather(context, claimant.holders.clone(), &gates, Effort::Verdict).await?;
     if gates.iter().any(|gate| gathered.tier(gate) == Tier::Chain) {
-        auth::still_open(context, session).await?;
+        auth::still_open(context, &claimant.session).await?;
     }
     // A gate that refuses says why once: a hundred times the same reasons would be megabytes.
     let mut refused: Vec<&GateId> = Vec::new();
@@ -271,7 +298,7 @@ async fn open_all<P: Ports>(
             }
             let opened = mint(
                 context,
-                session,
+                claimant,
                 &gathered,
                 gate,
                 &resource,

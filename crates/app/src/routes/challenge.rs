@@ -6,11 +6,14 @@ use http::header::HOST;
 use http::{Method, StatusCode};
 use serde_json::json;
 use tokengate_core::config::Config;
-use tokengate_core::eip4361::Challenge;
+use tokengate_core::domain::Domain;
+use tokengate_core::eip712;
+use tokengate_core::eip4361::{Challenge, Message};
 use tokengate_core::nonce::{self, Binding};
 use tokengate_core::rfc3339;
 use tokengate_core::{Address, ChainId};
 
+use crate::limits;
 use crate::ports::Ports;
 use crate::problem::Problem;
 use crate::request::{query, required};
@@ -31,45 +34,66 @@ fn get<'a, P: Ports>(
     request: &'a Request,
     _: &'a str,
 ) -> LocalBoxFuture<'a, Result<Response, Problem>> {
-    async move { challenge(context, request) }.boxed_local()
+    challenge(context, request).boxed_local()
 }
 
-fn challenge<P: Ports>(context: &Context<'_, P>, request: &Request) -> Result<Response, Problem> {
+async fn challenge<P: Ports>(
+    context: &Context<'_, P>,
+    request: &Request,
+) -> Result<Response, Problem> {
     let config = context.service.config()?;
     let [address, chain, domain] = query(request, ["address", "chain", "domain"])?;
-    let address: Address = required(address, "address")?.parse()?;
+    let address = address.map(|text| text.parse::<Address>()).transpose()?;
     let chain: ChainId = required(chain, "chain")?.parse()?;
     let chain = config.chain(chain).ok_or(Problem::UnknownChain)?.id;
     let domain = self::domain(config, request, domain.as_deref())?;
-    context.record.address(address);
+    limits::client(context, request).await?;
+    if let Some(address) = address {
+        context.record.address(address);
+        limits::client_and_address(context, request, address).await?;
+    }
+    let ttl = config.service.challenge_ttl;
     let now = context.ports.now();
-    let nonce = nonce::mint(
-        context.service.keys()?,
-        &Binding {
-            domain,
-            chain,
-            address,
-        },
-        now,
-        context.ports.random(),
-    );
-    let expiration_time = now
-        .checked_add(config.service.challenge_ttl)
-        .map_err(|_| Problem::Misconfigured)?;
-    let uri = format!("{}://{domain}", scheme(domain));
-    let message = Challenge {
-        domain,
-        address,
-        statement: &config.service.statement,
-        uri: &uri,
+    let binding = Binding {
+        domain: domain.as_str(),
         chain,
-        nonce: &nonce,
-        issued_at: now,
-        expiration_time,
+        address,
+    };
+    let random = context.ports.random();
+    let nonce = nonce::mint(context.service.keys()?, &binding, now, ttl, random);
+    let expiration_time = now.checked_add(ttl).map_err(|_| Problem::Misconfigured)?;
+    let uri = domain.uri();
+    let text = address.map(|address| {
+        let challenge = Challenge {
+            domain: domain.as_str(),
+            address,
+            statement: &config.service.statement,
+            uri: &uri,
+            chain,
+            nonce: &nonce,
+            issued_at: now,
+            expiration_time,
+        };
+        challenge.to_string()
+    });
+    let typed_data = match &text {
+        // Our own writer's text is in our own parser's grammar: a test holds them to it.
+        Some(text) => Some(eip712::typed_data(&Message::parse(text)?)),
+        None => None,
     };
     Ok(router::json(
         StatusCode::OK,
-        &json!({"message": message.to_string(), "nonce": nonce, "expires_at": rfc3339::format(expiration_time)}),
+        &json!({
+            "message": text,
+            "typed_data": typed_data,
+            "nonce": nonce,
+            "domain": domain.as_str(),
+            "uri": uri,
+            "statement": config.service.statement,
+            "chain": chain,
+            "issued_at": rfc3339::format(now),
+            "expires_at": rfc3339::format(expiration_time),
+        }),
     ))
 }
 
@@ -78,14 +102,10 @@ fn domain<'a>(
     config: &'a Config,
     request: &Request,
     asked: Option<&str>,
-) -> Result<&'a str, Problem> {
+) -> Result<&'a Domain, Problem> {
     let known = |wanted: &str| {
-        config
-            .service
-            .domains
-            .iter()
-            .find(|domain| domain.eq_ignore_ascii_case(wanted))
-            .map(String::as_str)
+        let mut domains = config.service.domains.iter();
+        domains.find(|domain| domain.is(None, wanted))
     };
     if let Some(asked) = asked {
         return known(asked).ok_or(Problem::UnknownDomain);
@@ -96,16 +116,6 @@ fn domain<'a>(
         .map(http::uri::Authority::as_str)
         .or_else(|| request.headers().get(HOST)?.to_str().ok());
     host.and_then(known)
-        .or_else(|| config.service.domains.first().map(String::as_str))
+        .or_else(|| config.service.domains.first())
         .ok_or(Problem::Misconfigured)
-}
-
-/// Pages are served over TLS, except on this machine, where browsers trust plain HTTP (W3C Secure Contexts).
-fn scheme(domain: &str) -> &'static str {
-    let host = domain.rsplit_once(':').map_or(domain, |(host, _)| host);
-    if matches!(host, "localhost" | "127.0.0.1" | "[::1]") || host.ends_with(".localhost") {
-        "http"
-    } else {
-        "https"
-    }
 }

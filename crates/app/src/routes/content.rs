@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use tokengate_core::presign;
 use tokengate_core::resource::Resource;
 
-use crate::auth::{self, Credentials};
+use crate::auth;
 use crate::ports::Ports;
 use crate::problem::Problem;
 use crate::request::query;
@@ -45,8 +45,9 @@ async fn redirect<P: Ports>(
     path: &str,
     method: presign::Method,
 ) -> Result<Response, Problem> {
-    let session = auth::session(context, request, Credentials::BearerOrCookie).await?;
-    let [disposition] = query(request, ["disposition"])?;
+    let session = auth::session(context, request).await?;
+    let [disposition, vault] = query(request, ["disposition", "vault"])?;
+    let vault = vault.map(|text| text.parse()).transpose()?;
     let disposition = match disposition.as_deref() {
         None => None,
         Some("attachment") => Some(presign::Disposition::Attachment),
@@ -59,7 +60,7 @@ async fn redirect<P: Ports>(
     };
     let opened = access::open(
         context,
-        &session,
+        &access::Claimant::new(session, vault),
         &Resource::from_url_path(path)?,
         method,
         disposition,

@@ -6,6 +6,7 @@ use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
 use crate::chain;
+use crate::limits;
 use crate::ports::Ports;
 use crate::problem::Problem;
 use crate::router::{self, Context, Needs, Request, Response, Route};
@@ -34,13 +35,18 @@ fn live<'a, P: Ports>(
 
 fn ready<'a, P: Ports>(
     context: &'a Context<'a, P>,
-    _: &'a Request,
+    request: &'a Request,
     _: &'a str,
 ) -> LocalBoxFuture<'a, Result<Response, Problem>> {
-    readiness(context).boxed_local()
+    readiness(context, request).boxed_local()
 }
 
-async fn readiness<P: Ports>(context: &Context<'_, P>) -> Result<Response, Problem> {
+async fn readiness<P: Ports>(
+    context: &Context<'_, P>,
+    request: &Request,
+) -> Result<Response, Problem> {
+    // Anybody may ask, and each answer costs a call to every chain.
+    limits::client(context, request).await?;
     let config = context.service.config()?;
     let chains = join_all(config.chains().map(|chain| async move {
         (

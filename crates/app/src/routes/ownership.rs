@@ -7,8 +7,10 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokengate_core::Address;
 use tokengate_core::gate::{Gate, Truth};
+use tokengate_core::wallet::{Holders, Wallet};
 
 use crate::decide::{self, Effort};
+use crate::limits;
 use crate::ports::Ports;
 use crate::problem::Problem;
 use crate::request::{query, required};
@@ -67,10 +69,13 @@ fn check<'a, P: Ports>(
 ) -> LocalBoxFuture<'a, Result<Response, Problem>> {
     async move {
         let gate = gate(context, id)?;
-        let [address] = query(request, ["address"])?;
+        let [address, vault] = query(request, ["address", "vault"])?;
         let address: Address = required(address, "address")?.parse()?;
+        let vault = vault.map(|text| text.parse()).transpose()?;
         context.record.address(address);
-        let gathered = decide::gather(context, address, &[gate], Effort::EveryLeaf).await?;
+        limits::client(context, request).await?;
+        let holders = Holders::new([Wallet::of_key(address)], vault);
+        let gathered = decide::gather(context, holders, &[gate], Effort::EveryLeaf).await?;
         let tier = gathered.tier(gate);
         context.record.tier(tier.as_str());
         let (truth, explain) = gathered.explain(context.service.config()?, gate);

@@ -1,37 +1,51 @@
-//! `POST /v1/session` and `DELETE /v1/session`: a signature becomes a session; a session ends.
+//! `/v1/session`: a signature becomes a session; a session is shown, renewed and ended.
 
 use futures_util::FutureExt as _;
-use futures_util::future::LocalBoxFuture;
 use http::header::{HeaderValue, SET_COOKIE};
 use http::{Method, StatusCode};
 use serde::Deserialize;
-use serde_json::json;
-use tokengate_core::eip191;
+use serde_json::{Value, json};
+use tokengate_core::Timestamp;
+use tokengate_core::config::Config;
+use tokengate_core::domain::Domain;
 use tokengate_core::eip4361::Message;
-use tokengate_core::nonce::{self, Binding};
+use tokengate_core::nonce::{self, Binding, NonceError, PendingNonce};
 use tokengate_core::rfc3339;
-use tokengate_core::session;
-use tokengate_core::signature::RecoverableSignature;
-use tokengate_core::{Timestamp, eip191::VerifyError};
+use tokengate_core::secret::Secret;
+use tokengate_core::session::{self, Admission, Session};
+use tokengate_core::signature;
+use tokengate_core::signer::{Scheme, Verification, VerifiedSigner};
+use tokengate_core::wallet::Control;
 
-use crate::auth::{self, COOKIE_NAME, Credentials};
+use crate::auth::{self, COOKIE_NAME, Presented};
 use crate::ports::Ports;
 use crate::problem::Problem;
-use crate::request;
+use crate::request::{self, query};
 use crate::router::{self, Context, Needs, Request, Response, Route};
-use crate::store;
+use crate::{chain, limits, store};
 
 /// The routes of this function.
 pub fn routes<P: Ports>() -> Vec<Route<P>> {
     let needs = Needs {
         config: true,
         keys: true,
+        providers: true,
         ..Needs::default()
     };
     vec![
         Route::new("/v1/session", needs)
-            .on(Method::POST, post)
-            .on(Method::DELETE, delete),
+            .on(Method::POST, |context, request, _| {
+                sign_in(context, request).boxed_local()
+            })
+            .on(Method::GET, |context, request, _| {
+                describe(context, request).boxed_local()
+            })
+            .on(Method::DELETE, |context, request, _| {
+                sign_out(context, request).boxed_local()
+            }),
+        Route::new("/v1/session/renew", needs).on(Method::POST, |context, request, _| {
+            renew(context, request).boxed_local()
+        }),
     ]
 }
 
@@ -41,133 +55,223 @@ struct SignIn {
     message: String,
     signature: String,
     #[serde(default)]
+    scheme: Scheme,
+    #[serde(default)]
     cookie: bool,
+    #[serde(default = "yes")]
+    link: bool,
 }
 
-fn post<'a, P: Ports>(
-    context: &'a Context<'a, P>,
-    request: &'a Request,
-    _: &'a str,
-) -> LocalBoxFuture<'a, Result<Response, Problem>> {
-    sign_in(context, request).boxed_local()
-}
-
-fn delete<'a, P: Ports>(
-    context: &'a Context<'a, P>,
-    request: &'a Request,
-    _: &'a str,
-) -> LocalBoxFuture<'a, Result<Response, Problem>> {
-    sign_out(context, request).boxed_local()
+const fn yes() -> bool {
+    true
 }
 
 async fn sign_in<P: Ports>(
     context: &Context<'_, P>,
     request: &Request,
 ) -> Result<Response, Problem> {
+    limits::client(context, request).await?;
     let config = context.service.config()?;
-    let keys = context.service.keys()?;
     let body: SignIn = request::json(request)?;
     let message = Message::parse(&body.message)?;
-    let signature = RecoverableSignature::from_hex(&body.signature)?;
+    let signature = signature::bytes_from_hex(&body.signature)?;
     let now = context.ports.now();
-    check_policy(context, &message, now)?;
-    let binding = Binding {
-        domain: message.domain,
-        chain: message.chain,
-        address: message.address,
+    let pending = check_message(context, &message, now)?;
+    // A cookie is set only for a page of ours: another one would sign its visitor in as somebody else.
+    if body.cookie && auth::is_same_origin(context, request)? == Some(false) {
+        return Err(Problem::CrossSite);
+    }
+    let present = if body.link {
+        present(context, request, body.cookie).await?
+    } else {
+        None
     };
-    let pending = nonce::check(
-        keys,
-        message.nonce,
-        &binding,
-        now,
-        config.service.challenge_ttl,
-    )?;
-    let signer = eip191::verify(&message, &signature).map_err(|error| match error {
-        VerifyError::Signature(error) => Problem::Signature(error),
-        VerifyError::Mismatch => Problem::SignatureMismatch,
-    })?;
-    context.record.address(signer.address());
+    let verification = Verification::new(&message, body.scheme, signature)?;
+    let signer = verify(context, &message, &verification).await?;
+    let address = signer.wallet().address;
+    context.record.address(address);
+    limits::address(context, address).await?;
     // Last of all: nobody but the signer can use a nonce up, and without the count there is no session.
-    let count = store::count_nonce(context, config.deadlines.store, pending.id())
+    let limit = config.deadlines.store;
+    let (count, epoch) = store::count_nonce(context, limit, &pending, address)
         .await
         .map_err(|_| Problem::StoreUnavailable)?;
-    let consumed = pending.consume(count).ok_or(Problem::NonceUsed)?;
-    let (session, token) = session::mint(
-        keys,
+    let admission = Admission {
         signer,
-        consumed,
+        nonce: pending.consume(count).ok_or(Problem::NonceUsed)?,
+        epoch,
+    };
+    let (session, token) = session::mint(
+        context.service.keys()?,
+        &admission,
+        present.as_ref(),
         now,
-        config.service.session_ttl,
+        config.service.session,
         context.ports.random(),
-    );
-    let answer = json!({
-        "token": token.expose(),
-        "token_type": "Bearer",
-        "expires_at": rfc3339::format(session.expires_at()),
-        "address": session.address(),
-        "chain": session.chain(),
-    });
-    let mut response = router::json(StatusCode::CREATED, &answer);
-    if body.cookie {
-        let cookie = format!(
-            "{COOKIE_NAME}={}; Path=/; Max-Age={}; Secure; HttpOnly; SameSite=Lax",
-            token.expose(),
-            config.service.session_ttl.as_secs()
-        );
-        let mut value = HeaderValue::from_str(&cookie).map_err(|_| Problem::Misconfigured)?;
-        value.set_sensitive(true);
-        response.headers_mut().insert(SET_COOKIE, value);
+    )?;
+    if let Some(replaced) = present {
+        // What the new session replaces must not outlive it; that it could not be ended is in the log.
+        let _ = store::end(context, limit, &replaced).await;
     }
-    Ok(response)
+    let mut answer = document(&session);
+    answer.insert("chain".into(), signer.chain().to_string().into());
+    opened(
+        context,
+        StatusCode::CREATED,
+        answer,
+        &session,
+        &token,
+        body.cookie,
+    )
 }
 
-/// What EIP-4361 asks a relying party to check before it believes a message, besides nonce and signature.
-fn check_policy<P: Ports>(
+/// The session that a sign-in adds its wallet to, if there is one.
+async fn present<P: Ports>(
+    context: &Context<'_, P>,
+    request: &Request,
+    cookie: bool,
+) -> Result<Option<Session>, Problem> {
+    match auth::presented(request)? {
+        // Whoever sends a token means it.
+        Some(presented @ Presented::Bearer(_)) => {
+            auth::open(context, request, presented).await.map(Some)
+        }
+        // A browser sends its cookie by itself: one that has ended is no reason not to sign in anew.
+        Some(presented @ Presented::Cookie(_)) if cookie => {
+            match auth::open(context, request, presented).await {
+                Ok(session) => Ok(Some(session)),
+                Err(Problem::Session(_) | Problem::SessionRevoked) => Ok(None),
+                Err(problem) => Err(problem),
+            }
+        }
+        _ => Ok(None),
+    }
+}
+
+/// What EIP-4361 asks a relying party to check before it believes a message, besides the signature.
+fn check_message<P: Ports>(
     context: &Context<'_, P>,
     message: &Message<'_>,
     now: Timestamp,
-) -> Result<(), Problem> {
+) -> Result<PendingNonce, Problem> {
     let config = context.service.config()?;
-    if !config
+    let domain = config
         .service
         .domains
         .iter()
-        .any(|domain| domain == message.domain)
-    {
-        return Err(Problem::WrongDomain);
-    }
+        .find(|domain| domain.is(message.scheme, message.domain))
+        .ok_or(Problem::WrongDomain)?;
     let uri: http::Uri = message.uri.parse().map_err(|_| Problem::WrongUri)?;
     let same_origin = uri
-        .authority()
-        .is_some_and(|authority| authority.as_str() == message.domain)
-        && message
-            .scheme
-            .is_none_or(|scheme| uri.scheme_str() == Some(scheme));
+        .scheme_str()
+        .zip(uri.authority())
+        .is_some_and(|(scheme, authority)| {
+            domain.is(Some(scheme), authority.as_str())
+                && message.scheme.is_none_or(|named| named == scheme)
+        });
     if !same_origin {
         return Err(Problem::WrongUri);
     }
     config.chain(message.chain).ok_or(Problem::UnknownChain)?;
-    if message.is_issued(now) && message.is_current(now) {
-        Ok(())
-    } else {
-        Err(Problem::MessageNotCurrent)
+    if !(message.is_issued(now) && message.is_current(now)) {
+        return Err(Problem::MessageNotCurrent);
     }
+    check_nonce(context, config, domain, message, now)
+}
+
+/// The nonce, pending; where it is one of ours for another chain or domain, the problem says so.
+fn check_nonce<P: Ports>(
+    context: &Context<'_, P>,
+    config: &Config,
+    domain: &Domain,
+    message: &Message<'_>,
+    now: Timestamp,
+) -> Result<PendingNonce, Problem> {
+    let keys = context.service.keys()?;
+    let check = |domain: &Domain, chain| {
+        let binding = Binding {
+            domain: domain.as_str(),
+            chain,
+            address: Some(message.address),
+        };
+        let ttl = config.service.challenge_ttl;
+        nonce::check(keys, message.nonce, &binding, now, ttl)
+    };
+    check(domain, message.chain).map_err(|error| {
+        let ours = |outcome| outcome != Err(NonceError::Foreign);
+        let (mut chains, mut domains) = (config.chains(), config.service.domains.iter());
+        if error != NonceError::Foreign {
+            Problem::Nonce(error)
+        } else if chains.any(|chain| ours(check(domain, chain.id))) {
+            Problem::WrongChain
+        } else if domains.any(|other| ours(check(other, message.chain))) {
+            Problem::WrongDomain
+        } else {
+            Problem::Nonce(error)
+        }
+    })
+}
+
+async fn verify<P: Ports>(
+    context: &Context<'_, P>,
+    message: &Message<'_>,
+    verification: &Verification,
+) -> Result<VerifiedSigner, Problem> {
+    let chain = context.service.config()?.chain(message.chain);
+    let chain = chain.ok_or(Problem::UnknownChain)?;
+    let answer = chain::verify(context, chain, verification).await;
+    Ok(answer.map_err(|chain::Unavailable| Problem::SignatureUnchecked)??)
+}
+
+async fn describe<P: Ports>(
+    context: &Context<'_, P>,
+    request: &Request,
+) -> Result<Response, Problem> {
+    let [] = query(request, [])?;
+    let session = auth::session(context, request).await?;
+    let mut answer = document(&session);
+    answer.insert(
+        "issued_at".into(),
+        rfc3339::format(session.issued_at()).into(),
+    );
+    Ok(router::json(StatusCode::OK, &answer.into()))
+}
+
+async fn renew<P: Ports>(context: &Context<'_, P>, request: &Request) -> Result<Response, Problem> {
+    let [] = query(request, [])?;
+    let by_cookie = matches!(auth::presented(request)?, Some(Presented::Cookie(_)));
+    let session = auth::session(context, request).await?;
+    let idle = context.service.config()?.service.session.idle;
+    let (session, token) = session.renew(context.service.keys()?, context.ports.now(), idle);
+    let answer = document(&session);
+    opened(context, StatusCode::OK, answer, &session, &token, by_cookie)
 }
 
 async fn sign_out<P: Ports>(
     context: &Context<'_, P>,
     request: &Request,
 ) -> Result<Response, Problem> {
-    // Only by token: a page elsewhere must not be able to end a session through the cookie.
-    let session = auth::session(context, request, Credentials::Bearer).await?;
-    store::revoke(
-        context,
-        context.service.config()?.deadlines.store,
-        &session.id(),
-    )
-    .await
-    .map_err(|_| Problem::StoreUnavailable)?;
+    let [everywhere] = query(request, ["everywhere"])?;
+    let everywhere = match everywhere.as_deref() {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => return Err(Problem::Query("`everywhere` is true or false.".into())),
+    };
+    let session = auth::session(context, request).await?;
+    let service = &context.service.config()?.service;
+    let limit = context.service.config()?.deadlines.store;
+    let failed = |_| Problem::StoreUnavailable;
+    if everywhere {
+        let until = context.ports.now().checked_add(service.session.absolute);
+        let until = until.map_err(|_| Problem::Misconfigured)?;
+        for member in session.members() {
+            let address = member.wallet.address;
+            store::end_all(context, limit, address, until)
+                .await
+                .map_err(failed)?;
+        }
+    }
+    store::end(context, limit, &session).await.map_err(failed)?;
     let mut response = router::empty(StatusCode::NO_CONTENT);
     let cleared = const {
         HeaderValue::from_static(
@@ -175,5 +279,53 @@ async fn sign_out<P: Ports>(
         )
     };
     response.headers_mut().insert(SET_COOKIE, cleared);
+    Ok(response)
+}
+
+/// What may be known of a session without its token.
+fn document(session: &Session) -> serde_json::Map<String, Value> {
+    let wallet = |member: &session::Member| {
+        let chain = match member.wallet.control {
+            Control::Key => None,
+            Control::Contract(chain) => Some(chain),
+        };
+        json!({"address": member.wallet.address, "chain": chain})
+    };
+    let members = json!({
+        "address": session.address(),
+        "wallets": session.members().iter().map(wallet).collect::<Vec<_>>(),
+        "expires_at": rfc3339::format(session.expires_at()),
+        "ends_at": rfc3339::format(session.ends_at()),
+    });
+    match members {
+        Value::Object(members) => members,
+        _ => serde_json::Map::new(),
+    }
+}
+
+/// The answer that opens a session: with its token, or with a cookie that no script can read.
+fn opened<P: Ports>(
+    context: &Context<'_, P>,
+    status: StatusCode,
+    mut answer: serde_json::Map<String, Value>,
+    session: &Session,
+    token: &Secret<String>,
+    cookie: bool,
+) -> Result<Response, Problem> {
+    if !cookie {
+        answer.insert("token".into(), token.expose().as_str().into());
+        answer.insert("token_type".into(), "Bearer".into());
+        return Ok(router::json(status, &answer.into()));
+    }
+    let left = session.expires_at().duration_since(context.ports.now());
+    let cookie = format!(
+        "{COOKIE_NAME}={}; Path=/; Max-Age={}; Secure; HttpOnly; SameSite=Lax",
+        token.expose(),
+        left.as_secs().max(0)
+    );
+    let mut response = router::json(status, &answer.into());
+    let mut value = HeaderValue::from_str(&cookie).map_err(|_| Problem::Misconfigured)?;
+    value.set_sensitive(true);
+    response.headers_mut().insert(SET_COOKIE, value);
     Ok(response)
 }

@@ -1,0 +1,91 @@
+//! What an instance remembers between requests. Nothing here decides who may have what, and no secret is in it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// The most clients and addresses that one instance counts at a time.
+const MAX_COUNTED: usize = 4096;
+
+/// An instance's memory, bounded.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    counts: RefCell<HashMap<[u8; 16], Count>>,
+    swept: Cell<Option<Duration>>,
+}
+
+/// How often somebody has asked in the present window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Count {
+    /// The window's number since the epoch.
+    pub(crate) window: u64,
+    /// As the store last said, this instance's included.
+    pub(crate) shared: u32,
+    /// Since then.
+    pub(crate) own: u32,
+}
+
+impl Memory {
+    /// Whether something that is done every `pause` is due; then it is not for another `pause`.
+    pub(crate) fn is_due(&self, elapsed: Duration, pause: Duration) -> bool {
+        let due = self
+            .swept
+            .get()
+            .is_none_or(|last| elapsed.saturating_sub(last) >= pause);
+        if due {
+            self.swept.set(Some(elapsed));
+        }
+        due
+    }
+
+    /// The count under `name`, if it is of `window`.
+    pub(crate) fn count(&self, name: &[u8; 16], window: u64) -> Option<Count> {
+        let count = self.counts.borrow().get(name).copied();
+        count.filter(|count| count.window == window)
+    }
+
+    /// Changes the count under `name`, which starts anew with every window.
+    pub(crate) fn update(&self, name: [u8; 16], window: u64, change: impl FnOnce(&mut Count)) {
+        let mut counts = self.counts.borrow_mut();
+        if counts.len() >= MAX_COUNTED && !counts.contains_key(&name) {
+            counts.retain(|_, count| count.window >= window);
+            // All of them of now: any may go, the store still knows it.
+            if let Some(any) = counts
+                .keys()
+                .next()
+                .copied()
+                .filter(|_| counts.len() >= MAX_COUNTED)
+            {
+                counts.remove(&any);
+            }
+        }
+        let count = counts.entry(name).or_default();
+        if count.window != window {
+            *count = Count {
+                window,
+                ..Count::default()
+            };
+        }
+        change(count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_start_anew_with_each_window_and_never_grow_past_their_bound() {
+        let memory = Memory::default();
+        memory.update([1; 16], 7, |count| count.own += 1);
+        memory.update([1; 16], 7, |count| count.own += 1);
+        assert_eq!(memory.count(&[1; 16], 7).map(|count| count.own), Some(2));
+        assert_eq!(memory.count(&[1; 16], 8), None);
+        memory.update([1; 16], 8, |count| count.own += 1);
+        assert_eq!(memory.count(&[1; 16], 8).map(|count| count.own), Some(1));
+        for index in 0..3 * u128::try_from(MAX_COUNTED).unwrap() {
+            memory.update(index.to_be_bytes(), 8, |count| count.own += 1);
+            assert!(memory.counts.borrow().len() <= MAX_COUNTED);
+        }
+    }
+}
