@@ -27,6 +27,8 @@ pub const ERC20: Address = address!("0x9fE46736679d2D9a65F0992F2272dE9f3c7fa6e0"
 pub const OWNER: Address = address!("0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266");
 /// The id of the ERC-1155 token that the owner has one of.
 pub const PASS: u64 = 7;
+/// The chain's id.
+pub const CHAIN_ID: u64 = 31337;
 
 const SETUP: &str = "scripts/setup";
 
@@ -59,8 +61,8 @@ impl Chain {
             SETUP,
         )?;
         let mut command = Command::new(anvil);
-        command.args(["--host", "127.0.0.1", "--chain-id", "31337", "--port"]);
-        command.arg(port.to_string());
+        command.args(["--host", "127.0.0.1", "--chain-id", &CHAIN_ID.to_string()]);
+        command.args(["--port", &port.to_string()]);
         let (process, address) =
             Process::start("anvil", command, Duration::from_secs(30), |line| {
                 line.strip_prefix("Listening on ").map(str::to_owned)
@@ -77,15 +79,8 @@ impl Chain {
     /// 500 ERC-20 tokens of 18 decimals.
     pub async fn with_contracts(port: u16) -> anyhow::Result<Self> {
         let chain = Self::start(port).await?;
-        let multicall = read_json(
-            "tests/contracts/Multicall3.json",
-            "tests/contracts/build.mjs",
-        )?;
         chain
-            .call(
-                "anvil_setCode",
-                json!([MULTICALL3.to_string(), multicall["runtime"]]),
-            )
+            .set_code(MULTICALL3, &own_contract("Multicall3", "runtime")?)
             .await?;
 
         let supply = U256::from(500) * U256::from(10).pow(U256::from(18));
@@ -179,33 +174,83 @@ impl Chain {
         Ok(reply["result"].take())
     }
 
-    async fn transact(&self, to: Address, call: &impl SolCall) -> anyhow::Result<()> {
+    /// What `to` answers to `call`, at the latest block.
+    pub async fn read<C: SolCall>(&self, to: Address, call: &C) -> anyhow::Result<C::Return> {
+        let data = hex::encode_prefixed(call.abi_encode());
+        let params = json!([{ "to": to.to_string(), "data": data }, "latest"]);
+        let returned = self.call("eth_call", params).await?;
+        let returned: Data = returned.as_str().context("no return data")?.parse()?;
+        Ok(C::abi_decode_returns_validate(&returned)?)
+    }
+
+    /// Puts runtime code at an address.
+    pub async fn set_code(&self, at: Address, code: &str) -> anyhow::Result<()> {
+        self.call("anvil_setCode", json!([at.to_string(), code]))
+            .await
+            .map(drop)
+    }
+
+    /// Deploys a contract of `tests/contracts`, one without constructor arguments.
+    pub async fn deploy_own(&self, name: &str) -> anyhow::Result<Address> {
+        self.create(&own_contract(name, "creation")?, &[]).await
+    }
+
+    /// Deploys a contract of an npm package, one without constructor arguments; `path` is that of its artefact.
+    pub(crate) async fn deploy_package(&self, path: &str) -> anyhow::Result<Address> {
+        self.create(&package_contract(path)?, &[]).await
+    }
+
+    /// Runs `call` as the owner's transaction.
+    pub(crate) async fn transact(&self, to: Address, call: &impl SolCall) -> anyhow::Result<()> {
         let data = hex::encode_prefixed(call.abi_encode());
         self.send(json!({ "from": OWNER.to_string(), "to": to.to_string(), "data": data }))
             .await
             .map(drop)
     }
 
-    async fn deploy(&self, name: &str, arguments: Vec<u8>, at: Address) -> anyhow::Result<()> {
-        let path =
-            format!("tests/node_modules/@openzeppelin/contracts/build/contracts/{name}.json");
-        let artefact = read_json(&path, SETUP)?;
-        let code = artefact["bytecode"]
-            .as_str()
-            .context("no bytecode in the artefact")?;
-        let data = format!("{code}{}", hex::encode(arguments));
-        let receipt = self
-            .send(json!({ "from": OWNER.to_string(), "data": data }))
+    /// Runs `call` as a transaction of any account, contracts included. Its balance stays as it was, because gates may ask
+    /// for it.
+    pub(crate) async fn transact_as(
+        &self,
+        from: Address,
+        to: Address,
+        call: &impl SolCall,
+    ) -> anyhow::Result<()> {
+        let from = from.to_string();
+        let data = hex::encode_prefixed(call.abi_encode());
+        let before = self.call("eth_getBalance", json!([from, "latest"])).await?;
+        self.call("anvil_impersonateAccount", json!([from])).await?;
+        // 2^60 Wei: an Ether and a bit, for gas.
+        self.call("anvil_setBalance", json!([from, "0x1000000000000000"]))
             .await?;
-        let address: Address = receipt["contractAddress"]
-            .as_str()
-            .context("a deployment without an address")?
-            .parse()?;
+        self.send(json!({ "from": from, "to": to.to_string(), "data": data }))
+            .await?;
+        self.call("anvil_setBalance", json!([from, before])).await?;
+        self.call("anvil_stopImpersonatingAccount", json!([from]))
+            .await
+            .map(drop)
+    }
+
+    async fn deploy(&self, name: &str, arguments: Vec<u8>, at: Address) -> anyhow::Result<()> {
+        let path = format!("@openzeppelin/contracts/build/contracts/{name}.json");
+        let address = self.create(&package_contract(&path)?, &arguments).await?;
         ensure!(address == at, "{name} lies at {address}, not at {at}");
         Ok(())
     }
 
-    async fn send(&self, transaction: Value) -> anyhow::Result<Value> {
+    async fn create(&self, code: &str, arguments: &[u8]) -> anyhow::Result<Address> {
+        let data = format!("{code}{}", hex::encode(arguments));
+        let receipt = self
+            .send(json!({ "from": OWNER.to_string(), "data": data }))
+            .await?;
+        let address = receipt["contractAddress"]
+            .as_str()
+            .context("a deployment without an address")?;
+        Ok(address.parse()?)
+    }
+
+    /// Sends a transaction of an account whose key the chain has, and waits for its receipt.
+    pub(crate) async fn send(&self, transaction: Value) -> anyhow::Result<Value> {
         let hash = self
             .call("eth_sendTransaction", json!([transaction]))
             .await?;
@@ -221,6 +266,25 @@ impl Chain {
         }
         anyhow::bail!("transaction {hash} is not mined")
     }
+}
+
+/// Code of a contract that `tests/contracts/build.mjs` compiled: "creation" or "runtime".
+pub(crate) fn own_contract(name: &str, code: &str) -> anyhow::Result<String> {
+    let path = format!("tests/contracts/{name}.json");
+    code_in(&path, "tests/contracts/build.mjs", code)
+}
+
+/// Creation code of a contract that an npm package has compiled.
+fn package_contract(path: &str) -> anyhow::Result<String> {
+    code_in(&format!("tests/node_modules/{path}"), SETUP, "bytecode")
+}
+
+fn code_in(path: &str, made_by: &str, field: &str) -> anyhow::Result<String> {
+    let artefact = read_json(path, made_by)?;
+    let code = artefact[field].as_str();
+    Ok(code
+        .with_context(|| format!("no {field} in {path}"))?
+        .to_owned())
 }
 
 fn read_json(path: &str, made_by: &str) -> anyhow::Result<Value> {

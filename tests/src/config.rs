@@ -21,6 +21,10 @@ pub struct Config {
     pub session_ttl: &'static str,
     /// How long a presigned URL lasts.
     pub url_ttl: &'static str,
+    /// What stands in `[limits]`: by default, limits that no test reaches.
+    pub limits: &'static str,
+    /// How long a session lasts from renewal to renewal.
+    pub session_idle: Option<&'static str>,
     /// More sections, appended as they are.
     pub more: String,
 }
@@ -34,6 +38,8 @@ impl Config {
             stale: None,
             session_ttl: "1h",
             url_ttl: "5m",
+            limits: "per_client = \"1000000/1m\"\nper_address = \"1000000/1m\"",
+            session_idle: None,
             more: String::new(),
         }
     }
@@ -47,8 +53,13 @@ impl fmt::Display for Config {
             stale,
             session_ttl,
             url_ttl,
+            limits,
+            session_idle,
             more,
         } = self;
+        let session_idle = session_idle
+            .map(|age| format!("\nsession_idle = \"{age}\""))
+            .unwrap_or_default();
         let stale = stale
             .map(|age| format!("\nstale = \"{age}\""))
             .unwrap_or_default();
@@ -56,8 +67,11 @@ impl fmt::Display for Config {
             f,
             r#"[service]
 domains = ["{DOMAIN}"]
-session_ttl = "{session_ttl}"
+session_ttl = "{session_ttl}"{session_idle}
 url_ttl = "{url_ttl}"
+
+[limits]
+{limits}
 
 [[chain]]
 id = "eip155:31337"

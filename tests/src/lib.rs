@@ -8,6 +8,7 @@
     reason = "only JSON values are indexed here, by name, and they answer null for what they lack"
 )]
 
+pub mod accounts;
 pub mod chain;
 pub mod client;
 pub mod config;

@@ -36,7 +36,7 @@ impl Wallet {
         Self::from_key(key.parse()?)
     }
 
-    fn from_key(key: B256) -> anyhow::Result<Self> {
+    pub(crate) fn from_key(key: B256) -> anyhow::Result<Self> {
         Ok(Self {
             key: SigningKey::from_slice(key.as_slice())?,
         })
@@ -51,11 +51,15 @@ impl Wallet {
 
     /// `0x` + r ‖ s ‖ v over the EIP-191 hash of `message`, v in {27, 28}.
     pub fn personal_sign(&self, message: &str) -> String {
-        let hash = eip191_hash_message(message);
+        hex::encode_prefixed(self.sign_hash(eip191_hash_message(message)))
+    }
+
+    /// r ‖ s ‖ v over `hash` itself, s in the lower half of the order, v in {27, 28}.
+    pub fn sign_hash(&self, hash: B256) -> Vec<u8> {
         let (signature, recovery) = self.key.sign_prehash_recoverable(hash.as_slice());
         let mut bytes = signature.to_bytes().to_vec();
         bytes.push(27 + recovery.to_byte());
-        hex::encode_prefixed(bytes)
+        bytes
     }
 }
 

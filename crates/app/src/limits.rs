@@ -81,7 +81,8 @@ pub(crate) async fn client<P: Ports>(
 ) -> Result<(), Problem> {
     let limits = &context.service.config()?.limits;
     let client = client_address(request, &limits.client);
-    admit(context, Policy::Client, &[&client], limits.per_client).await
+    let name: [&[u8]; 2] = [b"client", &client];
+    admit(context, Policy::Client, &name, limits.per_client).await
 }
 
 /// Counts what a client asks for an account that it need not own: nobody can use up another one's quota.
@@ -95,7 +96,7 @@ pub(crate) async fn client_and_address<P: Ports>(
 ) -> Result<(), Problem> {
     let limits = &context.service.config()?.limits;
     let client = client_address(request, &limits.client);
-    let name: [&[u8]; 2] = [address.as_bytes(), &client];
+    let name: [&[u8]; 3] = [b"asked", address.as_bytes(), &client];
     admit(context, Policy::Address, &name, limits.per_address).await
 }
 
@@ -108,7 +109,8 @@ pub(crate) async fn address<P: Ports>(
     address: Address,
 ) -> Result<(), Problem> {
     let rate = context.service.config()?.limits.per_address;
-    admit(context, Policy::Address, &[address.as_bytes()], rate).await
+    let name: [&[u8]; 2] = [b"signed", address.as_bytes()];
+    admit(context, Policy::Address, &name, rate).await
 }
 
 async fn admit<P: Ports>(
@@ -118,9 +120,7 @@ async fn admit<P: Ports>(
     rate: Rate,
 ) -> Result<(), Problem> {
     let config = context.service.config()?;
-    let mut parts = vec![policy.name().as_bytes()];
-    parts.extend(name);
-    let name = fingerprint(&parts);
+    let name = fingerprint(name);
     let seconds = u64::try_from(context.ports.now().as_second()).unwrap_or_default();
     let (window, reset) = window(seconds, rate.window);
     let memory = context.service.memory();

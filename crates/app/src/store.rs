@@ -47,6 +47,18 @@ pub(crate) async fn timed<P: Ports, T>(
     outcome
 }
 
+/// Whether a nonce has been counted already: then nothing else about its message needs to be asked. Only the count
+/// itself says that it has not.
+pub(crate) async fn is_spent<P: Ports>(
+    context: &Context<'_, P>,
+    limit: Duration,
+    nonce: &PendingNonce,
+) -> Result<bool, StoreError> {
+    timed(context, limit, context.ports.get(&nonce_key(nonce)))
+        .await
+        .map(|count| count.is_some())
+}
+
 /// Counts the presentation of a nonce with a valid signature of `address`: how often it happened, this time included,
 /// and the address's epoch.
 pub(crate) async fn count_nonce<P: Ports>(
@@ -58,7 +70,7 @@ pub(crate) async fn count_nonce<P: Ports>(
     // The platform's counter cannot be raced: it blocks its whole instance. A store that does not answer a read in time
     // is not asked to count.
     let epoch = timed(context, limit, epoch(context.ports, address)).await?;
-    let key = format!("{PREFIX}:nonce:{}", nonce.id());
+    let key = nonce_key(nonce);
     let count = timed(context, limit, context.ports.increment(&key)).await?;
     if count == 1 {
         forget::later(context, limit, key, nonce.forgettable_at());
@@ -126,6 +138,10 @@ async fn epoch<P: Ports>(ports: &P, address: Address) -> Result<u64, StoreError>
             .map(u64::from_be_bytes)
             .map_err(|_| StoreError::Failed("an epoch is not of 8 bytes".into())),
     }
+}
+
+fn nonce_key(nonce: &PendingNonce) -> String {
+    format!("{PREFIX}:nonce:{}", nonce.id())
 }
 
 fn ended_key(session: &Session) -> String {

@@ -35,6 +35,10 @@ deny_after = "3s"
 id = "eip155:1"
 providers = ["http://a.example", "http://b.example"]
 
+[[chain]]
+id = "eip155:10"
+providers = ["http://a.example"]
+
 [[bucket]]
 name = "media"
 endpoint = "http://127.0.0.1:9000"
@@ -78,6 +82,7 @@ enum Provider {
 
 struct World {
     now: Cell<Timestamp>,
+    elapsed: Cell<u64>,
     providers: [Cell<Provider>; 2],
     balance: Cell<u64>,
     /// What the chain makes of signatures: 0, there is no contract; 1, it accepts; 2, it does not.
@@ -98,6 +103,7 @@ impl Simulated {
     fn new() -> Self {
         Self(Rc::new(World {
             now: Cell::new("2026-06-01T00:00:00Z".parse().unwrap()),
+            elapsed: Cell::new(0),
             providers: [Cell::new(Provider::Honest), Cell::new(Provider::Honest)],
             balance: Cell::new(1),
             contract: Cell::new(0),
@@ -111,6 +117,7 @@ impl Simulated {
     }
 
     fn advance(&self, seconds: u64) {
+        self.0.elapsed.set(self.0.elapsed.get() + seconds);
         self.0
             .now
             .set(self.0.now.get() + Duration::from_secs(seconds));
@@ -176,7 +183,7 @@ impl Ports for Simulated {
     }
 
     fn elapsed(&self) -> Duration {
-        Duration::from_millis(1)
+        Duration::from_secs(self.0.elapsed.get())
     }
 
     fn random(&self) -> [u8; 16] {
@@ -732,4 +739,164 @@ fn the_log_has_one_line_per_request_and_no_secret() {
     ] {
         assert!(!log[0].contains(secret), "{secret}");
     }
+}
+
+#[test]
+fn an_account_with_code_is_what_its_code_says() {
+    let visit = Visit::new();
+    let code = |contract| {
+        visit.ports.0.contract.set(contract);
+        let (status, answer) = visit.sign_in();
+        match status {
+            StatusCode::CREATED => answer["wallets"][0]["chain"].clone(),
+            _ => answer["code"].clone(),
+        }
+    };
+    assert_eq!(code(0), Value::Null, "by its key, on every chain");
+    assert_eq!(
+        code(1),
+        Value::Null,
+        "the key of an account whose code agrees"
+    );
+    assert_eq!(code(2), "signature-refused", "never by its key alone");
+    // A contract may accept what no key has made; then it speaks for itself, on its own chain.
+    visit.ports.0.contract.set(1);
+    let body = json!({"message": visit.challenge(), "signature": "0x", "link": false});
+    let (status, answer) = visit.ask(Method::POST, "/v1/session", Some(body));
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    assert_eq!(answer["wallets"][0]["chain"], "eip155:1");
+}
+
+#[test]
+fn nobody_signs_in_while_the_chain_cannot_say_what_the_account_is() {
+    for provider in [
+        Provider::Down,
+        Provider::Hung,
+        Provider::Broken,
+        Provider::OtherChain,
+        Provider::Unsynced,
+    ] {
+        let visit = Visit::new();
+        let message = visit.challenge();
+        visit.ports.providers(provider);
+        let (status, problem) = visit.present(&message);
+        assert_eq!(
+            (status, &problem["code"]),
+            (StatusCode::SERVICE_UNAVAILABLE, &json!("chain-unavailable"))
+        );
+        visit.ports.0.providers[1].set(Provider::Honest);
+        assert_eq!(
+            visit.present(&message).0,
+            StatusCode::CREATED,
+            "the message is still good, and the other provider answers"
+        );
+    }
+}
+
+#[test]
+fn a_message_for_another_chain_of_ours_says_so() {
+    let visit = Visit::new();
+    let message = visit.challenge();
+    let moved = message.replace("Chain ID: 1\n", "Chain ID: 10\n");
+    assert_ne!(moved, message);
+    assert_eq!(visit.present(&moved).1["code"], "wrong-chain");
+}
+
+#[test]
+fn what_has_no_use_any_longer_is_forgotten_and_nothing_else() {
+    let visit = Visit::new();
+    let keys = |kind: &str| {
+        let store = visit.ports.0.store.borrow();
+        store.keys().filter(|key| key.contains(kind)).count()
+    };
+    for _ in 0..12 {
+        assert_eq!(visit.sign_in().0, StatusCode::CREATED);
+    }
+    let message = visit.challenge();
+    assert_eq!(visit.present(&message).0, StatusCode::CREATED);
+    assert_eq!(keys(":nonce:"), 14);
+    // As long as any clock takes the message, its nonce is known.
+    let mut age = 0;
+    for _ in 0..60 {
+        visit.ports.advance(30);
+        age += 30;
+        let (status, problem) = visit.present(&message);
+        assert_eq!(status, StatusCode::UNAUTHORIZED);
+        let known = keys(":nonce:") >= 14;
+        assert!(known || age > 390, "forgotten after {age} s");
+        assert_eq!(
+            problem["code"] == "used-nonce",
+            age <= 300 + 29,
+            "{age} {problem}"
+        );
+        if age % 600 == 0 {
+            assert_eq!(visit.sign_in().0, StatusCode::CREATED);
+        }
+    }
+    assert!(keys(":nonce:") <= 3, "{}", keys(":nonce:"));
+    assert!(keys(":forget:") <= 6, "{}", keys(":forget:"));
+    assert_eq!(visit.access().0, StatusCode::OK, "the session is not over");
+}
+
+#[test]
+fn sessions_that_were_ended_are_forgotten_after_their_end_and_not_before() {
+    let visit = Visit::new();
+    let token = visit.token.clone();
+    assert_eq!(
+        visit.ask(Method::DELETE, "/v1/session", None).0,
+        StatusCode::NO_CONTENT
+    );
+    let marks = || {
+        let store = visit.ports.0.store.borrow();
+        store.keys().filter(|key| key.contains(":revoked:")).count()
+    };
+    for minute in 0..90 {
+        visit.ports.advance(60);
+        assert_eq!(visit.sign_in().0, StatusCode::CREATED);
+        assert_eq!(visit.token, token);
+        assert_eq!(visit.access().0, StatusCode::UNAUTHORIZED, "{minute}");
+    }
+    assert_eq!(marks(), 0);
+}
+
+#[test]
+fn a_failing_store_counts_nobody_out() {
+    let visit = Visit::new();
+    visit.ports.0.store_up.set(false);
+    let target = format!("/v1/challenge?address={}&chain=eip155:1", visit.address());
+    let response = visit.send(Method::GET, &target, None);
+    assert_eq!(response.status(), StatusCode::OK);
+    assert!(response.headers().contains_key("ratelimit"));
+}
+
+#[test]
+fn instances_learn_of_each_others_counts_from_the_store() {
+    let visit = Visit::new();
+    let target = "/v1/challenge?chain=eip155:1";
+    let mut refused = 0;
+    // Every request meets an instance that has just been started: what it knows is what the store knows.
+    for _ in 0..200 {
+        let needs = Needs {
+            config: true,
+            keys: true,
+            providers: true,
+            storage: true,
+            demo: false,
+        };
+        let fresh = Visit {
+            ports: visit.ports.clone(),
+            service: block_on(Service::load(&visit.ports, needs)),
+            token: String::new(),
+        };
+        let response = fresh.send(Method::GET, target, None);
+        if response.status() == StatusCode::TOO_MANY_REQUESTS {
+            refused += 1;
+            let wait = response.headers()["retry-after"].to_str().unwrap();
+            assert!((1..=60).contains(&wait.parse::<u64>().unwrap()), "{wait}");
+        }
+    }
+    // Of the client's 120, `Visit::new` took two: one that it has told the store of, and one that only it knows of.
+    assert_eq!(refused, 200 - 119);
+    visit.ports.advance(60);
+    assert_eq!(visit.ask(Method::GET, target, None).0, StatusCode::OK);
 }

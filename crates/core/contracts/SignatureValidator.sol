@@ -45,7 +45,6 @@ contract SignatureValidator {
         // Half of the gas, so that an account or factory that burns what it is given cannot keep this from answering;
         // one word of the answer, so that a long one costs nothing.
         assembly ("memory-safe") {
-            mstore(0, 0)
             success := staticcall(shr(1, gas()), account, add(question, 0x20), mload(question), 0, 0x20)
             length := returndatasize()
             word := mload(0)

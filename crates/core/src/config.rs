@@ -1204,8 +1204,6 @@ fn duration(text: &str) -> Option<Duration> {
         .map(Duration::from_millis)
 }
 
-/// `host[:port]`: lower-case labels of letters, digits and hyphens, or an IPv6 address in brackets.
-
 /// Spin's rule for variable names: lower-case snake_case, starting with a letter.
 fn is_variable_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_lowercase())

@@ -6,7 +6,10 @@ use crate::Address;
 use crate::signature::SignatureError;
 
 /// What the wrapped form ends with.
-pub const MAGIC: [u8; 32] = magic(0x64, 0x92);
+pub const MAGIC: [u8; 32] = [
+    0x64, 0x92, 0x64, 0x92, 0x64, 0x92, 0x64, 0x92, 0x64, 0x92, 0x64, 0x92, 0x64, 0x92, 0x64, 0x92,
+    0x64, 0x92, 0x64, 0x92, 0x64, 0x92, 0x64, 0x92, 0x64, 0x92, 0x64, 0x92, 0x64, 0x92, 0x64, 0x92,
+];
 
 /// A signature with what deploys the account that made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,17 +59,6 @@ impl Wrapped {
         bytes.extend(MAGIC);
         bytes
     }
-}
-
-/// Two bytes, sixteen times.
-pub(crate) const fn magic(high: u8, low: u8) -> [u8; 32] {
-    let mut bytes = [high; 32];
-    let mut index = 1;
-    while index < bytes.len() {
-        bytes[index] = low;
-        index += 2;
-    }
-    bytes
 }
 
 #[cfg(test)]

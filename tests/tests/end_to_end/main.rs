@@ -7,6 +7,7 @@
 )]
 
 mod access;
+mod accounts;
 mod configuration;
 mod content;
 mod demo;
@@ -18,6 +19,8 @@ mod logs;
 mod manifest;
 mod parts;
 mod presigned;
+mod sessions;
 mod shared_cache;
 mod sign_in;
+mod signers;
 mod site;

@@ -86,13 +86,19 @@ async fn sign_in<P: Ports>(
     } else {
         None
     };
+    let limit = config.deadlines.store;
+    // Whoever replays a message must not make the service ask the chain each time.
+    match store::is_spent(context, limit, &pending).await {
+        Ok(false) => {}
+        Ok(true) => return Err(Problem::NonceUsed),
+        Err(_) => return Err(Problem::StoreUnavailable),
+    }
     let verification = Verification::new(&message, body.scheme, signature)?;
     let signer = verify(context, &message, &verification).await?;
     let address = signer.wallet().address;
     context.record.address(address);
     limits::address(context, address).await?;
     // Last of all: nobody but the signer can use a nonce up, and without the count there is no session.
-    let limit = config.deadlines.store;
     let (count, epoch) = store::count_nonce(context, limit, &pending, address)
         .await
         .map_err(|_| Problem::StoreUnavailable)?;

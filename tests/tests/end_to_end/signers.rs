@@ -1,0 +1,493 @@
+//! Every kind of account signs in, and for each of them whatever is not its own signature over its own message does not.
+
+use alloy_primitives::{Address, B256, eip191_hash_message, hex, keccak256};
+use anyhow::{Context, ensure};
+use serde_json::{Value, json};
+use tokengate_tests::accounts::{Counterfactual, Delegated, REGISTRY, Registry, Safe};
+use tokengate_tests::accounts::{authorise_calldata, authorization, erc6492, erc8010};
+use tokengate_tests::chain::{CHAIN_ID, ERC721};
+use tokengate_tests::client::{CHAIN, Gate, Reply};
+use tokengate_tests::config::DOMAIN;
+use tokengate_tests::wallet::Wallet;
+use tokengate_tests::world::{HELLO, World};
+
+/// A service that also knows a second chain, so that a message can name it.
+async fn world() -> anyhow::Result<World> {
+    World::with(
+        |config| {
+            config.more =
+                "\n[[chain]]\nid = \"eip155:10\"\nproviders = [\"{rpc_url}\"]\n".to_owned();
+        },
+        |settings| settings,
+    )
+    .await
+}
+
+async fn challenge(gate: &Gate, address: Address) -> anyhow::Result<Value> {
+    gate.get(&format!("/v1/challenge?address={address}&chain={CHAIN}"))
+        .await?
+        .expect(200)
+}
+
+async fn message(gate: &Gate, address: Address) -> anyhow::Result<String> {
+    let challenge = challenge(gate, address).await?;
+    let message = challenge["message"].as_str().context("no message")?;
+    Ok(message.to_owned())
+}
+
+async fn present(gate: &Gate, message: &str, signature: &[u8]) -> anyhow::Result<Reply> {
+    gate.session(message, &hex::encode_prefixed(signature))
+        .await
+}
+
+/// How an account signs a hash.
+type Sign<'a> = dyn Fn(B256) -> Vec<u8> + 'a;
+
+/// What holds of one kind of account.
+struct Account<'a> {
+    what: &'static str,
+    address: Address,
+    sign: &'a Sign<'a>,
+    /// Somebody else's signature, in the account's own form.
+    sign_wrongly: &'a Sign<'a>,
+    /// The code of the answer to a signature that is not the account's.
+    refusal: &'static str,
+    /// The chain for which alone the account is proven, if it is not by its key.
+    proven_on: Option<&'static str>,
+}
+
+impl Account<'_> {
+    /// Runs the table: each row is a message, who signs what, and the answer.
+    async fn signs_in_alone(&self, gate: &Gate) -> anyhow::Result<()> {
+        let sign = |text: &str| (self.sign)(eip191_hash_message(text));
+        let message = message(gate, self.address).await?;
+        let other_chain = message.replace("Chain ID: 31337\n", "Chain ID: 10\n");
+        let unknown_chain = message.replace("Chain ID: 31337\n", "Chain ID: 5\n");
+        let other_domain = message.replacen(DOMAIN, "evil.example", 1);
+        let other_text = message.replacen("Sign in", "Sign on", 1);
+        let mut bits = sign(&message);
+        // In the last scalar of the innermost signature: what is damaged is the signature, not its wrapper.
+        let at = self.scalar(&bits).context("no signature inside")?;
+        bits[at] ^= 1;
+        let rows = [
+            ("a flipped bit", &message, bits, 401, self.refusal),
+            (
+                "a changed text",
+                &other_text,
+                sign(&message),
+                401,
+                self.refusal,
+            ),
+            (
+                "another signer",
+                &message,
+                (self.sign_wrongly)(eip191_hash_message(&message)),
+                401,
+                self.refusal,
+            ),
+            (
+                "another chain",
+                &other_chain,
+                sign(&other_chain),
+                401,
+                "wrong-chain",
+            ),
+            (
+                "an unknown chain",
+                &unknown_chain,
+                sign(&unknown_chain),
+                422,
+                "unknown-chain",
+            ),
+            (
+                "another domain",
+                &other_domain,
+                sign(&other_domain),
+                401,
+                "wrong-domain",
+            ),
+        ];
+        for (variant, text, signature, status, code) in rows {
+            let what = || format!("{}, {variant}", self.what);
+            ensure!(
+                variant == "a flipped bit" || variant == "another signer" || *text != message,
+                what()
+            );
+            let problem = present(gate, text, &signature)
+                .await?
+                .problem(status)
+                .with_context(what)?;
+            ensure!(problem["code"] == code, "{}: {problem}", what());
+        }
+        // None of them used the nonce up.
+        let session = present(gate, &message, &sign(&message))
+            .await?
+            .expect(201)
+            .context(self.what)?;
+        ensure!(
+            session["wallets"][0]["chain"] == json!(self.proven_on),
+            "{session}"
+        );
+        ensure!(
+            session["address"] == self.address.to_checksum(None),
+            "{session}"
+        );
+        let problem = present(gate, &message, &sign(&message))
+            .await?
+            .problem(401)?;
+        ensure!(problem["code"] == "used-nonce", "{}: {problem}", self.what);
+        Ok(())
+    }
+
+    /// Where the low byte of `s` of the first signature over the message stands.
+    fn scalar(&self, signature: &[u8]) -> Option<usize> {
+        // A recovery byte behind 64 bytes of which s is low: the form that all of these accounts use inside.
+        (64..signature.len()).find_map(|v| {
+            let (recovery, s) = (signature.get(v)?, signature.get(v - 32)?);
+            let scalars = signature.get(v - 64..v)?;
+            let dense = scalars.iter().filter(|byte| **byte != 0).count() > 56;
+            (matches!(recovery, 27 | 28) && *s < 0x80 && dense).then_some(v - 1)
+        })
+    }
+}
+
+#[tokio::test]
+async fn an_externally_owned_account_signs_in() -> anyhow::Result<()> {
+    let world = world().await?;
+    let (wallet, other) = (Wallet::owner()?, Wallet::stranger()?);
+    let account = Account {
+        what: "an externally owned account",
+        address: wallet.address(),
+        sign: &|hash| wallet.sign_hash(hash),
+        sign_wrongly: &|hash| other.sign_hash(hash),
+        refusal: "signature-mismatch",
+        proven_on: None,
+    };
+    account.signs_in_alone(&world.gate).await
+}
+
+#[tokio::test]
+async fn a_safe_of_three_signs_in_with_two_and_opens_what_it_holds() -> anyhow::Result<()> {
+    let world = world().await?;
+    let owners = ["one", "two", "three"].map(Wallet::seeded);
+    let [Ok(one), Ok(two), Ok(three)] = owners else {
+        anyhow::bail!("no wallets");
+    };
+    let safe = Safe::deploy(&world.chain, &[&one, &two, &three], 2).await?;
+    let account = Account {
+        what: "a Safe, 2 of 3",
+        address: safe.address(),
+        sign: &|hash| safe.sign(hash, &[&one, &three]),
+        sign_wrongly: &|hash| safe.sign(hash, &[&two]),
+        refusal: "signature-refused",
+        proven_on: Some(CHAIN),
+    };
+    account.signs_in_alone(&world.gate).await?;
+    world.chain.transfer_token(0, safe.address()).await?;
+    let message = message(&world.gate, safe.address()).await?;
+    let signature = safe.sign(eip191_hash_message(&message), &[&two, &three]);
+    let session = present(&world.gate, &message, &signature)
+        .await?
+        .expect(201)?;
+    let token = session["token"].as_str().context("no token")?;
+    world.gate.ask(token, HELLO).await?.expect(200)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_account_that_is_not_deployed_yet_signs_in_and_also_afterwards() -> anyhow::Result<()> {
+    let world = world().await?;
+    let (owner, other) = (Wallet::seeded("owner")?, Wallet::seeded("other")?);
+    let account = Counterfactual::new(&world.chain, &owner, keccak256("salt")).await?;
+    let others = Counterfactual::new(&world.chain, &other, keccak256("salt")).await?;
+    let undeployed = Account {
+        what: "a counterfactual account",
+        address: account.address(),
+        sign: &|hash| account.sign_wrapped(hash),
+        // Wrapped as another account's, which the factory deploys elsewhere.
+        sign_wrongly: &|hash| others.sign_wrapped(hash),
+        refusal: "signature-refused",
+        proven_on: Some(CHAIN),
+    };
+    // Its own factory deploys it, so a wrong signature meets the contract; another's does not.
+    let own_wrapper_only = Account {
+        sign_wrongly: &|hash| {
+            let mut bytes = account.sign_wrapped(hash);
+            if let Some(at) = undeployed.scalar(&bytes) {
+                bytes[at] ^= 2;
+            }
+            bytes
+        },
+        ..undeployed
+    };
+    own_wrapper_only.signs_in_alone(&world.gate).await?;
+    let message = message(&world.gate, account.address()).await?;
+    let hash = eip191_hash_message(&message);
+    for (what, signature, code) in [
+        (
+            "another account's factory call",
+            others.sign_wrapped(hash),
+            "account-not-deployed",
+        ),
+        (
+            "a factory that is nobody",
+            erc6492(
+                Address::repeat_byte(9),
+                vec![1, 2, 3],
+                owner.sign_hash(hash),
+            ),
+            "account-not-deployed",
+        ),
+        ("no wrapper", account.sign(hash), "signature-mismatch"),
+    ] {
+        let problem = present(&world.gate, &message, &signature)
+            .await?
+            .problem(401)?;
+        ensure!(problem["code"] == code, "{what}: {problem}");
+    }
+    account.deploy().await?;
+    let deployed = Account {
+        what: "the same account, deployed",
+        address: account.address(),
+        sign: &|hash| account.sign(hash),
+        sign_wrongly: &|hash| other.sign_hash(hash),
+        refusal: "signature-refused",
+        proven_on: Some(CHAIN),
+    };
+    deployed.signs_in_alone(&world.gate).await?;
+    // Wallets go on wrapping for a while after they have deployed.
+    present(&world.gate, &message, &account.sign_wrapped(hash))
+        .await?
+        .expect(201)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_delegated_account_signs_in_as_its_code_says() -> anyhow::Result<()> {
+    let world = world().await?;
+    let (wallet, other) = (Wallet::seeded("delegating")?, Wallet::seeded("other")?);
+    let code = world.chain.deploy_own("DelegatedAccount").await?;
+    let delegated = Delegated::new(&world.chain, &wallet, code).await?;
+    let account = Account {
+        what: "an account delegated by EIP-7702",
+        address: delegated.address(),
+        sign: &|hash| delegated.sign(hash),
+        sign_wrongly: &|hash| other.sign_hash(hash),
+        refusal: "signature-refused",
+        proven_on: None,
+    };
+    account.signs_in_alone(&world.gate).await?;
+    // A key that its code accepts besides its own speaks for it where the code is.
+    let session_key = Wallet::seeded("session key")?;
+    delegated
+        .authorise(&world.chain, session_key.address())
+        .await?;
+    let by_session_key = Account {
+        what: "the same account, by a key that it authorised",
+        sign: &|hash| session_key.sign_hash(hash),
+        proven_on: Some(CHAIN),
+        ..account
+    };
+    by_session_key.signs_in_alone(&world.gate).await
+}
+
+#[tokio::test]
+async fn an_account_with_code_does_not_sign_in_by_its_key_alone() -> anyhow::Result<()> {
+    let world = world().await?;
+    let wallet = Wallet::seeded("mute")?;
+    let before = message(&world.gate, wallet.address()).await?;
+    present(
+        &world.gate,
+        &before,
+        &wallet.sign_hash(eip191_hash_message(&before)),
+    )
+    .await?
+    .expect(201)?;
+    let mute = world.chain.deploy_own("MuteDelegate").await?;
+    Delegated::new(&world.chain, &wallet, mute).await?;
+    let message = message(&world.gate, wallet.address()).await?;
+    let signature = wallet.sign_hash(eip191_hash_message(&message));
+    let problem = present(&world.gate, &message, &signature)
+        .await?
+        .problem(401)?;
+    ensure!(problem["code"] == "signature-refused", "{problem}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_account_signs_in_by_a_delegation_that_it_has_signed_and_not_sent() -> anyhow::Result<()>
+{
+    let world = world().await?;
+    let (wallet, other) = (Wallet::seeded("pre-delegated")?, Wallet::seeded("other")?);
+    let session_key = Wallet::seeded("session key")?;
+    let code = world.chain.deploy_own("DelegatedAccount").await?;
+    let own = authorization(&wallet, CHAIN_ID, code, 0);
+    let initialisation = authorise_calldata(&wallet, CHAIN_ID, session_key.address());
+    let account = Account {
+        what: "a pre-delegated account",
+        address: wallet.address(),
+        sign: &|hash| erc8010(&wallet.sign_hash(hash), &own, None),
+        sign_wrongly: &|hash| erc8010(&other.sign_hash(hash), &own, None),
+        refusal: "signature-refused",
+        proven_on: None,
+    };
+    account.signs_in_alone(&world.gate).await?;
+    let initialised = Account {
+        what: "a pre-delegated account, initialised with a key",
+        sign: &|hash| {
+            erc8010(
+                &session_key.sign_hash(hash),
+                &own,
+                Some((None, &initialisation)),
+            )
+        },
+        sign_wrongly: &|hash| erc8010(&session_key.sign_hash(hash), &own, None),
+        proven_on: Some(CHAIN),
+        ..account
+    };
+    initialised.signs_in_alone(&world.gate).await?;
+    let message = message(&world.gate, wallet.address()).await?;
+    let hash = eip191_hash_message(&message);
+    for (what, delegation) in [
+        ("by another key", authorization(&other, CHAIN_ID, code, 0)),
+        ("for another chain", authorization(&wallet, 10, code, 0)),
+        (
+            "of another nonce",
+            authorization(&wallet, CHAIN_ID, code, 7),
+        ),
+        (
+            "to nobody",
+            authorization(&wallet, CHAIN_ID, Address::repeat_byte(7), 0),
+        ),
+    ] {
+        let signature = erc8010(&wallet.sign_hash(hash), &delegation, None);
+        let problem = present(&world.gate, &message, &signature)
+            .await?
+            .problem(401)
+            .context(what)?;
+        ensure!(
+            problem["code"] == "account-not-delegated",
+            "{what}: {problem}"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn typed_data_signs_in_like_a_text() -> anyhow::Result<()> {
+    let world = world().await?;
+    let wallet = Wallet::owner()?;
+    let challenge = challenge(&world.gate, wallet.address()).await?;
+    let message = challenge["message"].as_str().context("no message")?;
+    // The library that wallets use hashes what the service gives them to sign.
+    let hash = typed_data_hash(&challenge["typed_data"]).await?;
+    let body = |scheme: &str, signature: Vec<u8>| json!({ "message": message, "signature": hex::encode_prefixed(signature), "scheme": scheme });
+    let text_hash = eip191_hash_message(message);
+    for (what, body) in [
+        ("as a text", body("eip191", wallet.sign_hash(hash))),
+        ("a text", body("eip712", wallet.sign_hash(text_hash))),
+        (
+            "another's",
+            body("eip712", Wallet::stranger()?.sign_hash(hash)),
+        ),
+    ] {
+        let problem = world.gate.post("/v1/session", &body).await?.problem(401)?;
+        ensure!(problem["code"] == "signature-mismatch", "{what}: {problem}");
+    }
+    world
+        .gate
+        .post("/v1/session", &body("eip712", wallet.sign_hash(hash)))
+        .await?
+        .expect(201)?;
+    Ok(())
+}
+
+/// `hashTypedData` of viem.
+async fn typed_data_hash(typed_data: &Value) -> anyhow::Result<B256> {
+    let script = "import { hashTypedData } from 'viem'; console.log(hashTypedData(JSON.parse(process.argv[1])))";
+    let output = tokio::process::Command::new("node")
+        .current_dir(tokengate_tests::root().join("tests"))
+        .args(["--input-type=module", "--eval", script])
+        .arg(typed_data.to_string())
+        .output()
+        .await?;
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
+}
+
+#[tokio::test]
+async fn a_delegate_opens_what_its_vault_holds_as_far_as_the_gate_takes_it() -> anyhow::Result<()> {
+    let world = World::with(
+        |config| {
+            config.fresh = "0s";
+            config.more = format!(
+                r#"
+[[gate]]
+id = "vaults"
+resources = ["media/vaults/**"]
+fresh = "0s"
+delegation = {{ rights = "tokengate" }}
+require = {{ erc721 = {{ chain = "{CHAIN}", contract = "{ERC721}", at_least = "1" }} }}
+"#
+            );
+        },
+        |settings| settings,
+    )
+    .await?;
+    let (vault, delegate) = (Wallet::owner()?.address(), Wallet::stranger()?);
+    let token = world.gate.sign_in(&delegate).await?;
+    let ask = async |resource: &str, vault: Address| {
+        let body = json!({ "resource": resource, "vault": vault.to_string() });
+        world.gate.access(&token, &body).await
+    };
+    // Without a registry on the chain nobody can say who is whose delegate.
+    ask("media/vaults/x", vault).await?.problem(503)?;
+    let registry = Registry::new(&world.chain).await?;
+    ask("media/vaults/x", vault).await?.problem(403)?;
+    let rights = |name: &str| {
+        let mut word = [0; 32];
+        word[..name.len()].copy_from_slice(name.as_bytes());
+        B256::from(word)
+    };
+    let name = async |rights: B256, enable: bool| {
+        let to = delegate.address();
+        registry
+            .delegate_contract(vault, to, ERC721, rights, enable)
+            .await
+    };
+    name(rights("else"), true).await?;
+    ask("media/vaults/x", vault).await?.problem(403)?;
+    name(rights("tokengate"), true).await?;
+    world.provider.take();
+    ask("media/vaults/x", vault).await?.expect(200)?;
+    let calls = world.provider.take();
+    ensure!(calls.len() == 1, "{} calls for one decision", calls.len());
+    world
+        .gate
+        .get_as(&token, &format!("/v1/content/media/vaults/x?vault={vault}"))
+        .await?
+        .expect_status(302)?;
+    // Not every gate takes vaults, not every vault has named the delegate, and without a vault there is none.
+    ask(HELLO, vault).await?.problem(403)?;
+    ask("media/vaults/x", REGISTRY).await?.problem(403)?;
+    world
+        .gate
+        .ask(&token, "media/vaults/x")
+        .await?
+        .problem(403)?;
+    name(rights("tokengate"), false).await?;
+    ask("media/vaults/x", vault).await?.problem(403)?;
+    // A vault that no longer holds the token has nothing to delegate.
+    name(B256::ZERO, true).await?;
+    ask("media/vaults/x", vault).await?.expect(200)?;
+    world
+        .chain
+        .transfer_token(0, Address::repeat_byte(5))
+        .await?;
+    ask("media/vaults/x", vault).await?.problem(403)?;
+    Ok(())
+}
