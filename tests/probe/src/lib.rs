@@ -1,4 +1,7 @@
-//! A guest that does what the host's tests ask of it, one thing per path. On other targets it is empty.
+//! A guest that does what the host's tests and the benchmark ask of it, one thing per path. On other targets only its
+//! measurements are there.
+
+pub mod measure;
 
 #[cfg(target_family = "wasm")]
 mod probe {
@@ -12,11 +15,23 @@ mod probe {
     use spin_sdk::http::{Request, Response};
     use spin_sdk::http_service;
     use spin_sdk::key_value::Store;
+    use tokengate_core::Timestamp;
+
+    use crate::measure;
 
     /// Requests that this instance has seen: instances differ in it, requests of one instance share it.
     static SEEN: AtomicU64 = AtomicU64::new(0);
 
     type Outcome = Result<String, String>;
+
+    fn measured(time: Result<Duration, String>) -> Outcome {
+        time.map(|time| time.as_nanos().to_string())
+    }
+
+    fn now() -> Timestamp {
+        let now = spin_sdk::wasip3::clocks::system_clock::now();
+        Timestamp::from_second(now.seconds).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
 
     #[http_service]
     async fn answer(request: Request) -> Response<Full<Bytes>> {
@@ -24,6 +39,17 @@ mod probe {
         let query = Query(request.uri().query().unwrap_or_default().to_owned());
         let path = request.uri().path().to_owned();
         let outcome = match path.as_str() {
+            "/measure/session-check" => measured(measure::session_check(
+                &query.get("keys"),
+                &query.get("token"),
+                now(),
+                query.count(),
+            )),
+            "/measure/recovery" => measured(measure::recovery(
+                &query.get("message"),
+                &query.get("signature"),
+                query.count(),
+            )),
             "/hello" => Ok("hello".to_owned()),
             "/seen" => Ok(seen.to_string()),
             "/echo" => echo(request).await,
@@ -122,6 +148,10 @@ mod probe {
                         .into_owned()
                 })
                 .unwrap_or_default()
+        }
+
+        fn count(&self) -> u32 {
+            self.get("count").parse().unwrap_or_default()
         }
 
         fn number(&self, name: &str) -> u64 {

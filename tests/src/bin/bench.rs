@@ -3,19 +3,25 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail, ensure};
 use clap::Parser;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
+use http::Method;
 use serde_json::json;
+use tokengate_core::Timestamp;
+use tokengate_probe::measure;
+use tokengate_tests::artefact;
 use tokengate_tests::client::Gate;
 use tokengate_tests::config::DOMAIN;
+use tokengate_tests::service::{SERVICE_KEYS, Service};
 use tokengate_tests::wallet::Wallet;
 use tokengate_tests::world::{HELLO, World};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use url::Url;
 
 /// How long each load lasts, in connections and in time.
 #[derive(Parser)]
@@ -92,8 +98,25 @@ async fn main() -> anyhow::Result<()> {
     }
     println!("host: {} resident", resident(world.service.id())?);
 
-    let guest = in_guest(&world.gate, &token).await?;
-    println!("\nwarm decision inside the guest: {guest}");
+    println!("\ninside the guest, by Server-Timing");
+    for (name, method, path, body) in [
+        (
+            "warm decision, POST /v1/access",
+            Method::POST,
+            "/v1/access",
+            body.as_str(),
+        ),
+        (
+            "session check, GET /v1/session",
+            Method::GET,
+            "/v1/session",
+            "",
+        ),
+    ] {
+        let figures = in_guest(&world.gate, &token, method, path, body).await?;
+        println!("{name:<34} {figures}");
+    }
+    steps(&world, &token).await?;
     one_by_one(&world).await?;
     println!("host: {} resident", resident(world.service.id())?);
     println!("machine: {}", machine()?);
@@ -260,11 +283,19 @@ fn read_head(head: &[u8]) -> anyhow::Result<(u16, usize)> {
     bail!("an answer without content-length: {head}")
 }
 
-/// The guest's own measure of a warm decision, from Server-Timing's `total` of a thousand answers.
-async fn in_guest(gate: &Gate, token: &str) -> anyhow::Result<String> {
+/// The guest's own measure of a request, from Server-Timing's `total` of a thousand answers.
+async fn in_guest(
+    gate: &Gate,
+    token: &str,
+    method: Method,
+    path: &str,
+    body: &str,
+) -> anyhow::Result<String> {
     let mut durations = Vec::new();
     for _ in 0..1_000 {
-        let reply = gate.ask(token, HELLO).await?;
+        let reply = gate
+            .bearing(method.clone(), token, path, body.to_owned())
+            .await?;
         reply.expect(200)?;
         let timing = reply.header("server-timing");
         let total = timing
@@ -276,6 +307,65 @@ async fn in_guest(gate: &Gate, token: &str) -> anyhow::Result<String> {
     let figures = Figures::new(durations, Duration::from_secs(1))?;
     let [p50, p95, p99] = [50, 95, 99].map(|percent| figures.percentile(percent) * 1e3);
     Ok(format!("p50 {p50:.0} µs, p95 {p95:.0} µs, p99 {p99:.0} µs"))
+}
+
+/// Single steps of the core: in a guest under the host, and natively.
+async fn steps(world: &World, token: &str) -> anyhow::Result<()> {
+    const COUNT: u32 = 2_000;
+    let manifest = format!(
+        "spin_manifest_version = 2\n[application]\nname = \"probe\"\nversion = \"0.1.0\"\n[[trigger.http]]\nroute = \"/...\"\ncomponent = \"probe\"\n[component.probe]\nsource = \"{PROBE}\"\n"
+    );
+    artefact(PROBE, "scripts/build")?;
+    let mut settings = world.settings.clone();
+    settings.manifest = Some(manifest);
+    settings.variables.clear();
+    let probe = Service::start(&settings).await?;
+    let wallet = Wallet::owner()?;
+    let message = world.gate.challenge(&wallet).await?;
+    let signature = wallet.personal_sign(&message);
+    let native_check = measure::session_check(SERVICE_KEYS, token, now()?, COUNT);
+    let native_recovery = measure::recovery(&message, &signature, COUNT);
+    println!(
+        "\n{:<34} {:>10} {:>10}   ratio",
+        "single steps, µs", "guest", "native"
+    );
+    for (name, path, query, native) in [
+        (
+            "session token check",
+            "session-check",
+            vec![("keys", SERVICE_KEYS), ("token", token)],
+            native_check,
+        ),
+        (
+            "hash, recovery, address",
+            "recovery",
+            vec![("message", message.as_str()), ("signature", &signature)],
+            native_recovery,
+        ),
+    ] {
+        let native = native.map_err(anyhow::Error::msg)?.as_secs_f64() * 1e6;
+        let mut url = Url::parse(&format!("{}/measure/{path}", probe.url()))?;
+        url.query_pairs_mut()
+            .extend_pairs(query)
+            .append_pair("count", &COUNT.to_string());
+        // A query writes spaces as plus signs; the probe reads percent-encoding alone.
+        let url = url.as_str().replace('+', "%20");
+        let reply = world.http.get(&url).await?;
+        ensure!(reply.status == 200, "{name}: {}", reply.text());
+        let guest = reply.text().parse::<f64>()? / 1e3;
+        println!(
+            "{name:<34} {guest:>10.2} {native:>10.2}   {:.2}",
+            guest / native
+        );
+    }
+    Ok(())
+}
+
+const PROBE: &str = "target/wasm32-wasip2/release/tokengate_probe.wasm";
+
+fn now() -> anyhow::Result<Timestamp> {
+    let since = SystemTime::UNIX_EPOCH.elapsed()?;
+    Ok(Timestamp::from_second(i64::try_from(since.as_secs())?)?)
 }
 
 /// Sign-ins and first decisions of wallets that nobody has seen: nothing of these is cached.

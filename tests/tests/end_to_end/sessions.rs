@@ -221,8 +221,8 @@ async fn a_stolen_nonce_serves_nobody_else_and_stays_good_for_its_owner() -> any
 async fn a_session_is_renewed_until_its_end_and_no_longer() -> anyhow::Result<()> {
     let world = World::with(
         |config| {
-            config.session_ttl = "9s";
-            config.session_idle = Some("4s");
+            config.session_ttl = "12s";
+            config.session_idle = Some("5s");
         },
         |settings| settings,
     )
@@ -231,29 +231,26 @@ async fn a_session_is_renewed_until_its_end_and_no_longer() -> anyhow::Result<()
         .await?
         .expect(201)?;
     let idle = token(&first)?;
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let renewed = world
-        .gate
-        .bearing(Method::POST, &idle, "/v1/session/renew", "")
-        .await?
-        .expect(200)?;
+    let shown = async |token: &str| world.gate.get_as(token, "/v1/session").await;
+    let renew = async |token: &str| {
+        let path = "/v1/session/renew";
+        let reply = world.gate.bearing(Method::POST, token, path, "").await?;
+        reply.expect(200)
+    };
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let renewed = renew(&idle).await?;
     ensure!(renewed["ends_at"] == first["ends_at"], "{renewed}");
     ensure!(renewed["wallets"] == first["wallets"], "{renewed}");
-    tokio::time::sleep(Duration::from_millis(2_200)).await;
-    let problem = world.gate.ask(&idle, HELLO).await?.problem(401)?;
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    let problem = shown(&idle).await?.problem(401)?;
     ensure!(problem["code"] == "expired-session", "{problem}");
     let mut live = token(&renewed)?;
-    world.gate.ask(&live, HELLO).await?.expect(200)?;
+    shown(&live).await?.expect(200)?;
     for _ in 0..2 {
-        let renewed = world
-            .gate
-            .bearing(Method::POST, &live, "/v1/session/renew", "")
-            .await?
-            .expect(200)?;
-        live = token(&renewed)?;
-        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        live = token(&renew(&live).await?)?;
+        tokio::time::sleep(Duration::from_millis(3_500)).await;
     }
-    world.gate.ask(&live, HELLO).await?.problem(401)?;
+    shown(&live).await?.problem(401)?;
     Ok(())
 }
 
