@@ -299,6 +299,19 @@ impl Visit {
     }
 
     fn send(&self, method: Method, target: &str, body: Option<Value>) -> Response {
+        let bearer = format!("Bearer {}", self.token);
+        let headers = [("authorization", bearer.as_str())];
+        let headers = &headers[..usize::from(!self.token.is_empty())];
+        self.send_with(method, target, body, headers)
+    }
+
+    fn send_with(
+        &self,
+        method: Method,
+        target: &str,
+        body: Option<Value>,
+        fields: &[(&'static str, &str)],
+    ) -> Response {
         let mut request = http::Request::new(
             body.map(|body| Bytes::from(body.to_string()))
                 .unwrap_or_default(),
@@ -307,11 +320,8 @@ impl Visit {
         *request.uri_mut() = target.parse().unwrap();
         let headers = request.headers_mut();
         headers.insert("content-type", "application/json".parse().unwrap());
-        if !self.token.is_empty() {
-            headers.insert(
-                "authorization",
-                format!("Bearer {}", self.token).parse().unwrap(),
-            );
+        for (name, value) in fields {
+            headers.append(*name, value.parse().unwrap());
         }
         let response = block_on(serve(&routes::all(), &self.service, &self.ports, request));
         for task in self.ports.0.tasks.take() {
@@ -344,12 +354,16 @@ impl Visit {
         challenge["message"].as_str().unwrap().to_owned()
     }
 
-    /// Signs a message, whatever it says, and presents it.
-    fn present(&self, message: &str) -> (StatusCode, Value) {
+    fn sign(message: &str) -> String {
         let hash = hash_message(message.as_bytes());
         let (signature, recovery) = Self::key().sign_prehash_recoverable(&hash);
         let v = 27 + recovery.to_byte();
-        let signature = format!("0x{}{v:02x}", hex::encode(signature.to_bytes()));
+        format!("0x{}{v:02x}", hex::encode(signature.to_bytes()))
+    }
+
+    /// Signs a message, whatever it says, and presents it.
+    fn present(&self, message: &str) -> (StatusCode, Value) {
+        let signature = Self::sign(message);
         let body = json!({"message": message, "signature": signature, "link": false});
         self.ask(Method::POST, "/v1/session", Some(body))
     }
@@ -706,7 +720,9 @@ fn a_message_signs_in_once_here_and_now_and_nobody_else() {
         StatusCode::CREATED,
         "none of these used the nonce up"
     );
+    visit.calls();
     assert_eq!(code(&message), "used-nonce");
+    assert_eq!(visit.calls(), 0, "a replay costs no call");
     let late = visit.challenge();
     let unending = late.rsplit_once("\nExpiration Time").unwrap().0.to_owned();
     visit.ports.advance(331);
@@ -899,4 +915,103 @@ fn instances_learn_of_each_others_counts_from_the_store() {
     assert_eq!(refused, 200 - 119);
     visit.ports.advance(60);
     assert_eq!(visit.ask(Method::GET, target, None).0, StatusCode::OK);
+}
+
+/// The session as a cookie, from a page of ours.
+fn cookie(visit: &Visit) -> String {
+    let message = visit.challenge();
+    let signature = Visit::sign(&message);
+    let body = json!({"message": message, "signature": signature, "cookie": true});
+    let response = visit.send_with(Method::POST, "/v1/session", Some(body), &[OURS]);
+    assert_eq!(response.status(), StatusCode::CREATED);
+    let answer: Value = serde_json::from_slice(response.body()).unwrap();
+    assert!(answer.get("token").is_none(), "{answer}");
+    let cookie = response.headers()["set-cookie"].to_str().unwrap();
+    cookie.split_once(';').unwrap().0.to_owned()
+}
+
+const OURS: (&str, &str) = ("origin", "https://gate.example");
+
+#[test]
+fn a_cookie_counts_for_unsafe_methods_from_pages_of_ours_only() {
+    let visit = Visit::new();
+    let cookie = cookie(&visit);
+    let ask = |fields: &[(&'static str, &str)]| {
+        let mut headers = vec![("cookie", cookie.as_str())];
+        headers.extend(fields);
+        let body = json!({"resource": RESOURCE});
+        let response = visit.send_with(Method::POST, "/v1/access", Some(body), &headers);
+        response.status()
+    };
+    assert_eq!(ask(&[OURS]), StatusCode::OK);
+    assert_eq!(ask(&[("sec-fetch-site", "same-origin")]), StatusCode::OK);
+    for fields in [
+        &[][..],
+        &[("origin", "https://evil.example")],
+        &[("origin", "null")],
+        &[("sec-fetch-site", "same-site")],
+        &[OURS, ("sec-fetch-site", "cross-site")],
+        &[OURS, ("origin", "https://evil.example")],
+    ] {
+        assert_eq!(ask(fields), StatusCode::FORBIDDEN, "{fields:?}");
+    }
+    assert_eq!(
+        ask(&[OURS, ("cookie", &cookie)]),
+        StatusCode::UNAUTHORIZED,
+        "two of them"
+    );
+}
+
+#[test]
+fn a_sign_in_that_links_leaves_nothing_to_whoever_knew_the_old_session() {
+    let visit = Visit::new();
+    let planted = visit.token.clone();
+    let message = visit.challenge();
+    let body = json!({"message": message, "signature": Visit::sign(&message)});
+    let (status, linked) = visit.ask(Method::POST, "/v1/session", Some(body));
+    assert_eq!(status, StatusCode::CREATED, "{linked}");
+    assert_ne!(linked["token"], planted.as_str());
+    assert_eq!(visit.access().1["code"], "revoked-session");
+}
+
+#[test]
+fn a_link_prolongs_nothing() {
+    let mut visit = Visit::new();
+    visit.ports.advance(3000);
+    let message = visit.challenge();
+    let body = json!({"message": message, "signature": Visit::sign(&message)});
+    let (_, linked) = visit.ask(Method::POST, "/v1/session", Some(body));
+    visit.token = linked["token"].as_str().unwrap().to_owned();
+    visit.ports.advance(599);
+    assert_eq!(visit.access().0, StatusCode::OK);
+    visit.ports.advance(1);
+    assert_eq!(visit.access().1["code"], "expired-session");
+}
+
+#[test]
+fn all_sessions_of_an_address_end_together_and_a_new_one_is_open() {
+    let mut visit = Visit::new();
+    let other = visit.sign_in().1["token"].as_str().unwrap().to_owned();
+    let target = "/v1/session?everywhere=true";
+    assert_eq!(
+        visit.ask(Method::DELETE, target, None).0,
+        StatusCode::NO_CONTENT
+    );
+    visit.token = other;
+    assert_eq!(visit.access().1["code"], "revoked-session");
+    visit.token = visit.sign_in().1["token"].as_str().unwrap().to_owned();
+    assert_eq!(visit.access().0, StatusCode::OK);
+}
+
+#[test]
+fn a_renewed_session_ends_when_the_first_one_would_have() {
+    let mut visit = Visit::new();
+    visit.ports.advance(1800);
+    let (status, renewed) = visit.ask(Method::POST, "/v1/session/renew", None);
+    assert_eq!(status, StatusCode::OK, "{renewed}");
+    visit.token = renewed["token"].as_str().unwrap().to_owned();
+    visit.ports.advance(1799);
+    assert_eq!(visit.access().0, StatusCode::OK);
+    visit.ports.advance(1);
+    assert_eq!(visit.access().1["code"], "expired-session");
 }
