@@ -24,17 +24,19 @@ const state = {
   demoRpc: null,
   wallets: new Map(),
   searching: true,
-  /** choose → connecting → connected → signing → signed-in */
+  /** choose → connecting → connected → signing → checking → signed-in, and from there again for another wallet */
   phase: 'choose',
+  /** The wallet in hand and the account that it shared. */
   wallet: null,
-  unsubscribe: null,
   address: null,
   walletChain: null,
+  /** What the service wants signed: fetched before any account is known, for whichever account comes. */
   challenge: null,
+  /** One object from sign-in to sign-out, through renewals and further wallets. */
   session: null,
   notice: null,
   gates: [],
-  /** Bumped whenever the wallet or account changes: answers to older questions are dropped. */
+  /** Bumped whenever the wallet in hand changes: answers to older questions are dropped. */
   epoch: 0,
 };
 
@@ -84,7 +86,11 @@ function readable(text) {
 
 const chainName = (chain) => CHAIN_NAMES[chain.split(':')[1]] ?? `chain ${chain.split(':')[1] ?? chain}`;
 
-const clockTime = (ms) => new Date(ms).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' });
+/** A time of the service's clock on the person's. */
+function clockTime(ms) {
+  const day = ms - serverNow() > 72_000_000 && { month: 'short', day: 'numeric' };
+  return new Date(ms - clockSkew).toLocaleString([], { ...day, hour: '2-digit', minute: '2-digit' });
+}
 
 function timeLeft(ms) {
   const seconds = Math.max(0, Math.ceil(ms / 1000));
@@ -112,7 +118,7 @@ function countdown(until, atEnd) {
 
 class Refusal extends Error {
   constructor(status, problem, retryAfter) {
-    super(problem?.detail ?? problem?.title ?? `HTTP ${status}`);
+    super(problem?.detail ?? problem?.title ?? `The service failed (HTTP ${status}). Nothing was decided.`);
     this.status = status;
     this.code = problem?.code;
     this.unmet = Array.isArray(problem?.unmet) ? problem.unmet : [];
@@ -139,7 +145,7 @@ async function api(path, { method = 'GET', body, token } = {}) {
       cache: 'no-store', credentials: 'omit', redirect: 'error', signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
     });
   } catch {
-    throw new Refusal(0, { detail: 'The service did not answer.' });
+    throw new Refusal(0, { detail: 'The service did not answer. Check your connection.' });
   }
   const date = Date.parse(response.headers.get('date') ?? '');
   // Date has whole seconds: a smaller difference is none.
@@ -151,14 +157,8 @@ async function api(path, { method = 'GET', body, token } = {}) {
 
 /** What went wrong, in words for the person, and what they can do about it. */
 function explainFailure(error, retry) {
-  if (!(error instanceof Refusal)) return { kind: 'error', text: error?.message || 'Something went wrong.', retry };
-  const text =
-    error.status === 0 ? 'The service did not answer. Check your connection.'
-    : error.status === 429 ? 'That was a little too often. The service asks you to wait.'
-    : error.status === 503 ? 'The service could not find out right now. Nothing was decided.'
-    : error.status >= 500 ? 'The service failed. Nothing was decided.'
-    : error.message;
-  return { kind: error.transient ? 'wait' : 'error', text, retry: error.transient ? retry : undefined, retryAt: error.retryAt };
+  if (!error?.transient) return { kind: 'error', text: error?.message || 'Something went wrong.' };
+  return { kind: 'wait', text: error.message, retry, retryAt: error.retryAt };
 }
 
 /** A notice with its way out. The retry opens when Retry-After has passed. */
@@ -178,22 +178,24 @@ function noticeElement(notice, id) {
 // ------------------------------------------------------------------------------------------------------------ Wallets
 
 function addWallet(wallet) {
-  // A wallet that announces itself and also sets window.ethereum is one wallet.
-  if (wallet.id !== 'legacy') {
-    const legacy = state.wallets.get('legacy');
-    if (legacy && legacy.provider === wallet.provider) state.wallets.delete('legacy');
-  }
   state.wallets.set(wallet.id, wallet);
   if (state.phase === 'choose') renderPortal();
 }
 
+/** What a wallet says of itself is anybody's word: shown as text, without characters that change how the rest reads. */
+function announced({ detail }) {
+  const { uuid, name, icon } = detail?.info ?? {};
+  if (typeof uuid !== 'string' || typeof name !== 'string' || typeof detail.provider?.request !== 'function') return;
+  const id = `wallet-${uuid}`;
+  if (state.wallets.has(id)) return; // every request is answered by all, and nobody takes another one's place
+  state.wallets.delete('legacy');
+  const safeName = name.replace(/\p{C}/gu, '').trim().slice(0, 60) || 'Wallet without a name';
+  const safeIcon = typeof icon === 'string' && /^data:image\/(svg\+xml|png|webp|gif|jpeg)[;,]/.test(icon) ? icon : null;
+  addWallet({ id, name: safeName, icon: safeIcon, provider: detail.provider });
+}
+
 function discoverWallets() {
-  window.addEventListener('eip6963:announceProvider', ({ detail }) => {
-    const { uuid, name, icon } = detail?.info ?? {};
-    if (typeof uuid !== 'string' || typeof name !== 'string' || typeof detail.provider?.request !== 'function') return;
-    const safeIcon = typeof icon === 'string' && /^data:image\/(svg\+xml|png|webp|gif|jpeg)[;,]/.test(icon) ? icon : null;
-    addWallet({ id: `wallet-${uuid}`, name: name.slice(0, 60), icon: safeIcon, provider: detail.provider });
-  });
+  window.addEventListener('eip6963:announceProvider', announced);
   window.addEventListener('ethereum#initialized', adoptLegacy, { once: true });
   lookForWallets();
 }
@@ -210,12 +212,15 @@ function lookForWallets() {
   }, 400);
 }
 
+/** `window.ethereum` belongs to whoever wrote it last: it is taken only where no wallet announces itself. */
 function adoptLegacy() {
   const provider = window.ethereum;
-  if (typeof provider?.request !== 'function') return;
-  if ([...state.wallets.values()].some((wallet) => wallet.provider === provider)) return;
+  if (typeof provider?.request !== 'function' || [...state.wallets.keys()].some((id) => id.startsWith('wallet-'))) return;
   addWallet({ id: 'legacy', name: 'Browser wallet', provider });
 }
+
+// A wallet may throw where it should reject; what it is asked for leaves before this returns.
+const ask = async (wallet, method, params = []) => wallet.provider.request({ method, params });
 
 /** An EIP-1193 provider over a development node, which signs with its unlocked accounts. */
 function demoProvider(rpc, address) {
@@ -246,68 +251,136 @@ function explainWalletError(error, doing) {
     case 4100: return { kind: 'error', text: 'Your wallet has not given this page access to the account.' };
     case 4900: case 4901: return { kind: 'error', text: 'Your wallet is not connected to its network.' };
     case 4902: return { kind: 'error', text: 'Your wallet does not know this network. Add it in the wallet, then try again.' };
+    case 4200: case -32601: return { kind: 'error', text: 'Your wallet cannot do that.' };
     case -32002: return { kind: 'wait', text: 'Your wallet already shows a request. Open it and answer there.' };
     default: return { kind: 'error', text: `The wallet answered: ${String(error?.message ?? error).slice(0, 200)}` };
   }
 }
 
-function subscribe(wallet) {
-  const handlers = {
-    accountsChanged: (accounts) => {
-      if (state.address && accounts?.[0]?.toLowerCase() === state.address.toLowerCase()) return;
-      leave({ kind: 'calm', text: accounts?.length ? 'Your wallet changed its account. Connect again to use it.' : 'Your wallet disconnected.' });
-    },
-    chainChanged: (chain) => {
-      state.walletChain = caip2(chain);
-      if (state.phase === 'connected') { renderPortal(); prepareChallenge(); }
-    },
-    disconnect: () => {
-      // Some wallets say this when only their network is gone: a session here does not depend on it.
-      if (state.phase === 'connected') leave({ kind: 'calm', text: 'Your wallet disconnected.' });
-    },
-  };
-  for (const [event, handler] of Object.entries(handlers)) wallet.provider.on?.(event, handler);
-  return () => {
-    for (const [event, handler] of Object.entries(handlers)) wallet.provider.removeListener?.(event, handler);
-  };
+/** Listens to a wallet from its first connection on; what it says matters while it is in hand or signed in. */
+function watch(wallet) {
+  const trying = () => wallet === state.wallet && ['connected', 'signing', 'checking'].includes(state.phase);
+  wallet.provider.on?.('accountsChanged', (accounts) => {
+    const account = String(accounts?.[0] ?? '').toLowerCase();
+    if ([...holders(), state.address].some((address) => address?.toLowerCase() === account)) return;
+    const notice = { kind: 'calm', text: account ? 'Your wallet changed its account. Connect again to use it.' : 'Your wallet disconnected.' };
+    if (trying()) retreat(notice);
+    else if (state.phase === 'signed-in' && [...state.session.providers.values()].includes(wallet)) leave(notice);
+  });
+  wallet.provider.on?.('chainChanged', (chain) => {
+    if (wallet !== state.wallet) return;
+    state.walletChain = caip2(chain);
+    if (state.phase === 'connected') { renderPortal(); prepare(); }
+  });
+  // Some wallets say this when only their network is gone: a session here does not depend on it.
+  wallet.provider.on?.('disconnect', () => { if (trying()) retreat({ kind: 'calm', text: 'Your wallet disconnected.' }); });
+  return true;
 }
 
 const caip2 = (hex) => (/^0x[0-9a-fA-F]{1,15}$/.test(hex) ? `eip155:${Number.parseInt(hex, 16)}` : null);
 
+/** Who the gates are checked for. */
+const holders = () => (state.session ? [...new Set(state.session.wallets.map(({ address }) => address))] : state.address ? [state.address] : []);
+
 async function connect(wallet) {
-  leave(null);
-  const epoch = state.epoch;
-  Object.assign(state, { phase: 'connecting', wallet });
+  const epoch = state.epoch += 1;
+  Object.assign(state, { phase: 'connecting', wallet, address: null, walletChain: null, notice: null });
   renderPortal();
   announce(`Waiting for ${wallet.name}.`);
   try {
-    const accounts = await wallet.provider.request({ method: 'eth_requestAccounts' });
-    const chain = await wallet.provider.request({ method: 'eth_chainId' });
+    const accounts = await ask(wallet, 'eth_requestAccounts');
+    const chain = await ask(wallet, 'eth_chainId');
     if (epoch !== state.epoch) return;
     if (!Array.isArray(accounts) || !ADDRESS.test(accounts[0])) throw new Error('it shared no account');
-    Object.assign(state, { phase: 'connected', address: accounts[0], walletChain: caip2(chain), unsubscribe: subscribe(wallet) });
+    wallet.watched ??= watch(wallet);
+    const address = checksummed(accounts[0]);
+    const walletChain = caip2(chain);
+    // A contract's account is another one on another chain.
+    if (state.session?.wallets.some((known) => known.address === address && [null, walletChain].includes(known.chain))) {
+      retreat({ kind: 'calm', text: `This account of ${wallet.name} is signed in already. Choose another one there first.` });
+      return;
+    }
+    Object.assign(state, { phase: 'connected', address, walletChain });
   } catch (error) {
-    if (epoch === state.epoch) leave(explainWalletError(error, 'shared'));
+    if (epoch === state.epoch) retreat(explainWalletError(error, 'shared'));
     return;
   }
   renderPortal(true);
   announce('Wallet connected. Sign in next.');
-  prepareChallenge();
-  checkGates();
+  prepare();
+  if (!state.session) checkGates();
+}
+
+/** Back to the list of wallets. A session stays. */
+function retreat(notice = null) {
+  state.epoch += 1;
+  Object.assign(state, { phase: 'choose', wallet: null, address: null, walletChain: null, notice });
+  if (notice) announce(notice.text);
+  renderPortal();
+  if (!state.session) forgetGates();
+  prepare();
 }
 
 /** Back to the list of wallets; a session that was open is revoked. */
 function leave(notice) {
-  const { session, unsubscribe } = state;
-  unsubscribe?.();
-  clearTimeout(challengeTimer);
-  clearTimeout(sessionTimer);
-  state.epoch += 1;
-  Object.assign(state, { phase: 'choose', wallet: null, unsubscribe: null, address: null, walletChain: null, challenge: null, session: null, notice });
-  if (session) api('/v1/session', { method: 'DELETE', token: session.token }).catch(() => {}); // it is forgotten here, and expires there
-  if (notice) announce(notice.text);
-  renderPortal();
-  for (const gate of state.gates) gate.forget();
+  if (state.session) end(state.session.token);
+  state.session = null;
+  retreat(notice);
+}
+
+// A session that cannot be ended now is forgotten here, and expires there.
+const end = (token) => api('/v1/session', { method: 'DELETE', token }).catch(() => {});
+
+// ------------------------------------------------------------------------------------------------------------ Message
+
+/** The address by EIP-55, as EIP-4361 wants it in the message; wallets often share lower case. */
+function checksummed(address) {
+  const digits = address.slice(2).toLowerCase();
+  const hash = keccak256(digits);
+  return `0x${[...digits].map((digit, i) => (hash[i >> 1] >> (i % 2 ? 0 : 4)) & 8 ? digit.toUpperCase() : digit).join('')}`;
+}
+
+/** The first 32 bytes of Keccak's sponge with the padding of Ethereum, over at most 135 ASCII characters. */
+function keccak256(text) {
+  const block = new DataView(new ArrayBuffer(200));
+  [...text].forEach((character, i) => block.setUint8(i, character.charCodeAt(0)));
+  block.setUint8(text.length, 1);
+  block.setUint8(135, block.getUint8(135) | 0x80);
+  const lanes = Array.from({ length: 25 }, (_, i) => block.getBigUint64(8 * i, true));
+  const rotate = (lane, by) => BigInt.asUintN(64, lane << by) | (lane >> (64n - by));
+  for (let round = 0, lfsr = 1; round < 24; round += 1) {
+    const parity = [0, 1, 2, 3, 4].map((x) => lanes[x] ^ lanes[x + 5] ^ lanes[x + 10] ^ lanes[x + 15] ^ lanes[x + 20]);
+    for (let i = 0; i < 25; i += 1) lanes[i] ^= parity[(i + 4) % 5] ^ rotate(parity[(i + 1) % 5], 1n);
+    for (let t = 1, x = 1, y = 0, moved = lanes[1]; t <= 24; t += 1) {
+      [x, y] = [y, (2 * x + 3 * y) % 5];
+      [moved, lanes[x + 5 * y]] = [lanes[x + 5 * y], rotate(moved, BigInt((t * (t + 1) / 2) % 64))];
+    }
+    for (let y = 0; y < 25; y += 5) {
+      const row = lanes.slice(y, y + 5);
+      for (let x = 0; x < 5; x += 1) lanes[y + x] ^= BigInt.asUintN(64, ~row[(x + 1) % 5]) & row[(x + 2) % 5];
+    }
+    for (let j = 0; j < 7; j += 1) {
+      lfsr = ((lfsr << 1) ^ ((lfsr >> 7) * 0x71)) % 256;
+      if (lfsr & 2) lanes[0] ^= 1n << BigInt(2 ** j - 1);
+    }
+  }
+  lanes.slice(0, 4).forEach((lane, i) => block.setBigUint64(8 * i, lane, true));
+  return new Uint8Array(block.buffer, 0, 32);
+}
+
+/** The message by EIP-4361. The service wrote it itself where the challenge was made for one address. */
+function messageText({ message, domain, statement, uri, chain, nonce, issued_at, expires_at }, address) {
+  return message ?? `${domain} wants you to sign in with your Ethereum account:
+${address}
+
+${statement}
+
+URI: ${uri}
+Version: 1
+Chain ID: ${chain.split(':')[1]}
+Nonce: ${nonce}
+Issued At: ${issued_at}
+Expiration Time: ${expires_at}`;
 }
 
 // ------------------------------------------------------------------------------------------------------------ Sign-in
@@ -331,79 +404,102 @@ function wantedChain() {
   return chains.includes(state.walletChain) ? state.walletChain : chains[0] ?? state.walletChain;
 }
 
-/**
- * Fetches the message before it is needed and again before it grows old: a wallet that opens by deep link must be
- * called from the click itself, with nothing awaited in between.
- */
-async function prepareChallenge() {
-  clearTimeout(challengeTimer);
-  const { epoch, address } = state;
-  const chain = wantedChain();
-  if (!address || !chain) return;
-  try {
-    // Wallets warn of a message that names another domain than the page's.
-    const challenge = await api(`/v1/challenge?${new URLSearchParams({ address, chain, domain: location.host })}`);
-    if (epoch !== state.epoch || chain !== wantedChain()) return;
-    const expires = Date.parse(challenge.expires_at);
-    const life = expires - serverNow();
-    state.challenge = { message: challenge.message, chain, expires, renewAt: expires - life * 0.5 };
-    if (state.notice?.about === 'challenge') state.notice = null;
-    challengeTimer = setTimeout(renewChallenge, Math.min(Math.max(life * 0.5, 5000), LONGEST_TIMER_MS));
-  } catch (error) {
-    if (epoch !== state.epoch) return;
-    state.notice = { ...explainFailure(error, prepareChallenge), about: 'challenge' };
-    announce(state.notice.text, true);
-  }
-  if (state.phase === 'connected') renderPortal();
+/** Whom a challenge must be made for: typed data has the address in it, a text gets it here. */
+const boundTo = () => (state.wallet?.typed ? state.address : null);
+
+function ready() {
+  const { challenge } = state;
+  return challenge?.chain === wantedChain() && challenge.address === boundTo() && serverNow() < challenge.expires;
 }
 
-function renewChallenge() {
-  if (state.phase === 'connected' && (!state.challenge || serverNow() >= state.challenge.renewAt - 1000)) prepareChallenge();
+/**
+ * Fetches the challenge before it is needed, which is before a wallet is connected, and again before it grows old: a
+ * wallet that opens by deep link must be called from the click itself, with nothing awaited in between.
+ */
+async function prepare() {
+  clearTimeout(challengeTimer);
+  const chain = wantedChain();
+  const address = boundTo();
+  if (!chain || state.phase === 'signed-in') return;
+  if (!ready() || serverNow() >= state.challenge.renewAt) {
+    try {
+      // Wallets warn of a message that names another domain than the page's.
+      const challenge = await api(`/v1/challenge?${new URLSearchParams({ chain, domain: location.host, ...(address && { address }) })}`);
+      if (chain !== wantedChain() || address !== boundTo()) return;
+      const expires = Date.parse(challenge.expires_at);
+      state.challenge = { ...challenge, chain, address, expires, renewAt: (serverNow() + expires) / 2 };
+      if (state.notice?.about === 'challenge') state.notice = null;
+    } catch (error) {
+      if (chain !== wantedChain() || address !== boundTo()) return;
+      state.notice = { ...explainFailure(error, prepare), about: 'challenge' };
+      announce(state.notice.text, true);
+    }
+    if (['choose', 'connected'].includes(state.phase)) renderPortal();
+  }
+  clearTimeout(challengeTimer);
+  if (ready()) challengeTimer = setTimeout(refresh, Math.min(Math.max(state.challenge.renewAt - serverNow(), 5000), LONGEST_TIMER_MS));
 }
-// Timers sleep with a hidden tab, and phones hide the page while the wallet is in front.
-document.addEventListener('visibilitychange', () => { if (!document.hidden) renewChallenge(); });
+
+function refresh() {
+  if (!document.hidden && ['choose', 'connected'].includes(state.phase) && state.notice?.about !== 'challenge') prepare();
+}
 
 function signIn() {
-  const { challenge, wallet, address, epoch } = state;
-  if (!challenge || serverNow() >= challenge.expires) {
-    state.challenge = null;
+  const { challenge, wallet, address, walletChain, epoch } = state;
+  if (!ready()) {
     renderPortal();
-    prepareChallenge();
+    prepare();
     return;
   }
-  const bytes = new TextEncoder().encode(challenge.message);
-  const hex = `0x${Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')}`;
-  const signing = wallet.provider.request({ method: 'personal_sign', params: [hex, address] });
+  const message = messageText(challenge, address);
+  const hex = Array.from(new TextEncoder().encode(message), (byte) => byte.toString(16).padStart(2, '0')).join('');
+  const signing = wallet.typed
+    ? ask(wallet, 'eth_signTypedData_v4', [address, JSON.stringify(challenge.typed_data)])
+    : ask(wallet, 'personal_sign', [`0x${hex}`, address]);
   Object.assign(state, { phase: 'signing', notice: null });
   renderPortal();
   announce('Waiting for your signature.');
-  submit(epoch, challenge.message, signing);
+  submit({ epoch, signing, message, scheme: wallet.typed ? 'eip712' : 'eip191', holder: { wallet, address, walletChain } });
 }
 
-async function submit(epoch, message, signing) {
+async function submit({ epoch, signing, message, scheme, holder }) {
   let signature;
   try {
     signature = await signing;
   } catch (error) {
     if (epoch !== state.epoch) return;
-    backToSignIn(explainWalletError(error, 'signed'));
-    renewChallenge();
+    const unsupported = [4200, -32601].includes(error?.code) && !holder.wallet.typed;
+    if (!unsupported) return backToSignIn(explainWalletError(error, 'signed'));
+    holder.wallet.typed = true;
+    await prepare();
+    if (epoch !== state.epoch) return;
+    state.phase = 'connected';
+    // Where the browser keeps this second call from opening the wallet, the next click makes it by itself.
+    if (ready()) signIn();
+    else renderPortal();
     return;
   }
-  if (epoch !== state.epoch) return;
+  if (epoch === state.epoch) check({ epoch, holder, body: { message, signature, scheme } });
+}
+
+async function check(attempt) {
+  const { epoch, holder, body } = attempt;
+  const { session } = state;
+  Object.assign(state, { phase: 'checking', notice: null });
+  renderPortal();
+  announce('Checking your signature.');
   try {
-    const session = await api('/v1/session', { method: 'POST', body: { message, signature } });
-    if (epoch !== state.epoch) {
-      api('/v1/session', { method: 'DELETE', token: session.token }).catch(() => {});
-      return;
-    }
-    opened(session);
+    const answer = await api('/v1/session', { method: 'POST', body: { ...body, link: Boolean(session) }, token: session?.token });
+    // Given up meanwhile: but where the answer replaces a session that is still open, that one has ended.
+    if (epoch !== state.epoch && (!session || session !== state.session)) end(answer.token);
+    else opened(answer, holder);
   } catch (error) {
     if (epoch !== state.epoch) return;
+    if (session && error.code?.endsWith('-session')) return sessionEnded();
     // The nonce may be spent: only an answer that asks to come back is tried again with the same signature.
-    const retry = error.transient ? () => { state.phase = 'signing'; state.notice = null; renderPortal(); submit(epoch, message, signature); } : undefined;
-    backToSignIn(explainFailure(error, retry));
-    if (!retry) { state.challenge = null; renderPortal(); prepareChallenge(); }
+    if (!error.transient) state.challenge = null;
+    const late = ['message-not-current', 'expired-nonce'].includes(error.code);
+    backToSignIn(late ? { kind: 'calm', text: 'The message expired before it was signed. Here is a new one: sign in again.' } : explainFailure(error, () => check(attempt)));
   }
 }
 
@@ -411,58 +507,114 @@ function backToSignIn(notice) {
   Object.assign(state, { phase: 'connected', notice });
   renderPortal();
   announce(notice.text, notice.kind === 'error');
+  prepare();
 }
 
-function opened(session) {
-  clearTimeout(challengeTimer);
-  const expires = Date.parse(session.expires_at);
-  Object.assign(state, { phase: 'signed-in', challenge: null, notice: null, session: { token: session.token, expires }, address: session.address });
-  sessionTimer = setTimeout(() => sessionEnded(), Math.min(Math.max(expires - serverNow(), 0), LONGEST_TIMER_MS));
+function opened(answer, holder) {
+  const checked = holders().join();
+  const session = state.session ??= { providers: new Map() };
+  session.holder = holder;
+  session.providers.set(holder.address, holder.wallet);
+  Object.assign(state, holder, { phase: 'signed-in', challenge: null, notice: null });
+  keep(answer);
   renderPortal(true);
   announce('Signed in.');
-  checkGates();
+  if (holders().join() !== checked) checkGates();
 }
 
-function sessionEnded() {
-  if (!state.session) return;
+// ------------------------------------------------------------------------------------------------------------ Session
+
+function keep({ token, wallets, expires_at, ends_at }) {
+  const expires = Date.parse(expires_at);
+  const ends = Date.parse(ends_at);
+  const renewAt = expires < ends ? (serverNow() + expires) / 2 : Infinity;
+  Object.assign(state.session, { token, wallets, expires, ends, renewAt, used: false });
+  watchSession();
+}
+
+/** Renews the session of a person who is here, and notices its end. */
+function watchSession() {
   clearTimeout(sessionTimer);
-  Object.assign(state, { phase: 'connected', session: null, notice: { kind: 'calm', text: 'Your session has ended. Sign in again to go on.' } });
+  const { session } = state;
+  if (!session) return;
+  if (serverNow() >= session.expires) return sessionEnded();
+  const due = serverNow() >= session.renewAt;
+  if (due && session.used) renew(session);
+  const next = due ? session.expires : Math.min(session.renewAt, session.expires);
+  sessionTimer = setTimeout(watchSession, Math.min(next - serverNow(), LONGEST_TIMER_MS));
+}
+
+async function renew(session) {
+  const { token } = session;
+  session.renewAt = Infinity;
+  try {
+    const answer = await api('/v1/session/renew', { method: 'POST', token });
+    if (token !== state.session?.token) return;
+    keep(answer);
+    if (state.phase === 'signed-in') renderPortal();
+  } catch (error) {
+    if (token !== state.session?.token) return;
+    if (error.status === 401) return sessionEnded();
+    Object.assign(session, { used: error.transient && error.status !== 429, renewAt: Math.max(error.retryAt ?? 0, Date.now() + 5000) + clockSkew });
+    watchSession();
+  }
+}
+
+// Timers sleep with a hidden tab, and phones hide the page while the wallet is in front.
+for (const event of ['pointerdown', 'keydown', 'visibilitychange']) {
+  document.addEventListener(event, () => {
+    if (document.hidden) return;
+    if (state.session) state.session.used = true;
+    watchSession();
+    if (event === 'visibilitychange') refresh();
+  });
+}
+
+/** `token`: the one that was answered so; since then another one may have replaced it. */
+function sessionEnded(token = state.session?.token) {
+  if (!state.session || state.session.token !== token) return;
+  state.session = null;
+  if (['signed-in', 'checking'].includes(state.phase)) state.phase = 'connected';
+  state.notice = { kind: 'calm', text: 'Your session has ended. Sign in again to go on.' };
   announce(state.notice.text, true);
   renderPortal();
-  prepareChallenge();
+  if (!state.address) forgetGates();
+  prepare();
 }
 
-async function signOut() {
-  const { session, epoch } = state;
-  const button = $('sign-out');
-  button.disabled = true;
+async function signOut(everywhere) {
+  const { session } = state;
+  for (const button of $('portal').querySelectorAll('button')) button.disabled = true;
   try {
-    await api('/v1/session', { method: 'DELETE', token: session.token });
+    await api(`/v1/session${everywhere ? '?everywhere=true' : ''}`, { method: 'DELETE', token: session.token });
   } catch (error) {
-    if (epoch !== state.epoch) return;
+    if (session !== state.session) return;
+    // A session that had ended could not end the others.
+    if (error.status === 401 && everywhere) return sessionEnded();
     if (error.status !== 401) {
       // Forgetting the token without revoking it would not be signing out: say so and let them try again.
-      state.notice = { ...explainFailure(error, signOut), text: `You are still signed in. ${explainFailure(error).text}` };
+      const notice = explainFailure(error, () => signOut(everywhere));
+      state.notice = { ...notice, text: `You are still signed in. ${notice.text}` };
       announce(state.notice.text, true);
       renderPortal();
       return;
     }
   }
-  if (epoch !== state.epoch) return;
+  if (session !== state.session) return;
   state.session = null;
-  leave({ kind: 'calm', text: 'Signed out.' });
+  retreat({ kind: 'calm', text: everywhere ? 'Signed out everywhere.' : 'Signed out.' });
   $('portal-title').focus({ preventScroll: true });
 }
 
 async function switchChain(chain) {
   const { epoch } = state;
   try {
-    await state.wallet.provider.request({ method: 'wallet_switchEthereumChain', params: [{ chainId: `0x${Number(chain.split(':')[1]).toString(16)}` }] });
+    await ask(state.wallet, 'wallet_switchEthereumChain', [{ chainId: `0x${Number(chain.split(':')[1]).toString(16)}` }]);
     if (epoch !== state.epoch) return;
     state.walletChain = chain;
     state.notice = null;
     announce(`Switched to ${chainName(chain)}.`);
-    prepareChallenge();
+    prepare();
   } catch (error) {
     if (epoch !== state.epoch) return;
     state.notice = explainWalletError(error, 'changed');
@@ -474,10 +626,17 @@ async function switchChain(chain) {
 // ------------------------------------------------------------------------------------------------------- Sign-in panel
 
 function renderPortal(takeFocus = false) {
-  const titles = { choose: 'Sign in with a wallet', connecting: 'Waiting for your wallet', connected: 'Prove it is yours', signing: 'Waiting for your signature', 'signed-in': 'You are signed in' };
-  $('portal-title').textContent = titles[state.phase];
-  $('doorway').dataset.state = state.phase === 'signed-in' ? 'open' : state.phase === 'choose' ? 'closed' : 'ajar';
-  const view = { choose: chooseView, connecting: waitingView, connected: connectedView, signing: waitingView, 'signed-in': signedInView }[state.phase];
+  const { phase, session } = state;
+  const [title, view] = {
+    choose: [session ? 'Add another wallet' : 'Sign in with a wallet', chooseView],
+    connecting: ['Waiting for your wallet', waitingView],
+    connected: ['Prove it is yours', connectedView],
+    signing: ['Waiting for your signature', waitingView],
+    checking: ['Checking your signature', waitingView],
+    'signed-in': ['You are signed in', signedInView],
+  }[phase];
+  $('portal-title').textContent = title;
+  $('doorway').dataset.state = session ? 'open' : phase === 'choose' ? 'closed' : 'ajar';
   replace($('portal'), $('portal-title'), noticeElement(state.notice, 'portal'), view());
   if (takeFocus) $('portal-title').focus({ preventScroll: true });
 }
@@ -491,17 +650,27 @@ function chooseView() {
       h('button', { type: 'button', id: 'look-again', click: lookForWallets }, 'Look again'),
     ];
   }
-  return h('ul', { class: 'wallets', 'aria-label': 'Wallets' }, [...state.wallets.values()].map((wallet) =>
+  return [h('ul', { class: 'wallets', 'aria-label': 'Wallets' }, [...state.wallets.values()].map((wallet) =>
     h('li', null, h('button', { type: 'button', class: 'wallet', id: wallet.id, click: () => connect(wallet) },
       wallet.icon ? h('img', { src: wallet.icon, alt: '', width: 28, height: 28 }) : h('span', { class: 'wallet-mark', 'aria-hidden': 'true' }, [...wallet.name][0] ?? '·'),
       h('span', { class: 'wallet-name' }, wallet.name),
-      wallet.note && h('span', { class: 'wallet-note' }, wallet.note)))));
+      wallet.note && h('span', { class: 'wallet-note' }, wallet.note))))),
+    state.session && h('button', { type: 'button', class: 'plain', id: 'back', click: backToSession }, 'Back'),
+  ];
+}
+
+function backToSession() {
+  Object.assign(state, state.session.holder, { phase: 'signed-in', notice: null });
+  renderPortal(true);
 }
 
 function waitingView() {
+  const { phase, wallet, challenge } = state;
+  if (phase === 'checking') return h('p', { class: 'waiting' }, 'The service checks it. That of a contract wallet is checked on its chain.');
   return [
-    h('p', { class: 'waiting' }, state.phase === 'signing' ? `Read the message in ${state.wallet.name} and sign it there.` : `Answer the request in ${state.wallet.name}.`),
-    h('button', { type: 'button', class: 'plain', id: 'cancel', click: () => leave(null) }, 'Cancel'),
+    h('p', { class: 'waiting' }, phase === 'signing' ? `Read the message in ${wallet.name} and sign it there.` : `Answer the request in ${wallet.name}.`),
+    phase === 'signing' && h('p', { class: 'quiet' }, `A wallet of several owners may need all of them. The message is good until ${clockTime(challenge.expires)}; leave this page open.`),
+    h('button', { type: 'button', class: 'plain', id: 'cancel', click: () => retreat() }, 'Cancel'),
   ];
 }
 
@@ -509,28 +678,27 @@ function connectedView() {
   const chain = wantedChain();
   const elsewhere = chain && state.walletChain !== chain;
   return [
-    h('p', { class: 'who' }, shortAddress(displayAddress()), h('span', { class: 'quiet' }, ` in ${state.wallet.name}`)),
+    h('p', { class: 'who' }, shortAddress(state.address), h('span', { class: 'quiet' }, ` in ${state.wallet.name}`)),
     elsewhere && h('div', { class: 'notice notice-wait', id: 'wrong-chain' },
       h('p', null, `Your wallet is on ${state.walletChain ? chainName(state.walletChain) : 'another network'}; these gates read ${chainName(chain)}. If your wallet refuses to sign, switch first.`),
       h('p', { class: 'notice-action' }, h('button', { type: 'button', class: 'small', id: 'switch-chain', click: () => switchChain(chain) }, `Switch to ${chainName(chain)}`))),
-    h('button', { type: 'button', class: 'primary', id: 'sign-in', disabled: !state.challenge, click: signIn }, state.challenge ? 'Sign in' : 'Preparing…'),
-    state.challenge && h('details', { class: 'message' }, h('summary', { id: 'message-summary' }, 'What you will sign'), h('pre', { tabindex: '0', 'aria-label': 'The message' }, state.challenge.message)),
-    h('button', { type: 'button', class: 'plain', id: 'other-wallet', click: () => leave(null) }, 'Use another wallet'),
+    h('button', { type: 'button', class: 'primary', id: 'sign-in', disabled: !ready(), click: signIn }, ready() ? 'Sign in' : 'Preparing…'),
+    ready() && h('details', { class: 'message' }, h('summary', { id: 'message-summary' }, 'What you will sign'), h('pre', { tabindex: '0', 'aria-label': 'The message' }, messageText(state.challenge, state.address))),
+    h('button', { type: 'button', class: 'plain', id: 'other-wallet', click: () => retreat() }, 'Use another wallet'),
   ];
 }
 
 function signedInView() {
+  const { wallets, providers, expires, ends } = state.session;
   return [
-    h('p', { class: 'who' }, shortAddress(state.address), h('span', { class: 'quiet' }, ` in ${state.wallet.name}`)),
-    h('p', { class: 'quiet' }, `Until ${clockTime(state.session.expires - clockSkew)} · `, countdown(state.session.expires), ' left'),
-    h('button', { type: 'button', id: 'sign-out', click: signOut }, 'Sign out'),
+    h('ul', { 'aria-label': 'Signed in' }, wallets.map(({ address, chain }) =>
+      h('li', { class: 'who' }, shortAddress(address), h('span', { class: 'quiet' }, ` in ${providers.get(address)?.name ?? 'a wallet'}`, chain && `, on ${chainName(chain)} only`)))),
+    h('p', { class: 'quiet' }, `Until ${clockTime(expires)} · `, countdown(expires), ' left'),
+    expires < ends && h('p', { class: 'quiet' }, `While you use this page it goes on, until ${clockTime(ends)}.`),
+    h('button', { type: 'button', id: 'add-wallet', click: () => retreat() }, 'Add another wallet'),
+    h('button', { type: 'button', id: 'sign-out', click: () => signOut(false) }, 'Sign out'),
+    h('button', { type: 'button', class: 'plain', id: 'sign-out-everywhere', click: () => signOut(true) }, 'Sign out everywhere'),
   ];
-}
-
-/** The EIP-55 form is in the message's second line; wallets often share lower case. */
-function displayAddress() {
-  const line = state.challenge?.message.split('\n')[1];
-  return line && line.toLowerCase() === state.address.toLowerCase() ? line : state.address;
 }
 
 // -------------------------------------------------------------------------------------------------------------- Gates
@@ -540,8 +708,9 @@ async function loadGates() {
     const { gates } = await api('/v1/gates');
     state.gates = gates.map((description) => new GateCard(description));
     replace($('gates'), $('gates'), state.gates.length ? state.gates.map((gate) => gate.element) : h('p', { class: 'quiet' }, 'This service guards nothing yet.'));
-    if (state.address) { checkGates(); prepareChallenge(); }
+    if (holders().length) checkGates();
     renderPortal();
+    prepare();
   } catch (error) {
     const notice = explainFailure(error, loadGates);
     replace($('gates'), $('gates'), noticeElement(notice, 'gates'));
@@ -554,6 +723,8 @@ async function checkGates() {
   const worker = async () => { for (let gate = queue.shift(); gate; gate = queue.shift()) await gate.check(); };
   await Promise.all([worker(), worker(), worker(), worker()]);
 }
+
+const forgetGates = () => state.gates.forEach((gate) => gate.forget());
 
 class GateCard {
   constructor(description) {
@@ -600,16 +771,20 @@ class GateCard {
   }
 
   async check() {
-    const { epoch, address } = state;
-    if (!address) return;
+    const addresses = holders();
+    if (!addresses.length) return;
+    const changed = () => holders().join() !== addresses.join();
     this.element.dataset.verdict = 'unknown';
     this.pill.textContent = 'Checking…';
     try {
-      const check = await api(`/v1/gates/${encodeURIComponent(this.description.gate)}/check?${new URLSearchParams({ address })}`);
-      if (epoch !== state.epoch) return;
-      this.show(check.granted ? 'open' : 'closed', check.granted ? 'Open to you' : 'Closed to you', check.explain);
-    } catch (error) {
-      if (epoch !== state.epoch) return;
+      const checks = await Promise.all(addresses.map((address) => api(`/v1/gates/${encodeURIComponent(this.description.gate)}/check?${new URLSearchParams({ address })}`)));
+      if (changed()) return;
+      const tree = together(checks.map((check) => check.explain));
+      const granted = checks.length === 1 ? checks[0].granted : holds(tree);
+      const [verdict, words] = granted ? ['open', 'Open to you'] : granted === false ? ['closed', 'Closed to you'] : ['unknown', 'Could not find out'];
+      this.show(verdict, words, tree);
+    } catch {
+      if (changed()) return;
       this.show('unknown', 'Could not find out', this.description.require);
       const again = h('button', { type: 'button', class: 'small plain', click: () => this.check() }, 'Check again');
       this.pill.append(' ', again);
@@ -619,24 +794,25 @@ class GateCard {
   async open() {
     const resource = this.input.value.trim();
     if (!resource) { this.input.focus(); return; }
-    const { session, epoch } = state;
+    const { session } = state;
     if (!session) {
       this.report({ kind: 'calm', text: 'Sign in first; then open it from here.' });
       return;
     }
     this.button.disabled = true;
     this.button.textContent = 'Opening…';
+    const { token } = session;
     try {
-      const grant = await api('/v1/access', { method: 'POST', token: session.token, body: { resource } });
-      if (epoch !== state.epoch) return;
+      const grant = await api('/v1/access', { method: 'POST', token, body: { resource } });
+      if (session !== state.session) return;
       const url = new URL(grant.url);
       if (url.protocol !== 'https:' && url.protocol !== 'http:') throw new Error('The service answered with an address this page does not open.');
       this.granted(resource, grant, url.href);
     } catch (error) {
-      if (epoch !== state.epoch) return;
+      if (session !== state.session) return;
       if (error.status === 401) {
         this.result.replaceChildren();
-        sessionEnded();
+        sessionEnded(token);
       } else if (error.status === 403) {
         this.refused(error.unmet);
         this.check();
@@ -680,6 +856,27 @@ class GateCard {
 // ------------------------------------------------------------------------------------------------------- Requirements
 
 const STANDARDS = { erc721: 'ERC-721', erc1155: 'ERC-1155', erc20: 'ERC-20' };
+
+/** The explanations for several wallets as one: a condition is met where one of them meets it by itself. */
+function together([first, ...others]) {
+  const parts = (of) => of(first).map((_, i) => together([first, ...others].map((tree) => of(tree)[i])));
+  if (first.any) return { any: parts((tree) => tree.any) };
+  if (first.all) return { all: parts((tree) => tree.all) };
+  if (first.at_least?.of) return { at_least: { ...first.at_least, of: parts((tree) => tree.at_least.of) } };
+  if (first.not) return { not: parts((tree) => [tree.not])[0] };
+  const most = (a, b) => (a.met === true || b.met === false && (a.met == null || BigInt(a.has) >= BigInt(b.has)) ? a : b);
+  return others.reduce(most, first);
+}
+
+/** Whether an explanation comes to yes, no or neither (null), by Kleene's tables. */
+function holds(tree) {
+  if (tree.not) return { true: false, false: true }[holds(tree.not)] ?? null;
+  const parts = (tree.any ?? tree.all ?? tree.at_least?.of)?.map(holds);
+  if (!parts) return tree.met ?? null;
+  const needed = tree.any ? 1 : tree.all ? parts.length : tree.at_least.count;
+  const count = (...truths) => parts.filter((part) => truths.includes(part)).length;
+  return count(true) >= needed ? true : count(true, null) >= needed ? null : false;
+}
 
 /** A gate's requirement, or its explanation, as nested lists. */
 function requirement(tree) {
