@@ -1,26 +1,50 @@
 // The service answers as its description says: every answer below is held against `GET /openapi.json`.
 //
-// TOKENGATE_URL: the service, with the demo's gates and objects.
+// TOKENGATE_URL: the service, with the demo's gates and objects. TOKENGATE_RPC_URL: its chain, to deploy a contract on.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { readFile } from 'node:fs/promises';
+import http from 'node:http';
+import { after, before, beforeEach, test } from 'node:test';
 
 import Ajv2020 from 'ajv/dist/2020.js';
 import addFormats from 'ajv-formats';
-import { privateKeyToAccount } from 'viem/accounts';
+import {
+  createTestClient, encodeFunctionData, getAddress, hashMessage, http as transport, numberToHex, parseAbi, publicActions,
+  serializeErc6492Signature, walletActions,
+} from 'viem';
+import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts';
+import { serializeErc8010Signature } from 'viem/utils';
 
 const service = required('TOKENGATE_URL');
 
 // The first two well-known development keys: one owns the demo's tokens, the other nothing.
 const owner = privateKeyToAccount('0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80');
 const stranger = privateKeyToAccount('0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d');
+const anybody = () => privateKeyToAccount(generatePrivateKey());
 const CHAIN = 'eip155:31337';
 const HELLO = 'media/season-1/hello.txt';
+// One of the demo's: an account with code that knows nothing of signatures.
+const TOKEN_CONTRACT = '0x5FbDB2315678afecb367f032d93F642f64180aa3';
 
 // What no request can bring about while the chain, the store and the configuration are well.
 const FAULTS = ['chain-unavailable', 'store-unavailable', 'misconfigured'];
-// What needs a clock set forward, or a request that breaks off.
-const OUT_OF_REACH = ['expired-nonce', 'expired-session', 'body-unreadable', 'body-too-slow'];
+const OUT_OF_REACH = [
+  // What needs a clock set forward.
+  'expired-nonce', 'expired-session',
+  // What needs a request that breaks off, or that takes its time.
+  'body-unreadable', 'body-too-slow',
+  // What needs a nonce of another configured chain: the demo has one.
+  'wrong-chain',
+];
+// What is answered where nothing is described.
+const GENERAL = ['malformed-target', 'method-not-allowed', 'no-route'];
+
+// What every answer may have, described once for all, and what belongs to the connection.
+const EVERYWHERE = [
+  'cache-control', 'connection', 'content-length', 'content-type', 'date', 'keep-alive', 'referrer-policy', 'server-timing',
+  'transfer-encoding', 'x-content-type-options',
+];
 
 function required(name) {
   const value = process.env[name];
@@ -32,10 +56,38 @@ let description;
 let ajv;
 const seen = new Set();
 
+// Each test is a client of its own, by its network address, because clients are limited: all of 127.0.0.0/8 is this machine.
+let client;
+let clients = 1;
+const anotherClient = () => { client = `127.0.0.${++clients}`; };
+beforeEach(anotherClient);
+
+const agent = new http.Agent({ keepAlive: true });
+after(() => agent.destroy());
+
+/** Sends a request with exactly these header fields, which `fetch` would not. */
+function send(method, target, { headers = {}, body } = {}) {
+  return new Promise((resolve, reject) => {
+    const request = http.request(`${service}${target}`, { method, headers, agent, localAddress: client }, async (response) => {
+      try {
+        response.setEncoding('utf8');
+        let text = '';
+        for await (const part of response) text += part;
+        resolve({ status: response.statusCode, headers: response.headers, text });
+      } catch (error) {
+        reject(error);
+      }
+    });
+    request.on('error', reject);
+    request.end(body);
+  });
+}
+
 before(async () => {
-  const reply = await fetch(`${service}/openapi.json`);
+  anotherClient();
+  const reply = await send('GET', '/openapi.json');
   assert.equal(reply.status, 200);
-  description = await reply.json();
+  description = JSON.parse(reply.text);
   ajv = new Ajv2020({ strict: false, allErrors: true });
   addFormats(ajv);
   ajv.addSchema(description, 'description');
@@ -50,41 +102,86 @@ function resolve(node, at) {
   return [parts.reduce((value, part) => value[part], description), node.$ref];
 }
 
-function conforms(value, schemaAt, what) {
+function validator(schemaAt) {
   const validate = ajv.getSchema(`description${schemaAt}`);
   assert.ok(validate, `no schema at ${schemaAt}`);
+  return validate;
+}
+
+function conforms(value, schemaAt, what) {
+  const validate = validator(schemaAt);
   assert.ok(validate(value), `${what} ${JSON.stringify(value)}: ${ajv.errorsText(validate.errors)}`);
 }
 
+/** Holds a request that was answered against the description: what is taken is described, and nothing else is. */
+function judgeRequest(path, method, query, body, reply, what) {
+  const item = description.paths[path];
+  const operation = item[method];
+  if (reply.status < 400) {
+    const place = { parameters: item.parameters, [`${method}/parameters`]: operation.parameters };
+    const parameters = Object.entries(place)
+      .flatMap(([at, list]) => (list ?? []).map((parameter, index) => [parameter, `${pointer('paths', path)}/${at}/${index}/schema`]))
+      .filter(([parameter]) => parameter.in === 'query');
+    const given = new URLSearchParams(query);
+    for (const [name, value] of given) {
+      const found = parameters.find(([parameter]) => parameter.name === name);
+      assert.ok(found, `${what}: ${name} is not described`);
+      conforms(value, found[1], `${what} ${name}`);
+    }
+    for (const [{ name, required: always }] of parameters) assert.ok(given.has(name) || !always, `${what} without ${name}`);
+  }
+  if (body === undefined || !operation.requestBody) return;
+  const schemaAt = pointer('paths', path, method, 'requestBody', 'content', 'application/json', 'schema');
+  if (reply.status < 400) conforms(JSON.parse(body), schemaAt, `${what}, its body`);
+  if (reply.code === 'malformed-body') {
+    let parsed;
+    try {
+      parsed = JSON.parse(body);
+    } catch {
+      return;
+    }
+    assert.ok(!validator(schemaAt)(parsed), `${what}: the description takes the body ${body}`);
+  }
+}
+
 /** Sends a request to a described operation and holds the answer against the description. */
-async function call(method, path, { parameters = {}, query = '', token, json, body, headers = {} } = {}) {
+async function call(method, path, { parameters = {}, query = '', token, cookie, json, body, headers = {} } = {}) {
   const operation = description.paths[path]?.[method.toLowerCase()];
   assert.ok(operation, `${method} ${path} is not described`);
   const target = path.replace(/\{(\w+)\}/g, (_, name) => parameters[name]);
-  const reply = await fetch(`${service}${target}${query}`, {
-    method, redirect: 'manual',
-    headers: { ...(json !== undefined || body !== undefined ? { 'content-type': 'application/json' } : {}), ...(token ? { authorization: `Bearer ${token}` } : {}), ...headers },
-    body: json !== undefined ? JSON.stringify(json) : body,
+  const content = json !== undefined ? JSON.stringify(json) : body;
+  const reply = await send(method, `${target}${query}`, {
+    headers: {
+      ...(content !== undefined ? { 'content-type': 'application/json' } : {}),
+      ...(token ? { authorization: `Bearer ${token}` } : {}),
+      ...(cookie ? { cookie: `__Host-tokengate=${cookie}` } : {}),
+      ...headers,
+    },
+    body: content,
   });
-  const text = await reply.text();
   const what = `${method} ${target}${query} → ${reply.status}`;
   const [response, at] = resolve(operation.responses[reply.status], pointer('paths', path, method.toLowerCase(), 'responses', reply.status));
-  assert.ok(response, `${what} is not described: ${text}`);
+  assert.ok(response, `${what} is not described: ${reply.text}`);
 
+  const described = Object.keys(response.headers ?? {}).map((name) => name.toLowerCase());
+  for (const name of Object.keys(reply.headers)) {
+    assert.ok(described.includes(name) || EVERYWHERE.includes(name), `${what}: ${name} is not described`);
+  }
   for (const [name, header] of Object.entries(response.headers ?? {})) {
-    const [described, headerAt] = resolve(header);
-    const value = reply.headers.get(name);
-    if (described.required) assert.ok(value !== null, `${what} has no ${name}`);
-    if (value !== null) conforms(described.schema.type === 'integer' ? Number(value) : value, `${headerAt}/schema`, `${what} ${name}`);
+    const [{ required: always, schema }, headerAt] = resolve(header);
+    // What may come more than once comes as a list; none of ours does.
+    const value = [reply.headers[name.toLowerCase()] ?? []].flat();
+    assert.ok(value.length <= 1 && (value.length === 1 || !always), `${what} has ${value.length} ${name}`);
+    if (value.length) conforms(schema.type === 'integer' ? Number(value[0]) : value[0], `${headerAt}/schema`, `${what} ${name}`);
   }
 
   let parsed = null;
   if (method === 'HEAD' || !response.content) {
-    assert.equal(text, '', `${what} has content`);
+    assert.equal(reply.text, '', `${what} has content`);
   } else {
     const [mediaType] = Object.keys(response.content);
-    assert.equal(reply.headers.get('content-type')?.split(';')[0], mediaType, what);
-    parsed = JSON.parse(text);
+    assert.equal(reply.headers['content-type']?.split(';')[0], mediaType, what);
+    parsed = JSON.parse(reply.text);
     conforms(parsed, `${at}${pointer('content', mediaType, 'schema').slice(1)}`, what);
   }
   let code = '';
@@ -95,95 +192,281 @@ async function call(method, path, { parameters = {}, query = '', token, json, bo
     const listed = Object.values(response.content['application/problem+json'].examples).map((example) => example.value.code);
     assert.ok(listed.includes(code), `${what} is described without the code ${code}`);
   }
+  judgeRequest(path, method.toLowerCase(), query, content, { status: reply.status, code }, what);
   seen.add(`${method} ${path} ${reply.status} ${code}`.trim());
   return { status: reply.status, headers: reply.headers, json: parsed, code };
 }
 
 async function challenge(account, query = '') {
-  const reply = await call('GET', '/v1/challenge', { query: `?address=${account.address}&chain=${CHAIN}${query}` });
-  assert.equal(reply.status, 200);
+  const reply = await call('GET', '/v1/challenge', { query: `?chain=${CHAIN}${account ? `&address=${account.address}` : ''}${query}` });
+  assert.equal(reply.status, 200, JSON.stringify(reply.json));
   return reply.json;
 }
 
-async function signIn(account, more = {}) {
-  const { message } = await challenge(account);
-  const reply = await call('POST', '/v1/session', { json: { message, signature: await account.signMessage({ message }), ...more } });
-  assert.equal(reply.status, 201);
-  return { ...reply, message };
+/** Signs `account` in by the signature that `sign` makes of the challenge. */
+async function signInBy(account, sign, { more = {}, ...request } = {}) {
+  const asked = await challenge(account);
+  const { message } = asked;
+  const json = { message, signature: await sign(asked), ...more };
+  return { ...await call('POST', '/v1/session', { ...request, json }), message };
 }
 
-const token = async (account) => (await signIn(account)).json.token;
+/** Signs an account in, and answers where its session is. */
+async function signIn(account, request = {}) {
+  const reply = await signInBy(account, ({ message }) => account.signMessage({ message }), request);
+  assert.equal(reply.status, 201, JSON.stringify(reply.json));
+  return { ...reply, ...opened(reply) };
+}
+
+/** The token of a session that was just opened, or its cookie: always one of them. */
+function opened({ json, headers }) {
+  const cookie = headers['set-cookie']?.[0].match(/^__Host-tokengate=([^;]+)/)[1];
+  assert.ok(Boolean(json.token) !== Boolean(cookie), 'a session is in the body or in the cookie');
+  return { token: json.token, cookie };
+}
+
+const token = async (account) => (await signIn(account)).token;
 
 async function refused(expected, ...request) {
   const { status, code } = await call(...request);
   assert.equal(`${status} ${code}`, expected);
 }
 
+const ours = { origin: service, 'sec-fetch-site': 'same-origin' };
+const theirs = { origin: 'https://elsewhere.example', 'sec-fetch-site': 'cross-site' };
+
+test('the description is one: its examples are as its schemas say, and its codes are all somewhere', () => {
+  const codes = new Set(GENERAL);
+  const walk = (node, at) => {
+    if (node === null || typeof node !== 'object') return;
+    if (node.schema) {
+      const examples = Object.entries(node.examples ?? {}).map(([name, example]) => [name, example.value]);
+      if (node.example !== undefined) examples.push(['example', node.example]);
+      for (const [name, value] of examples) {
+        conforms(value, `${at}/schema`, `${at} ${name}`);
+        if (value.code) {
+          assert.equal(name, value.code);
+          codes.add(value.code);
+        }
+      }
+    }
+    for (const [name, part] of Object.entries(node)) walk(part, `${at}${pointer(name).slice(1)}`);
+  };
+  walk(description.paths, '#/paths');
+  walk(description.components, '#/components');
+  for (const [name, schema] of Object.entries(description.components.schemas)) {
+    for (const example of schema.examples ?? []) conforms(example, pointer('components', 'schemas', name), name);
+  }
+  assert.deepEqual([...codes].sort(), description.components.schemas.Problem.properties.code.enum);
+  for (const code of [...FAULTS, ...OUT_OF_REACH]) assert.ok(codes.has(code), code);
+});
+
 test('challenges', async () => {
-  await challenge(owner);
-  await challenge(owner, `&domain=${new URL(service).host}`);
+  const { message, typed_data: typedData, ...members } = await challenge(owner);
+  assert.ok(message.includes(`\nNonce: ${members.nonce}\n`));
+  assert.deepEqual([typedData.message.account, typedData.message.nonce, typedData.message.issuedAt], [owner.address, members.nonce, members.issued_at]);
+  const named = await challenge(owner, `&domain=${new URL(service).host}`);
+  assert.deepEqual([named.domain, named.uri], [new URL(service).host, service]);
+  const open = await challenge();
+  assert.deepEqual([open.message, open.typed_data, open.chain], [null, null, CHAIN]);
   const ask = (expected, query) => refused(expected, 'GET', '/v1/challenge', { query });
-  await ask('400 malformed-query', `?chain=${CHAIN}`);
-  await ask('400 malformed-query', `?address=${owner.address}&chain=${CHAIN}&colour=red`);
+  await ask('400 malformed-query', `?address=${owner.address}`);
+  await ask('400 malformed-query', `?chain=${CHAIN}&colour=red`);
+  await ask('400 malformed-query', `?chain=${CHAIN}&chain=${CHAIN}`);
   await ask('400 malformed-address', `?address=${owner.address.replace('F', 'f')}&chain=${CHAIN}`);
   await ask('400 malformed-chain', `?address=${owner.address}&chain=1`);
   await ask('422 unknown-chain', `?address=${owner.address}&chain=eip155:999999`);
   await ask('422 unknown-domain', `?address=${owner.address}&chain=${CHAIN}&domain=elsewhere.example`);
 });
 
-test('signing in', async () => {
-  const { headers, message } = await signIn(owner, { cookie: true });
-  assert.match(headers.get('set-cookie'), /^__Host-tokengate=/);
-  const post = (expected, request) => refused(expected, 'POST', '/v1/session', request);
-  const signature = await owner.signMessage({ message });
-  await post('401 used-nonce', { json: { message, signature } });
+test('signing in by a key', async () => {
+  const { json } = await signIn(owner);
+  assert.deepEqual([json.address, json.wallets, json.chain], [owner.address, [{ address: owner.address, chain: null }], CHAIN]);
+  const typed = await signInBy(owner, ({ typed_data: data }) => owner.signTypedData(data), { more: { scheme: 'eip712' } });
+  assert.equal(typed.status, 201);
+  await signIn(owner, { more: { scheme: 'eip191', link: true, cookie: false } });
 
-  const fresh = (await challenge(owner)).message;
-  await post('401 signature-mismatch', { json: { message: fresh, signature: await stranger.signMessage({ message: fresh }) } });
+  // What a page writes itself, from a challenge that was asked for before there was an account.
+  const { domain, uri, statement, nonce, issued_at: issued, expires_at: expires } = await challenge();
+  const message = `${domain} wants you to sign in with your Ethereum account:\n${owner.address}\n\n${statement}\n\nURI: ${uri}\nVersion: 1\nChain ID: 31337\nNonce: ${nonce}\nIssued At: ${issued}\nExpiration Time: ${expires}`;
+  const signature = await owner.signMessage({ message });
+  assert.equal((await call('POST', '/v1/session', { json: { message, signature } })).status, 201);
+  await refused('401 used-nonce', 'POST', '/v1/session', { json: { message, signature } });
+
+  assert.ok((await signIn(owner, { more: { cookie: true }, headers: ours })).cookie);
+  assert.ok((await signIn(owner, { more: { cookie: true } })).cookie, 'no browser says who sent it');
+  for (const headers of [theirs, { ...ours, 'sec-fetch-site': 'cross-site' }, { ...theirs, 'sec-fetch-site': 'same-origin' }]) {
+    const { status, code } = await signInBy(owner, ({ message: text }) => owner.signMessage({ message: text }), { more: { cookie: true }, headers });
+    assert.equal(`${status} ${code}`, '403 cross-site');
+  }
+});
+
+test('signing in by a contract', async () => {
+  const chain = createTestClient({ mode: 'anvil', transport: transport(required('TOKENGATE_RPC_URL')), pollingInterval: 20 }).extend(publicActions).extend(walletActions);
+  const { creation } = JSON.parse(await readFile(new URL('../contracts/SmartAccountFactory.json', import.meta.url), 'utf8'));
+  const hash = await chain.deployContract({ account: stranger, chain: null, abi: [], bytecode: creation });
+  const { contractAddress: factory } = await chain.waitForTransactionReceipt({ hash });
+  const abi = parseAbi(['function createAccount(address owner, bytes32 salt) returns (address)', 'function getAddress(address owner, bytes32 salt) view returns (address)']);
+  const salt = (number) => numberToHex(number, { size: 32 });
+  const account = { address: await chain.readContract({ address: getAddress(factory), abi, functionName: 'getAddress', args: [owner.address, salt(1)] }) };
+  const hashSignedBy = (by) => ({ message }) => by.sign({ hash: hashMessage(message) });
+  const wrapped = (by, number) => async (asked) => serializeErc6492Signature({
+    address: getAddress(factory), signature: await hashSignedBy(by)(asked),
+    data: encodeFunctionData({ abi, functionName: 'createAccount', args: [owner.address, salt(number)] }),
+  });
+  const attempt = async (expected, who, sign) => {
+    const { status, code, json } = await signInBy(who, sign);
+    assert.equal(`${status} ${code}`.trim(), expected, JSON.stringify(json));
+    if (status === 201) assert.deepEqual(json.wallets, [{ address: getAddress(who.address), chain: CHAIN }]);
+  };
+  await attempt('201', account, wrapped(owner, 1));
+  await attempt('401 account-not-deployed', account, wrapped(owner, 2));
+  await attempt('401 signature-refused', account, wrapped(stranger, 1));
+  await attempt('401 signature-mismatch', account, hashSignedBy(owner));
+  const deployment = { address: factory, abi, functionName: 'createAccount', args: [owner.address, salt(1)] };
+  await chain.waitForTransactionReceipt({ hash: await chain.writeContract({ account: stranger, chain: null, ...deployment }) });
+  await attempt('201', account, hashSignedBy(owner));
+  await attempt('401 signature-refused', account, hashSignedBy(stranger));
+  await attempt('401 signature-refused', { address: TOKEN_CONTRACT }, () => '0x');
+
+  const delegated = anybody();
+  const delegation = (by, chainId) => async (asked) => serializeErc8010Signature({
+    authorization: await by.signAuthorization({ address: TOKEN_CONTRACT, chainId, nonce: 0 }),
+    signature: await hashSignedBy(by)(asked),
+  });
+  await attempt('401 account-not-delegated', delegated, delegation(delegated, 1));
+  await attempt('401 account-not-delegated', delegated, delegation(stranger, 31337));
+});
+
+test('what signs nobody in', async () => {
+  const post = (expected, request) => refused(expected, 'POST', '/v1/session', request);
+  const asked = await challenge(owner);
+  const { message } = asked;
+  const signature = await owner.signMessage({ message });
+  await post('401 signature-mismatch', { json: { message, signature: await stranger.signMessage({ message }) } });
+  await post('401 signature-mismatch', { json: { message, signature, scheme: 'eip712' } });
+  const elsewhere = 'elsewhere.example';
   for (const [code, altered] of [
-    ['wrong-domain', fresh.replace(/^\S+/, 'elsewhere.example')],
-    ['wrong-uri', fresh.replace(/URI: \S+/, 'URI: https://elsewhere.example')],
-    ['message-not-current', fresh.replace(/Expiration Time: \S+/, 'Expiration Time: 2020-01-01T00:00:00Z')],
-    ['foreign-nonce', fresh.replace(/Nonce: \S+/, 'Nonce: abcdefgh')],
-  ]) await post(`401 ${code}`, { json: { message: altered, signature: await owner.signMessage({ message: altered }) } });
+    ['401 wrong-domain', message.replace(/^\S+/, elsewhere)],
+    ['401 wrong-uri', message.replace(/URI: \S+/, `URI: https://${elsewhere}`)],
+    ['401 message-not-current', message.replace(/Expiration Time: \S+/, 'Expiration Time: 2020-01-01T00:00:00Z')],
+    ['401 foreign-nonce', message.replace(/Nonce: \S+/, 'Nonce: abcdefgh')],
+    ['401 foreign-nonce', message.replace(owner.address, stranger.address)],
+    ['422 unknown-chain', message.replace('Chain ID: 31337', 'Chain ID: 999999')],
+  ]) await post(code, { json: { message: altered, signature: await owner.signMessage({ message: altered }) } });
 
   await post('400 malformed-body', { body: '{' });
+  await post('400 malformed-body', { body: '[]' });
+  await post('400 malformed-body', { json: { message } });
   await post('400 malformed-body', { json: { message, signature, colour: 'red' } });
+  await post('400 malformed-body', { json: { message, signature, scheme: 'EIP-191' } });
+  await post('400 malformed-body', { json: { message, signature, cookie: 'yes' } });
   await post('413 body-too-large', { json: { message: 'x'.repeat(70_000), signature } });
   await post('415 not-json', { json: { message, signature }, headers: { 'content-type': 'text/plain' } });
   await post('422 malformed-message', { json: { message: 'hello', signature } });
-  await post('422 malformed-signature', { json: { message: fresh, signature: '0x00' } });
-  const elsewhere = fresh.replace('Chain ID: 31337', 'Chain ID: 999999');
-  await post('422 unknown-chain', { json: { message: elsewhere, signature: await owner.signMessage({ message: elsewhere }) } });
+  await post('422 malformed-signature', { json: { message, signature: '0x00' } });
+  await post('422 malformed-signature', { json: { message, signature: 'by hand' } });
+});
+
+test('adding wallets', async () => {
+  let session = {};
+  const wallets = [];
+  for (let index = 0; index < 8; index += 1) {
+    const account = anybody();
+    wallets.unshift({ address: account.address, chain: null });
+    const reply = await signIn(account, { token: session.token });
+    assert.deepEqual(reply.json.wallets, wallets);
+    if (session.token) await refused('401 revoked-session', 'GET', '/v1/session', { token: session.token });
+    session = reply;
+  }
+  const ninth = anybody();
+  const add = async (expected, request) => {
+    const { status, code } = await signInBy(ninth, ({ message }) => ninth.signMessage({ message }), request);
+    assert.equal(`${status} ${code}`, expected);
+  };
+  await add('422 too-many-wallets', { token: session.token });
+  await add('401 invalid-session', { token: 'made.up' });
+  await call('DELETE', '/v1/session', { token: session.token });
+  await add('401 revoked-session', { token: session.token });
+  assert.equal((await signIn(ninth, { token: session.token, more: { link: false } })).json.wallets.length, 1);
+
+  const byCookie = await signIn(anybody(), { more: { cookie: true }, headers: ours });
+  const linked = await signIn(ninth, { cookie: byCookie.cookie, more: { cookie: true }, headers: ours });
+  assert.equal(linked.json.wallets.length, 2);
+  await add('403 cross-site', { cookie: linked.cookie, more: { cookie: true } });
+  assert.equal((await signIn(ninth, { cookie: byCookie.cookie, more: { cookie: true }, headers: ours })).json.wallets.length, 1, 'that cookie has ended');
+});
+
+test('showing and renewing', async () => {
+  const account = anybody();
+  const [bearer, browser] = [await signIn(account), await signIn(account, { more: { cookie: true } })];
+  for (const { token: live, cookie, json } of [bearer, browser]) {
+    const shown = await call('GET', '/v1/session', { token: live, cookie });
+    assert.equal(shown.status, 200);
+    assert.deepEqual([shown.json.wallets, shown.json.ends_at], [json.wallets, json.ends_at]);
+    const renewed = await call('POST', '/v1/session/renew', { token: live, cookie, headers: live ? {} : ours });
+    assert.equal(renewed.status, 200);
+    assert.equal(renewed.json.ends_at, json.ends_at);
+    const next = opened(renewed);
+    assert.deepEqual([Boolean(next.token), Boolean(next.cookie)], [Boolean(live), Boolean(cookie)], 'as it came');
+    assert.equal((await call('GET', '/v1/session', next)).status, 200);
+  }
+  await refused('403 cross-site', 'POST', '/v1/session/renew', { cookie: browser.cookie });
+  await refused('403 cross-site', 'POST', '/v1/session/renew', { cookie: browser.cookie, headers: theirs });
+  await refused('413 body-too-large', 'POST', '/v1/session/renew', { token: bearer.token, body: 'x'.repeat(70_000) });
+  await call('DELETE', '/v1/session', { token: bearer.token });
+  for (const [method, path] of [['GET', '/v1/session'], ['POST', '/v1/session/renew']]) {
+    await refused('400 malformed-query', method, path, { token: bearer.token, query: '?colour=red' });
+    await refused('401 no-session', method, path);
+    await refused('401 invalid-session', method, path, { token: 'made.up' });
+    await refused('401 invalid-session', method, path, { headers: { ...ours, cookie: `__Host-tokengate=${browser.cookie}; __Host-tokengate=${browser.cookie}` } });
+    await refused('401 revoked-session', method, path, { token: bearer.token });
+  }
 });
 
 test('signing out', async () => {
-  const live = await token(owner);
+  const account = anybody();
+  const [first, second, third] = [await token(account), await token(account), await token(account)];
+  const { cookie } = await signIn(account, { more: { cookie: true } });
+  const end = (request) => call('DELETE', '/v1/session', request);
+  await refused('400 malformed-query', 'DELETE', '/v1/session', { token: first, query: '?everywhere=perhaps' });
   await refused('401 no-session', 'DELETE', '/v1/session');
   await refused('401 invalid-session', 'DELETE', '/v1/session', { token: 'made.up' });
-  assert.equal((await call('DELETE', '/v1/session', { token: live })).status, 204);
-  await refused('401 revoked-session', 'DELETE', '/v1/session', { token: live });
-  await refused('401 revoked-session', 'POST', '/v1/access', { token: live, json: { resource: HELLO } });
-  await refused('401 revoked-session', 'GET', '/v1/content/{resource}', { token: live, parameters: { resource: HELLO } });
+  await refused('403 cross-site', 'DELETE', '/v1/session', { cookie, headers: theirs });
+  assert.equal((await end({ token: first, query: '?everywhere=false' })).status, 204);
+  assert.equal((await end({ cookie, headers: ours })).status, 204);
+  await refused('401 revoked-session', 'DELETE', '/v1/session', { token: first });
+  assert.equal((await call('GET', '/v1/session', { token: third })).status, 200, 'another session');
+  assert.equal((await end({ token: second, query: '?everywhere=true' })).status, 204);
+  for (const ended of [first, second, third]) await refused('401 revoked-session', 'POST', '/v1/access', { token: ended, json: { resource: HELLO } });
+  await refused('401 revoked-session', 'GET', '/v1/content/{resource}', { token: third, parameters: { resource: HELLO } });
+  await refused('401 revoked-session', 'GET', '/v1/content/{resource}', { cookie, parameters: { resource: HELLO } });
 });
 
 test('access', async () => {
   const [holder, other] = [await token(owner), await token(stranger)];
-  for (const json of [{ resource: HELLO }, { resource: HELLO, method: 'HEAD', disposition: 'attachment' }]) {
+  const { cookie } = await signIn(owner, { more: { cookie: true } });
+  for (const json of [{ resource: HELLO }, { resource: HELLO, method: 'HEAD', disposition: 'attachment' }, { resource: HELLO, vault: stranger.address }]) {
     assert.equal((await call('POST', '/v1/access', { token: holder, json })).json.gate, 'season-1');
   }
-  const batch = await call('POST', '/v1/access', { token: holder, json: { resources: [HELLO, { resource: 'media/holders/report.txt' }, 'media/nowhere/x', 'media/../x'] } });
+  assert.equal((await call('POST', '/v1/access', { cookie, headers: ours, json: { resource: HELLO } })).json.gate, 'season-1');
+  const batch = await call('POST', '/v1/access', { token: holder, json: { vault: stranger.address, resources: [HELLO, { resource: 'media/holders/report.txt' }, 'media/nowhere/x', 'media/../x'] } });
   assert.deepEqual(batch.json.results.map((result) => result.problem?.code ?? 'granted'), ['granted', 'granted', 'unknown-resource', 'malformed-resource']);
-  const refusals = await call('POST', '/v1/access', { token: other, json: { resources: [HELLO] } });
-  assert.equal(refusals.json.results[0].problem.code, 'refused');
+  const refusals = await call('POST', '/v1/access', { token: other, json: { resources: [HELLO, HELLO] } });
+  assert.deepEqual(refusals.json.results.map(({ problem }) => [problem.code, 'unmet' in problem]), [['refused', true], ['refused', false]]);
 
   const post = (expected, request) => refused(expected, 'POST', '/v1/access', { token: holder, ...request });
   await post('401 no-session', { token: undefined, json: { resource: HELLO } });
   await post('401 invalid-session', { token: 'made.up', json: { resource: HELLO } });
   await post('403 refused', { token: other, json: { resource: HELLO } });
+  await post('403 refused', { token: other, json: { resource: HELLO, vault: owner.address } });
+  await post('403 cross-site', { token: undefined, cookie, json: { resource: HELLO } });
   await post('404 unknown-resource', { json: { resource: 'media/nowhere/x' } });
   await post('400 malformed-resource', { json: { resource: 'media/../x' } });
+  await post('400 malformed-address', { json: { resource: HELLO, vault: '0x12' } });
   await post('400 malformed-body', { json: { resource: HELLO, method: 'PUT' } });
+  await post('400 malformed-body', { json: { resource: HELLO, resources: [HELLO] } });
+  await post('400 malformed-body', { json: { resources: [{ resource: HELLO, vault: stranger.address }] } });
   await post('413 body-too-large', { json: { resource: 'x'.repeat(70_000) } });
   await post('415 not-json', { json: { resource: HELLO }, headers: { 'content-type': 'text/plain' } });
   await post('422 resource-count', { json: { resources: [] } });
@@ -192,14 +475,16 @@ test('access', async () => {
 
 for (const method of ['GET', 'HEAD']) {
   test(`content by ${method}`, async () => {
-    const { json: { token: holder } } = await signIn(owner);
-    const other = await token(stranger);
+    const [holder, other] = [await token(owner), await token(stranger)];
+    const { cookie } = await signIn(owner, { more: { cookie: true } });
     const get = (request) => call(method, '/v1/content/{resource}', request);
-    for (const request of [{ token: holder }, { token: holder, query: '?disposition=attachment' }, { headers: { cookie: `__Host-tokengate=${holder}` } }]) {
+    for (const request of [{ token: holder }, { token: holder, query: '?disposition=attachment' }, { token: holder, query: `?vault=${stranger.address}` }, { cookie, headers: theirs }]) {
       assert.equal((await get({ ...request, parameters: { resource: HELLO } })).status, 302);
     }
     for (const [status, code, request] of [
       [400, 'malformed-query', { token: holder, query: '?colour=red', parameters: { resource: HELLO } }],
+      [400, 'malformed-query', { token: holder, query: '?disposition=sideways', parameters: { resource: HELLO } }],
+      [400, 'malformed-address', { token: holder, query: '?vault=0x12', parameters: { resource: HELLO } }],
       [400, 'malformed-resource', { token: holder, parameters: { resource: 'media/season-1/a%2Fb' } }],
       [401, 'no-session', { parameters: { resource: HELLO } }],
       [401, 'invalid-session', { token: 'made.up', parameters: { resource: HELLO } }],
@@ -219,8 +504,10 @@ test('gates', async () => {
   for (const { gate } of gates) {
     assert.equal((await call('GET', '/v1/gates/{id}', { parameters: { id: gate } })).status, 200);
     for (const account of [owner, stranger]) {
-      const { json: check } = await call('GET', '/v1/gates/{id}/check', { parameters: { id: gate }, query: `?address=${account.address}` });
-      assert.equal(check.granted, account === owner);
+      for (const vault of ['', `&vault=${owner.address}`]) {
+        const { json: check } = await call('GET', '/v1/gates/{id}/check', { parameters: { id: gate }, query: `?address=${account.address}${vault}` });
+        assert.equal(check.granted, account === owner, 'none of these gates takes delegates');
+      }
     }
   }
   await refused('400 malformed-query', 'GET', '/v1/gates', { query: '?colour=red' });
@@ -229,6 +516,7 @@ test('gates', async () => {
   await refused('404 unknown-gate', 'GET', '/v1/gates/{id}/check', { parameters: { id: 'nowhere' }, query: `?address=${owner.address}` });
   await refused('400 malformed-query', 'GET', '/v1/gates/{id}/check', { parameters: { id: 'season-1' } });
   await refused('400 malformed-address', 'GET', '/v1/gates/{id}/check', { parameters: { id: 'season-1' }, query: '?address=0x12' });
+  await refused('400 malformed-address', 'GET', '/v1/gates/{id}/check', { parameters: { id: 'season-1' }, query: `?address=${owner.address}&vault=0x12` });
 });
 
 test('health and the description itself', async () => {
@@ -238,22 +526,52 @@ test('health and the description itself', async () => {
 });
 
 test('paths and methods that are not described are refused', async () => {
-  const nowhere = await fetch(`${service}/v1/nowhere`);
-  assert.equal(nowhere.status, 404);
+  assert.equal((await send('GET', '/v1/nowhere')).status, 404);
   for (const [path, item] of Object.entries(description.paths)) {
     const target = path.replace('{resource}', HELLO).replace('{id}', 'season-1');
     for (const method of ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']) {
       if (item[method.toLowerCase()] || (method === 'HEAD' && item.get)) continue;
-      const reply = await fetch(`${service}${target}`, { method });
+      const reply = await send(method, target);
       assert.equal(reply.status, 405, `${method} ${target}`);
-      const allowed = reply.headers.get('allow').split(', ');
+      const allowed = reply.headers.allow.split(', ');
       assert.ok(!allowed.includes(method), `${method} ${target}: Allow: ${allowed}`);
       if (method === 'HEAD') continue;
-      const problem = await reply.json();
+      const problem = JSON.parse(reply.text);
       assert.equal(problem.code, 'method-not-allowed');
       conforms(problem, '#/components/schemas/Problem', `${method} ${target}`);
     }
   }
+});
+
+test('limits', async () => {
+  /** Asks until it was too often. A window of time may end meanwhile, and instances of the service may be behind each other. */
+  const wearOut = async (policy, ask) => {
+    for (let count = 0; count < 500; count += 1) {
+      const { status, headers } = await ask();
+      if (status !== 429) continue;
+      assert.match(headers.ratelimit, new RegExp(`^"${policy}";r=0;t=${headers['retry-after']}$`));
+      return;
+    }
+    assert.fail(`never too often for ${policy}`);
+  };
+  const ask = (account) => call('GET', '/v1/challenge', { query: `?chain=${CHAIN}${account ? `&address=${account.address}` : ''}` });
+
+  // Challenges for an account, of one client only.
+  const account = anybody();
+  await wearOut('address', () => ask(account));
+  anotherClient();
+  assert.equal((await ask(account)).status, 200, 'of another client');
+  // Sign-ins of an account, whichever clients they come from.
+  await wearOut('address', async () => {
+    anotherClient();
+    return signInBy(account, ({ message }) => account.signMessage({ message }));
+  });
+  // All that one client asks for. The count is the client's, so the first wears out what the others have.
+  anotherClient();
+  await wearOut('client', () => ask());
+  await wearOut('client', () => call('POST', '/v1/session', { body: '{' }));
+  await wearOut('client', () => call('GET', '/v1/gates/{id}/check', { parameters: { id: 'season-1' }, query: `?address=${owner.address}` }));
+  await wearOut('client', () => call('GET', '/healthz/ready'));
 });
 
 // Last: what is described and was never answered is either out of reach here, or not true.
