@@ -94,7 +94,8 @@ pub(crate) async fn still_open<P: Ports>(
     }
 }
 
-fn bearer(request: &Request) -> Result<Option<&str>, Problem> {
+/// The token of the `Authorization` field, if there is one.
+pub(crate) fn bearer(request: &Request) -> Result<Option<&str>, Problem> {
     let mut fields = request.headers().get_all(AUTHORIZATION).iter();
     let Some(field) = fields.next() else {
         return Ok(None);
@@ -109,7 +110,8 @@ fn bearer(request: &Request) -> Result<Option<&str>, Problem> {
     }
 }
 
-fn cookie(request: &Request) -> Result<Option<&str>, Problem> {
+/// The token of the cookie, if there is one.
+pub(crate) fn cookie(request: &Request) -> Result<Option<&str>, Problem> {
     let pairs = request
         .headers()
         .get_all(COOKIE)

@@ -77,6 +77,16 @@ pub struct Delegates {
     pub rights: [u8; 32],
 }
 
+impl Delegates {
+    /// As JSON.
+    pub fn describe(&self) -> Json {
+        json!({
+            "registry": self.registry.to_string(),
+            "rights": format!("0x{}", hex::encode(self.rights)),
+        })
+    }
+}
+
 /// Who is judged, and whether delegations count.
 pub(crate) struct Subject<'a> {
     pub(crate) holders: &'a Holders,

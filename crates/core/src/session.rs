@@ -101,6 +101,20 @@ impl Session {
         &self.members
     }
 
+    /// Whether a sign-in of `address` may still find a place: [`mint`] has the last word.
+    ///
+    /// # Errors
+    /// [`TooManyWallets`].
+    pub fn has_room_for(&self, address: Address) -> Result<(), TooManyWallets> {
+        let others = self.members.iter();
+        let others = others.filter(|member| member.wallet.address != address);
+        if others.count() < MAX_WALLETS {
+            Ok(())
+        } else {
+            Err(TooManyWallets)
+        }
+    }
+
     /// When it was made or renewed.
     pub const fn issued_at(&self) -> Timestamp {
         self.issued_at

@@ -29,7 +29,18 @@ async fn sign_in(
     headers: &[(&str, &str)],
 ) -> anyhow::Result<Reply> {
     let message = gate.challenge(wallet).await?;
-    let mut body = json!({ "message": message, "signature": wallet.personal_sign(&message) });
+    present(gate, wallet, &message, members, headers).await
+}
+
+/// A message, signed by `wallet`, with further members and header fields.
+async fn present(
+    gate: &Gate,
+    wallet: &Wallet,
+    message: &str,
+    members: Value,
+    headers: &[(&str, &str)],
+) -> anyhow::Result<Reply> {
+    let mut body = json!({ "message": message, "signature": wallet.personal_sign(message) });
     let (body_members, members) = (body.as_object_mut(), members.as_object().cloned());
     body_members
         .context("no object")?
@@ -168,6 +179,16 @@ async fn a_cookie_tossed_beside_ours_opens_nothing() -> anyhow::Result<()> {
             .await?
             .problem(status)
             .with_context(|| cookies.clone())?;
+    }
+    // Nor does it keep its victim from signing in anew, alone.
+    let both = format!("{victim}; {attacker}");
+    let mut headers = vec![("cookie", both.as_str())];
+    headers.extend(OURS);
+    let wallet = Wallet::stranger()?;
+    for more in [json!({}), json!({ "cookie": true })] {
+        let session = sign_in(&world.gate, &wallet, more, &headers).await?;
+        let session = session.expect(201)?;
+        ensure!(addresses(&session)?.len() == 1, "{session}");
     }
     Ok(())
 }
@@ -331,10 +352,15 @@ async fn a_session_has_at_most_eight_wallets() -> anyhow::Result<()> {
             .iter()
             .map(|bearer| ("authorization", bearer.as_str()))
             .collect();
-        let reply = sign_in(&world.gate, &wallet, json!({}), &headers).await?;
+        let message = world.gate.challenge(&wallet).await?;
+        let reply = present(&world.gate, &wallet, &message, json!({}), &headers).await?;
         if index == 8 {
             let problem = reply.problem(422)?;
             ensure!(problem["code"] == "too-many-wallets", "{problem}");
+            // Its signature is still good for a session of its own.
+            let alone = json!({ "link": false });
+            let reply = present(&world.gate, &wallet, &message, alone, &headers).await?;
+            ensure!(addresses(&reply.expect(201)?)?.len() == 1);
         } else {
             let session = reply.expect(201)?;
             ensure!(addresses(&session)?.len() == index + 1, "{session}");

@@ -7,6 +7,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokengate_core::Address;
 use tokengate_core::gate::{Gate, Truth};
+use tokengate_core::leaf::Delegates;
 use tokengate_core::wallet::{Holders, Wallet};
 
 use crate::decide::{self, Effort};
@@ -103,5 +104,6 @@ fn gate<'a, P: Ports>(context: &'a Context<'_, P>, id: &str) -> Result<&'a Gate,
 
 fn document(gate: &Gate) -> Value {
     let resources: Vec<String> = gate.resources.iter().map(ToString::to_string).collect();
-    json!({"gate": gate.id.as_str(), "resources": resources, "fresh_seconds": gate.fresh.as_secs(), "stale_seconds": gate.stale.as_secs(), "require": gate.require.describe()})
+    let delegation = gate.delegation.as_ref().map(Delegates::describe);
+    json!({"gate": gate.id.as_str(), "resources": resources, "fresh_seconds": gate.fresh.as_secs(), "stale_seconds": gate.stale.as_secs(), "delegation": delegation, "require": gate.require.describe()})
 }

@@ -86,6 +86,10 @@ async fn sign_in<P: Ports>(
     } else {
         None
     };
+    // Said before the signature is used up by it.
+    if let Some(present) = &present {
+        present.has_room_for(message.address)?;
+    }
     let limit = config.deadlines.store;
     // Whoever replays a message must not make the service ask the chain each time.
     match store::is_spent(context, limit, &pending).await {
@@ -137,20 +141,24 @@ async fn present<P: Ports>(
     request: &Request,
     cookie: bool,
 ) -> Result<Option<Session>, Problem> {
-    match auth::presented(request)? {
-        // Whoever sends a token means it.
-        Some(presented @ Presented::Bearer(_)) => {
-            auth::open(context, request, presented).await.map(Some)
-        }
-        // A browser sends its cookie by itself: one that has ended is no reason not to sign in anew.
-        Some(presented @ Presented::Cookie(_)) if cookie => {
-            match auth::open(context, request, presented).await {
-                Ok(session) => Ok(Some(session)),
-                Err(Problem::Session(_) | Problem::SessionRevoked) => Ok(None),
-                Err(problem) => Err(problem),
-            }
-        }
-        _ => Ok(None),
+    // Whoever sends a token means it.
+    if let Some(token) = auth::bearer(request)? {
+        let presented = Presented::Bearer(token);
+        return auth::open(context, request, presented).await.map(Some);
+    }
+    if !cookie {
+        return Ok(None);
+    }
+    // A browser sends its cookie by itself: one that has ended, or was planted, is no reason not to sign in anew.
+    let opened = match auth::cookie(request) {
+        Ok(Some(token)) => auth::open(context, request, Presented::Cookie(token)).await,
+        Ok(None) => return Ok(None),
+        Err(problem) => Err(problem),
+    };
+    match opened {
+        Ok(session) => Ok(Some(session)),
+        Err(Problem::Session(_) | Problem::SessionRevoked) => Ok(None),
+        Err(problem) => Err(problem),
     }
 }
 
