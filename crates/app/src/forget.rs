@@ -23,11 +23,42 @@ const AT_ONCE: u64 = 16;
 /// How long that may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Enters `key`, which has no use from `at` on, behind the response.
+/// What is to be forgotten.
+pub(crate) enum Entry {
+    /// Whatever is at a key.
+    Key(String),
+    /// What is at a key now, unless it has been replaced until then.
+    Value(String, [u8; 8]),
+}
+
+impl Entry {
+    /// The key, and behind a space the value in hexadecimal.
+    fn to_text(&self) -> String {
+        match self {
+            Self::Key(key) => key.clone(),
+            Self::Value(key, value) => format!("{key} {:016x}", u64::from_be_bytes(*value)),
+        }
+    }
+
+    /// Only keys of ours are entered; a store that says otherwise is not followed.
+    fn from_text(text: &str) -> Option<Self> {
+        let (key, value) = match text.split_once(' ') {
+            Some((key, value)) => (key, Some(u64::from_str_radix(value, 16).ok()?)),
+            None => (text, None),
+        };
+        let key = Some(key).filter(|key| key.starts_with(PREFIX))?.to_owned();
+        Some(match value {
+            Some(value) => Self::Value(key, value.to_be_bytes()),
+            None => Self::Key(key),
+        })
+    }
+}
+
+/// Enters what has no use from `at` on, behind the response.
 pub(crate) fn later<P: Ports>(
     context: &Context<'_, P>,
     limit: Duration,
-    key: String,
+    entry: Entry,
     at: Timestamp,
 ) {
     let due = context
@@ -36,7 +67,7 @@ pub(crate) fn later<P: Ports>(
         .is_due(context.ports.elapsed(), PAUSE);
     let ports = context.ports.clone();
     context.ports.spawn(async move {
-        let entered = within(&ports, limit, enter(&ports, &key, at)).await;
+        let entered = within(&ports, limit, enter(&ports, &entry, at)).await;
         if !matches!(entered, Some(Ok(()))) {
             ports.log(r#"{"event":"not-entered-for-forgetting"}"#);
         }
@@ -49,11 +80,12 @@ pub(crate) fn later<P: Ports>(
     });
 }
 
-async fn enter<P: Ports>(ports: &P, key: &str, at: Timestamp) -> Result<(), StoreError> {
+async fn enter<P: Ports>(ports: &P, entry: &Entry, at: Timestamp) -> Result<(), StoreError> {
     // The list that ends after `at`.
     let list = at.as_second().div_euclid(LIST_SECONDS) + 1;
     let number = ports.increment(&counter_key(list)).await?;
-    ports.set(&entry_key(list, number), key.as_bytes()).await
+    let text = entry.to_text();
+    ports.set(&entry_key(list, number), text.as_bytes()).await
 }
 
 /// Works off a batch of entries of lists that are over. Two instances that do it at once do it twice, to no harm.
@@ -86,16 +118,19 @@ async fn work_off<P: Ports>(ports: &P) -> Result<(), StoreError> {
 }
 
 async fn drop_entry<P: Ports>(ports: &P, list: i64, number: u64) -> Result<(), StoreError> {
-    let entry = entry_key(list, number);
-    if let Some(key) = ports.get(&entry).await? {
-        // Only keys of ours are entered; a store that says otherwise is not followed.
-        if let Some(key) = String::from_utf8(key)
-            .ok()
-            .filter(|key| key.starts_with(PREFIX))
-        {
-            ports.delete(&key).await?;
+    let name = entry_key(list, number);
+    if let Some(entry) = ports.get(&name).await? {
+        let entry = std::str::from_utf8(&entry).ok().and_then(Entry::from_text);
+        match entry {
+            Some(Entry::Key(key)) => ports.delete(&key).await?,
+            Some(Entry::Value(key, value)) => {
+                if ports.get(&key).await?.as_deref() == Some(&value) {
+                    ports.delete(&key).await?;
+                }
+            }
+            None => {}
         }
-        ports.delete(&entry).await?;
+        ports.delete(&name).await?;
     }
     Ok(())
 }

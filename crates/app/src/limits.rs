@@ -122,7 +122,8 @@ async fn admit<P: Ports>(
     let config = context.service.config()?;
     let name = fingerprint(name);
     let seconds = u64::try_from(context.ports.now().as_second()).unwrap_or_default();
-    let (window, reset) = window(seconds, rate.window);
+    let window = window(seconds, rate.window);
+    let reset = window - seconds;
     let memory = context.service.memory();
     let limit = config.deadlines.store;
     let seen = memory.count(&name, window);
@@ -130,7 +131,7 @@ async fn admit<P: Ports>(
         let shared = timed(context, limit, shared(context.ports, &name, window)).await;
         // A failure is noted by `timed`; it is no reason to turn somebody away.
         let shared = shared.unwrap_or(0);
-        memory.update(name, window, |count| {
+        memory.update(name, window, seconds, |count| {
             count.shared = count.shared.max(shared)
         });
     }
@@ -146,7 +147,7 @@ async fn admit<P: Ports>(
     if used >= rate.quota {
         return Err(Problem::TooManyRequests(reset));
     }
-    memory.update(name, window, |count| count.own += 1);
+    memory.update(name, window, seconds, |count| count.own += 1);
     if seen.is_none() || own + 1 >= rate.quota.div_ceil(16) {
         share(
             context.ports,
@@ -154,21 +155,30 @@ async fn admit<P: Ports>(
             limit,
             name,
             window,
+            seconds,
         );
     }
     Ok(())
 }
 
-/// The number of the window that `seconds` falls into, and the seconds until it ends.
-fn window(seconds: u64, length: Duration) -> (u64, u64) {
+/// The end of the window that `seconds` falls into, in seconds since the epoch as well.
+fn window(seconds: u64, length: Duration) -> u64 {
     let length = length.as_secs().max(1);
-    (seconds / length, length - seconds % length)
+    seconds - seconds % length + length
 }
 
-/// Adds this instance's count to the store's, behind the response. Two instances that do it at once count once.
-fn share<P: Ports>(ports: &P, memory: Rc<Memory>, limit: Duration, name: [u8; 16], window: u64) {
+/// Adds this instance's count to the store's, behind the response. Of two instances that do it at once, the one that
+/// comes last is counted, and the other one when it next adds.
+fn share<P: Ports>(
+    ports: &P,
+    memory: Rc<Memory>,
+    limit: Duration,
+    name: [u8; 16],
+    window: u64,
+    now: u64,
+) {
     let mut added = 0;
-    memory.update(name, window, |count| {
+    memory.update(name, window, now, |count| {
         added = std::mem::take(&mut count.own);
         count.shared = count.shared.saturating_add(added);
     });
@@ -177,6 +187,9 @@ fn share<P: Ports>(ports: &P, memory: Rc<Memory>, limit: Duration, name: [u8; 16
         let ports = &task_ports;
         let shared = within(ports, limit, async {
             let total = shared(ports, &name, window).await?.saturating_add(added);
+            // What this instance knew was there once: somebody who had not seen it wrote over it.
+            let known = memory.count(&name, window).unwrap_or_default().shared;
+            let total = total.max(known);
             let mut value = Vec::with_capacity(28);
             value.extend(name);
             value.extend(window.to_be_bytes());
@@ -185,7 +198,9 @@ fn share<P: Ports>(ports: &P, memory: Rc<Memory>, limit: Duration, name: [u8; 16
             Ok::<u32, StoreError>(total)
         });
         if let Some(Ok(total)) = shared.await {
-            memory.update(name, window, |count| count.shared = count.shared.max(total));
+            memory.update(name, window, now, |count| {
+                count.shared = count.shared.max(total)
+            });
         }
     });
 }

@@ -17,7 +17,7 @@ pub(crate) struct Memory {
 /// How often somebody has asked in the present window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Count {
-    /// The window's number since the epoch.
+    /// The window's end, in seconds since the epoch.
     pub(crate) window: u64,
     /// As the store last said, this instance's included.
     pub(crate) shared: u32,
@@ -44,12 +44,18 @@ impl Memory {
         count.filter(|count| count.window == window)
     }
 
-    /// Changes the count under `name`, which starts anew with every window.
-    pub(crate) fn update(&self, name: [u8; 16], window: u64, change: impl FnOnce(&mut Count)) {
+    /// Changes the count under `name`, which starts anew with every window; `now` is in seconds since the epoch.
+    pub(crate) fn update(
+        &self,
+        name: [u8; 16],
+        window: u64,
+        now: u64,
+        change: impl FnOnce(&mut Count),
+    ) {
         let mut counts = self.counts.borrow_mut();
         if counts.len() >= MAX_COUNTED && !counts.contains_key(&name) {
-            counts.retain(|_, count| count.window >= window);
-            // All of them of now: any may go, the store still knows it.
+            counts.retain(|_, count| count.window > now);
+            // All of them of windows that are not over: any may go, the store still knows it.
             if let Some(any) = counts
                 .keys()
                 .next()
@@ -77,15 +83,24 @@ mod tests {
     #[test]
     fn counts_start_anew_with_each_window_and_never_grow_past_their_bound() {
         let memory = Memory::default();
-        memory.update([1; 16], 7, |count| count.own += 1);
-        memory.update([1; 16], 7, |count| count.own += 1);
+        memory.update([1; 16], 7, 6, |count| count.own += 1);
+        memory.update([1; 16], 7, 6, |count| count.own += 1);
         assert_eq!(memory.count(&[1; 16], 7).map(|count| count.own), Some(2));
         assert_eq!(memory.count(&[1; 16], 8), None);
-        memory.update([1; 16], 8, |count| count.own += 1);
+        memory.update([1; 16], 8, 6, |count| count.own += 1);
         assert_eq!(memory.count(&[1; 16], 8).map(|count| count.own), Some(1));
         for index in 0..3 * u128::try_from(MAX_COUNTED).unwrap() {
-            memory.update(index.to_be_bytes(), 8, |count| count.own += 1);
+            memory.update(index.to_be_bytes(), 8, 6, |count| count.own += 1);
             assert!(memory.counts.borrow().len() <= MAX_COUNTED);
         }
+        // A window that lasts on is not swept away with those that are over.
+        let memory = Memory::default();
+        memory.update([1; 16], 3600, 6, |count| count.own += 1);
+        for index in 1..u128::try_from(MAX_COUNTED).unwrap() {
+            memory.update(index.to_be_bytes(), 8, 6, |count| count.own += 1);
+        }
+        memory.update([2; 16], 60, 8, |count| count.own += 1);
+        assert_eq!(memory.count(&[1; 16], 3600).map(|count| count.own), Some(1));
+        assert_eq!(memory.counts.borrow().len(), 2);
     }
 }

@@ -10,7 +10,7 @@ use tokengate_core::nonce::{CLOCK_SKEW, PendingNonce};
 use tokengate_core::session::Session;
 use tokengate_core::{Address, Timestamp};
 
-use crate::forget;
+use crate::forget::{self, Entry};
 use crate::ports::{Ports, StoreError};
 use crate::router::Context;
 
@@ -69,25 +69,31 @@ pub(crate) async fn count_nonce<P: Ports>(
 ) -> Result<(u64, u64), StoreError> {
     // The platform's counter cannot be raced: it blocks its whole instance. A store that does not answer a read in time
     // is not asked to count.
-    let epoch = timed(context, limit, epoch(context.ports, address)).await?;
+    let epoch = timed(context, limit, epoch(context.ports, address))
+        .await?
+        .unwrap_or(0);
     let key = nonce_key(nonce);
     let count = timed(context, limit, context.ports.increment(&key)).await?;
     if count == 1 {
-        forget::later(context, limit, key, nonce.forgettable_at());
+        forget::later(context, limit, Entry::Key(key), nonce.forgettable_at());
     }
     Ok((count, epoch))
 }
 
-/// Marks a session as ended, until it would have ended by itself.
+/// Marks a session as ended, until it would have ended by itself. Answers how often that was done, this time included:
+/// only the first may let another session take its place.
 pub(crate) async fn end<P: Ports>(
     context: &Context<'_, P>,
     limit: Duration,
     session: &Session,
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     let key = ended_key(session);
-    timed(context, limit, context.ports.set(&key, b"1")).await?;
-    forget::later(context, limit, key, forgettable(session.ends_at()));
-    Ok(())
+    let count = timed(context, limit, context.ports.increment(&key)).await?;
+    if count == 1 {
+        let at = forgettable(session.ends_at());
+        forget::later(context, limit, Entry::Key(key), at);
+    }
+    Ok(count)
 }
 
 /// Ends all sessions of an address: those of an earlier epoch are no longer open. A session that starts now ends by
@@ -101,9 +107,12 @@ pub(crate) async fn end_all<P: Ports>(
     let key = epoch_key(address);
     // A number that no session has: whoever reads the old one after this signs in to a session that is not open.
     let random = context.ports.random();
-    let (epoch, _) = random.split_at(8);
-    timed(context, limit, context.ports.set(&key, epoch)).await?;
-    forget::later(context, limit, key, forgettable(until));
+    let [a, b, c, d, e, f, g, h, ..] = random;
+    let epoch = [a, b, c, d, e, f, g, h];
+    timed(context, limit, context.ports.set(&key, &epoch)).await?;
+    // Whoever ends them all once more before then sets another one, which is kept for longer.
+    let entry = Entry::Value(key, epoch);
+    forget::later(context, limit, entry, forgettable(until));
     Ok(())
 }
 
@@ -117,8 +126,9 @@ pub(crate) async fn is_ended<P: Ports>(
         let key = ended_key(session);
         let mark = context.ports.get(&key);
         let epochs = join_all(session.members().iter().map(async |member| {
+            // Where none is kept, all sessions of an earlier one have ended by themselves.
             let epoch = epoch(context.ports, member.wallet.address).await?;
-            Ok::<bool, StoreError>(epoch != member.epoch)
+            Ok::<bool, StoreError>(epoch.is_some_and(|epoch| epoch != member.epoch))
         }));
         let (mark, epochs) = join(mark, epochs).await;
         let mut ended = mark?.is_some();
@@ -130,12 +140,12 @@ pub(crate) async fn is_ended<P: Ports>(
     timed(context, limit, reads).await
 }
 
-/// The epoch of an address: 0 until all its sessions are ended together for the first time.
-async fn epoch<P: Ports>(ports: &P, address: Address) -> Result<u64, StoreError> {
+/// The epoch of an address, if all its sessions have been ended together of late.
+async fn epoch<P: Ports>(ports: &P, address: Address) -> Result<Option<u64>, StoreError> {
     match ports.get(&epoch_key(address)).await? {
-        None => Ok(0),
+        None => Ok(None),
         Some(bytes) => <[u8; 8]>::try_from(bytes)
-            .map(u64::from_be_bytes)
+            .map(|bytes| Some(u64::from_be_bytes(bytes)))
             .map_err(|_| StoreError::Failed("an epoch is not of 8 bytes".into())),
     }
 }

@@ -120,8 +120,14 @@ async fn sign_in<P: Ports>(
         context.ports.random(),
     )?;
     if let Some(replaced) = present {
-        // What the new session replaces must not outlive it; that it could not be ended is in the log.
-        let _ = store::end(context, limit, &replaced).await;
+        // It may have been ended while the chain was asked, or be replaced by another sign-in: then it vouches for
+        // nobody. It must not outlive the new one either.
+        auth::still_open(context, &replaced).await?;
+        match store::end(context, limit, &replaced).await {
+            Ok(1) => {}
+            Ok(_) => return Err(Problem::SessionRevoked),
+            Err(_) => return Err(Problem::StoreUnavailable),
+        }
     }
     let mut answer = document(&session);
     answer.insert("chain".into(), signer.chain().to_string().into());
