@@ -121,14 +121,16 @@ async fn drop_entry<P: Ports>(ports: &P, list: i64, number: u64) -> Result<(), S
     let name = entry_key(list, number);
     if let Some(entry) = ports.get(&name).await? {
         let entry = std::str::from_utf8(&entry).ok().and_then(Entry::from_text);
-        match entry {
-            Some(Entry::Key(key)) => ports.delete(&key).await?,
+        let outdated = match entry {
+            Some(Entry::Key(key)) => Some(key),
             Some(Entry::Value(key, value)) => {
-                if ports.get(&key).await?.as_deref() == Some(&value) {
-                    ports.delete(&key).await?;
-                }
+                let present = ports.get(&key).await?;
+                Some(key).filter(|_| present.as_deref() == Some(&value))
             }
-            None => {}
+            None => None,
+        };
+        if let Some(key) = outdated {
+            ports.delete(&key).await?;
         }
         ports.delete(&name).await?;
     }
