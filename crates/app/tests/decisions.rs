@@ -19,7 +19,9 @@ use futures_executor::block_on;
 use http::{Method, StatusCode};
 use k256::ecdsa::SigningKey;
 use serde_json::{Value, json};
-use tokengate_app::{CallError, Needs, Ports, Reply, Response, Service, StoreError, routes, serve};
+use tokengate_app::{
+    CallError, Needs, Ports, Reply, Request, Response, Service, StoreError, routes, serve,
+};
 use tokengate_core::abi::multicall3::{CallResult, aggregate3Call};
 use tokengate_core::eip191::hash_message;
 use tokengate_core::{Timestamp, U256};
@@ -63,6 +65,17 @@ require = { all = [ { native = { chain = "eip155:1", at_least = "1" } }, { not =
 
 const RESOURCE: &str = "media/season-1/ep1.mp4";
 
+/// One function that serves every route.
+const NEEDS: Needs = Needs {
+    config: true,
+    keys: true,
+    providers: true,
+    storage: true,
+    demo: false,
+};
+
+type Task = Pin<Box<dyn Future<Output = ()>>>;
+
 /// What a provider does with a call.
 #[derive(Clone, Copy, PartialEq)]
 enum Provider {
@@ -81,6 +94,7 @@ enum Provider {
 }
 
 struct World {
+    config: String,
     now: Cell<Timestamp>,
     elapsed: Cell<u64>,
     providers: [Cell<Provider>; 2],
@@ -88,26 +102,34 @@ struct World {
     /// What the chain makes of signatures: 0, there is no contract; 1, it accepts; 2, it does not.
     contract: Cell<u64>,
     calls: Cell<usize>,
+    /// The states that were read.
+    blocks: RefCell<Vec<Value>>,
+    /// What happens in the middle of the next call of a provider, or before the next count at a key, with this in its
+    /// name.
+    meanwhile: RefCell<Option<(&'static str, Task)>>,
     store: RefCell<HashMap<String, Vec<u8>>>,
     store_up: Cell<bool>,
     random: Cell<u8>,
     log: RefCell<Vec<String>>,
     /// What runs behind the response.
-    tasks: RefCell<Vec<Pin<Box<dyn Future<Output = ()>>>>>,
+    tasks: RefCell<Vec<Task>>,
 }
 
 #[derive(Clone)]
 struct Simulated(Rc<World>);
 
 impl Simulated {
-    fn new() -> Self {
+    fn new(config: String) -> Self {
         Self(Rc::new(World {
+            config,
             now: Cell::new("2026-06-01T00:00:00Z".parse().unwrap()),
             elapsed: Cell::new(0),
             providers: [Cell::new(Provider::Honest), Cell::new(Provider::Honest)],
             balance: Cell::new(1),
             contract: Cell::new(0),
             calls: Cell::new(0),
+            blocks: RefCell::default(),
+            meanwhile: RefCell::default(),
             store: RefCell::default(),
             store_up: Cell::new(true),
             random: Cell::new(0),
@@ -135,9 +157,25 @@ impl Simulated {
         }
     }
 
+    /// What is to happen before something of this name.
+    fn meanwhile(&self, name: &str) -> impl Future<Output = ()> + use<> {
+        let due = |(place, _): &mut (&str, Task)| name.contains(*place);
+        let task = self.0.meanwhile.borrow_mut().take_if(due);
+        async move {
+            if let Some((_, task)) = task {
+                task.await;
+            }
+        }
+    }
+
     fn answer(&self, chain: u64, code: bool, body: &[u8]) -> Reply {
         let request: Value = serde_json::from_slice(body).unwrap();
+        let state = &request["params"][1];
+        if !state.is_null() {
+            self.0.blocks.borrow_mut().push(state.clone());
+        }
         let returned = match &request["params"][0]["to"] {
+            _ if request["method"] == "eth_blockNumber" => "64".to_owned(),
             _ if !code => String::new(),
             Value::Null => {
                 let words = [chain, 100, self.0.contract.get()];
@@ -221,6 +259,7 @@ impl Ports for Simulated {
     }
 
     async fn increment(&self, key: &str) -> Result<u64, StoreError> {
+        self.meanwhile(key).await;
         self.store()?;
         let mut store = self.0.store.borrow_mut();
         let count = store.entry(key.to_owned()).or_default();
@@ -247,11 +286,15 @@ impl Ports for Simulated {
                 body: b"<html>".to_vec(),
             }))),
         };
-        outcome
+        let meanwhile = self.meanwhile(url);
+        async move {
+            meanwhile.await;
+            outcome.await
+        }
     }
 
     fn config_text(&self) -> Result<String, String> {
-        Ok(CONFIG.to_owned())
+        Ok(self.0.config.clone())
     }
 
     async fn variable(&self, name: &str) -> Result<Option<String>, String> {
@@ -272,37 +315,45 @@ impl Ports for Simulated {
 struct Visit {
     ports: Simulated,
     service: Result<Service, tokengate_app::LoadError>,
+    key: SigningKey,
     token: String,
 }
 
 impl Visit {
     fn new() -> Self {
-        let ports = Simulated::new();
-        let needs = Needs {
-            config: true,
-            keys: true,
-            providers: true,
-            storage: true,
-            demo: false,
-        };
-        let service = block_on(Service::load(&ports, needs));
-        let mut visit = Self {
-            ports,
-            service,
-            token: String::new(),
-        };
+        Self::with(|config| config)
+    }
+
+    /// A visit of a service that is configured otherwise.
+    fn with(configure: impl FnOnce(String) -> String) -> Self {
+        let mut visit = Self::of(&Simulated::new(configure(CONFIG.to_owned())), 7);
         let session = visit.sign_in();
         assert_eq!(session.0, StatusCode::CREATED, "{}", session.1);
-        visit.token = session.1["token"].as_str().unwrap().to_owned();
+        visit.token = token(&session.1);
         visit.calls();
         visit
     }
 
-    fn send(&self, method: Method, target: &str, body: Option<Value>) -> Response {
+    /// A visitor who is not signed in, at an instance that has just been started.
+    fn of(ports: &Simulated, key: u8) -> Self {
+        Self {
+            ports: ports.clone(),
+            service: block_on(Service::load(ports, NEEDS)),
+            key: SigningKey::from_slice(&[key; 32]).unwrap(),
+            token: String::new(),
+        }
+    }
+
+    /// A request with this visitor's session.
+    fn request(&self, method: Method, target: &str, body: Option<Value>) -> Request {
         let bearer = format!("Bearer {}", self.token);
         let headers = [("authorization", bearer.as_str())];
         let headers = &headers[..usize::from(!self.token.is_empty())];
-        self.send_with(method, target, body, headers)
+        request(method, target, body, headers)
+    }
+
+    fn send(&self, method: Method, target: &str, body: Option<Value>) -> Response {
+        self.serve(self.request(method, target, body))
     }
 
     fn send_with(
@@ -312,17 +363,10 @@ impl Visit {
         body: Option<Value>,
         fields: &[(&'static str, &str)],
     ) -> Response {
-        let mut request = http::Request::new(
-            body.map(|body| Bytes::from(body.to_string()))
-                .unwrap_or_default(),
-        );
-        *request.method_mut() = method;
-        *request.uri_mut() = target.parse().unwrap();
-        let headers = request.headers_mut();
-        headers.insert("content-type", "application/json".parse().unwrap());
-        for (name, value) in fields {
-            headers.append(*name, value.parse().unwrap());
-        }
+        self.serve(request(method, target, body, fields))
+    }
+
+    fn serve(&self, request: Request) -> Response {
         let response = block_on(serve(&routes::all(), &self.service, &self.ports, request));
         for task in self.ports.0.tasks.take() {
             block_on(task);
@@ -331,19 +375,11 @@ impl Visit {
     }
 
     fn ask(&self, method: Method, target: &str, body: Option<Value>) -> (StatusCode, Value) {
-        let response = self.send(method, target, body);
-        (
-            response.status(),
-            serde_json::from_slice(response.body()).unwrap_or_default(),
-        )
-    }
-
-    fn key() -> SigningKey {
-        SigningKey::from_slice(&[7; 32]).unwrap()
+        answer(&self.send(method, target, body))
     }
 
     fn address(&self) -> String {
-        let point = Self::key().verifying_key().to_sec1_point(false);
+        let point = self.key.verifying_key().to_sec1_point(false);
         let hash = alloy_sol_types::private::keccak256(&point.as_bytes()[1..]);
         format!("0x{}", hex::encode(&hash[12..]))
     }
@@ -354,22 +390,36 @@ impl Visit {
         challenge["message"].as_str().unwrap().to_owned()
     }
 
-    fn sign(message: &str) -> String {
+    /// The body of a sign-in by a message, whatever it says.
+    fn signed(&self, message: &str) -> Value {
         let hash = hash_message(message.as_bytes());
-        let (signature, recovery) = Self::key().sign_prehash_recoverable(&hash);
+        let (signature, recovery) = self.key.sign_prehash_recoverable(&hash);
         let v = 27 + recovery.to_byte();
-        format!("0x{}{v:02x}", hex::encode(signature.to_bytes()))
+        let signature = format!("0x{}{v:02x}", hex::encode(signature.to_bytes()));
+        json!({"message": message, "signature": signature})
     }
 
     /// Signs a message, whatever it says, and presents it.
     fn present(&self, message: &str) -> (StatusCode, Value) {
-        let signature = Self::sign(message);
-        let body = json!({"message": message, "signature": signature, "link": false});
+        let mut body = self.signed(message);
+        body["link"] = false.into();
         self.ask(Method::POST, "/v1/session", Some(body))
     }
 
     fn sign_in(&self) -> (StatusCode, Value) {
         self.present(&self.challenge())
+    }
+
+    /// Signs in with the session that it has, which the new one replaces.
+    fn link(&self) -> (StatusCode, Value) {
+        let body = self.signed(&self.challenge());
+        self.ask(Method::POST, "/v1/session", Some(body))
+    }
+
+    /// Ends all sessions of its wallets.
+    fn end_all(&self) {
+        let (status, problem) = self.ask(Method::DELETE, EVERYWHERE, None);
+        assert_eq!(status, StatusCode::NO_CONTENT, "{problem}");
     }
 
     fn access(&self) -> (StatusCode, Value) {
@@ -383,6 +433,39 @@ impl Visit {
     fn calls(&self) -> usize {
         self.ports.0.calls.replace(0)
     }
+}
+
+const EVERYWHERE: &str = "/v1/session?everywhere=true";
+
+fn request(
+    method: Method,
+    target: &str,
+    body: Option<Value>,
+    fields: &[(&'static str, &str)],
+) -> Request {
+    let mut request = http::Request::new(
+        body.map(|body| Bytes::from(body.to_string()))
+            .unwrap_or_default(),
+    );
+    *request.method_mut() = method;
+    *request.uri_mut() = target.parse().unwrap();
+    let headers = request.headers_mut();
+    headers.insert("content-type", "application/json".parse().unwrap());
+    for (name, value) in fields {
+        headers.append(*name, value.parse().unwrap());
+    }
+    request
+}
+
+fn answer(response: &Response) -> (StatusCode, Value) {
+    (
+        response.status(),
+        serde_json::from_slice(response.body()).unwrap_or_default(),
+    )
+}
+
+fn token(session: &Value) -> String {
+    session["token"].as_str().unwrap().to_owned()
 }
 
 #[test]
@@ -892,18 +975,7 @@ fn instances_learn_of_each_others_counts_from_the_store() {
     let mut refused = 0;
     // Every request meets an instance that has just been started: what it knows is what the store knows.
     for _ in 0..200 {
-        let needs = Needs {
-            config: true,
-            keys: true,
-            providers: true,
-            storage: true,
-            demo: false,
-        };
-        let fresh = Visit {
-            ports: visit.ports.clone(),
-            service: block_on(Service::load(&visit.ports, needs)),
-            token: String::new(),
-        };
+        let fresh = Visit::of(&visit.ports, 7);
         let response = fresh.send(Method::GET, target, None);
         if response.status() == StatusCode::TOO_MANY_REQUESTS {
             refused += 1;
@@ -919,9 +991,8 @@ fn instances_learn_of_each_others_counts_from_the_store() {
 
 /// The session as a cookie, from a page of ours.
 fn cookie(visit: &Visit) -> String {
-    let message = visit.challenge();
-    let signature = Visit::sign(&message);
-    let body = json!({"message": message, "signature": signature, "cookie": true});
+    let mut body = visit.signed(&visit.challenge());
+    body["cookie"] = true.into();
     let response = visit.send_with(Method::POST, "/v1/session", Some(body), &[OURS]);
     assert_eq!(response.status(), StatusCode::CREATED);
     let answer: Value = serde_json::from_slice(response.body()).unwrap();
@@ -966,9 +1037,7 @@ fn a_cookie_counts_for_unsafe_methods_from_pages_of_ours_only() {
 fn a_sign_in_that_links_leaves_nothing_to_whoever_knew_the_old_session() {
     let visit = Visit::new();
     let planted = visit.token.clone();
-    let message = visit.challenge();
-    let body = json!({"message": message, "signature": Visit::sign(&message)});
-    let (status, linked) = visit.ask(Method::POST, "/v1/session", Some(body));
+    let (status, linked) = visit.link();
     assert_eq!(status, StatusCode::CREATED, "{linked}");
     assert_ne!(linked["token"], planted.as_str());
     assert_eq!(visit.access().1["code"], "revoked-session");
@@ -978,10 +1047,7 @@ fn a_sign_in_that_links_leaves_nothing_to_whoever_knew_the_old_session() {
 fn a_link_prolongs_nothing() {
     let mut visit = Visit::new();
     visit.ports.advance(3000);
-    let message = visit.challenge();
-    let body = json!({"message": message, "signature": Visit::sign(&message)});
-    let (_, linked) = visit.ask(Method::POST, "/v1/session", Some(body));
-    visit.token = linked["token"].as_str().unwrap().to_owned();
+    visit.token = token(&visit.link().1);
     visit.ports.advance(599);
     assert_eq!(visit.access().0, StatusCode::OK);
     visit.ports.advance(1);
@@ -991,15 +1057,11 @@ fn a_link_prolongs_nothing() {
 #[test]
 fn all_sessions_of_an_address_end_together_and_a_new_one_is_open() {
     let mut visit = Visit::new();
-    let other = visit.sign_in().1["token"].as_str().unwrap().to_owned();
-    let target = "/v1/session?everywhere=true";
-    assert_eq!(
-        visit.ask(Method::DELETE, target, None).0,
-        StatusCode::NO_CONTENT
-    );
+    let other = token(&visit.sign_in().1);
+    visit.end_all();
     visit.token = other;
     assert_eq!(visit.access().1["code"], "revoked-session");
-    visit.token = visit.sign_in().1["token"].as_str().unwrap().to_owned();
+    visit.token = token(&visit.sign_in().1);
     assert_eq!(visit.access().0, StatusCode::OK);
 }
 
@@ -1009,9 +1071,273 @@ fn a_renewed_session_ends_when_the_first_one_would_have() {
     visit.ports.advance(1800);
     let (status, renewed) = visit.ask(Method::POST, "/v1/session/renew", None);
     assert_eq!(status, StatusCode::OK, "{renewed}");
-    visit.token = renewed["token"].as_str().unwrap().to_owned();
+    visit.token = token(&renewed);
     visit.ports.advance(1799);
     assert_eq!(visit.access().0, StatusCode::OK);
     visit.ports.advance(1);
     assert_eq!(visit.access().1["code"], "expired-session");
+}
+
+/// Whether the store still has the epoch of somebody's sessions.
+fn knows_an_epoch(ports: &Simulated) -> bool {
+    let store = ports.0.store.borrow();
+    store.keys().any(|key| key.contains(":epoch:"))
+}
+
+#[test]
+fn a_session_outlives_the_end_of_those_before_it_and_what_is_kept_of_that() {
+    let mut visit = Visit::new();
+    let other = Visit::of(&visit.ports, 8);
+    visit.end_all();
+    visit.ports.advance(30 * 60);
+    visit.token = token(&visit.sign_in().1);
+    for minute in 30..90 {
+        assert_eq!(visit.access().0, StatusCode::OK, "{minute}");
+        assert!(minute > 60 || knows_an_epoch(&visit.ports), "{minute}");
+        // Whoever signs in works the lists of what is to be forgotten off.
+        assert_eq!(other.sign_in().0, StatusCode::CREATED, "{minute}");
+        visit.ports.advance(60);
+    }
+    assert!(!knows_an_epoch(&visit.ports), "nothing was forgotten");
+    assert_eq!(visit.access().1["code"], "expired-session");
+}
+
+#[test]
+fn sessions_between_two_ends_of_all_stay_ended_when_the_first_is_forgotten() {
+    let mut visit = Visit::new();
+    let other = Visit::of(&visit.ports, 8);
+    visit.end_all();
+    visit.ports.advance(30 * 60 - 1);
+    let between = token(&visit.sign_in().1);
+    visit.token = between.clone();
+    visit.ports.advance(1);
+    visit.end_all();
+    for minute in 30..89 {
+        assert_eq!(other.sign_in().0, StatusCode::CREATED, "{minute}");
+        assert_eq!(visit.access().1["code"], "revoked-session", "{minute}");
+        visit.ports.advance(60);
+    }
+    for _ in 89..120 {
+        assert_eq!(other.sign_in().0, StatusCode::CREATED);
+        visit.ports.advance(60);
+    }
+    assert!(!knows_an_epoch(&visit.ports), "the second is forgotten too");
+    assert_eq!(visit.token, between);
+    assert_eq!(visit.access().1["code"], "expired-session");
+}
+
+#[test]
+fn a_session_that_is_ended_or_replaced_meanwhile_vouches_for_nobody() {
+    type Meanwhile = fn(&Visit) -> Request;
+    let ends_it: Meanwhile = |visit| visit.request(Method::DELETE, "/v1/session", None);
+    let ends_all: Meanwhile = |visit| {
+        let token = token(&visit.sign_in().1);
+        let bearer = format!("Bearer {token}");
+        let fields = [("authorization", bearer.as_str())];
+        request(Method::DELETE, EVERYWHERE, None, &fields)
+    };
+    let links: Meanwhile = |visit| {
+        let body = visit.signed(&visit.challenge());
+        visit.request(Method::POST, "/v1/session", Some(body))
+    };
+    for (what, place, meanwhile, status) in [
+        ("ended", "a.example", ends_it, StatusCode::NO_CONTENT),
+        (
+            "ended with all of its address",
+            "a.example",
+            ends_all,
+            StatusCode::NO_CONTENT,
+        ),
+        ("replaced", "a.example", links, StatusCode::CREATED),
+        (
+            "replaced at the last moment",
+            ":revoked:",
+            links,
+            StatusCode::CREATED,
+        ),
+    ] {
+        let visit = Visit::new();
+        let request = meanwhile(&visit);
+        let ports = visit.ports.clone();
+        let task = async move {
+            let service = Service::load(&ports, NEEDS).await;
+            let response = serve(&routes::all(), &service, &ports, request).await;
+            assert_eq!(response.status(), status, "{what}");
+        };
+        let message = visit.challenge();
+        let world = &visit.ports.0;
+        world.meanwhile.replace(Some((place, Box::pin(task))));
+        let link = Some(visit.signed(&message));
+        let (status, problem) = visit.ask(Method::POST, "/v1/session", link);
+        assert!(
+            world.meanwhile.take().is_none(),
+            "{what}: it did not happen"
+        );
+        assert_eq!(
+            (status, &problem["code"], &problem["token"]),
+            (
+                StatusCode::UNAUTHORIZED,
+                &json!("revoked-session"),
+                &Value::Null
+            ),
+            "{what}"
+        );
+        assert_eq!(
+            visit.present(&message).1["code"],
+            "used-nonce",
+            "{what}: it was refused at the very end"
+        );
+    }
+}
+
+#[test]
+fn of_two_sign_ins_that_link_to_one_session_the_second_is_refused() {
+    let visit = Visit::new();
+    assert_eq!(visit.link().0, StatusCode::CREATED);
+    let (status, problem) = visit.link();
+    assert_eq!(
+        (status, &problem["code"]),
+        (StatusCode::UNAUTHORIZED, &json!("revoked-session"))
+    );
+}
+
+#[test]
+fn a_session_that_cannot_be_ended_is_not_replaced() {
+    let visit = Visit::new();
+    let ports = visit.ports.clone();
+    let fails = async move { ports.0.store_up.set(false) };
+    let body = visit.signed(&visit.challenge());
+    let world = &visit.ports.0;
+    world
+        .meanwhile
+        .replace(Some((":revoked:", Box::pin(fails))));
+    let (status, problem) = visit.ask(Method::POST, "/v1/session", Some(body));
+    assert!(world.meanwhile.take().is_none(), "nothing was to be ended");
+    assert_eq!(
+        (status, &problem["code"], &problem["token"]),
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            &json!("store-unavailable"),
+            &Value::Null
+        )
+    );
+    world.store_up.set(true);
+    assert_eq!(
+        visit.access().0,
+        StatusCode::OK,
+        "the old one is still good"
+    );
+}
+
+/// A configuration with one line of it replaced.
+fn replaced(config: &str, from: &str, to: &str) -> String {
+    assert!(config.contains(from), "{from}");
+    config.replacen(from, to, 1)
+}
+
+#[test]
+fn an_idle_session_expires_and_one_that_is_renewed_lasts_until_its_end() {
+    let idle = "session_ttl = \"1h\"\nsession_idle = \"20m\"";
+    let mut visit = Visit::with(|config| replaced(&config, "session_ttl = \"1h\"", idle));
+    let first = visit.token.clone();
+    let renew = |visit: &Visit| {
+        let (status, renewed) = visit.ask(Method::POST, "/v1/session/renew", None);
+        assert_eq!(status, StatusCode::OK, "{renewed}");
+        renewed
+    };
+    visit.ports.advance(15 * 60);
+    let renewed = renew(&visit);
+    assert_eq!(
+        [&renewed["expires_at"], &renewed["ends_at"]],
+        ["2026-06-01T00:35:00.000Z", "2026-06-01T01:00:00.000Z"]
+    );
+    visit.ports.advance(5 * 60 - 1);
+    assert_eq!(
+        visit.access().0,
+        StatusCode::OK,
+        "its renewal does not end it"
+    );
+    visit.ports.advance(1);
+    assert_eq!(visit.access().1["code"], "expired-session");
+    visit.token = token(&renewed);
+    assert_ne!(visit.token, first);
+    for _ in 0..2 {
+        visit.ports.advance(15 * 60 - 1);
+        assert_eq!(visit.access().0, StatusCode::OK);
+        visit.token = token(&renew(&visit));
+    }
+    visit.ports.advance(10 * 60 + 1);
+    assert_eq!(visit.access().0, StatusCode::OK);
+    assert_eq!(renew(&visit)["expires_at"], "2026-06-01T01:00:00.000Z");
+    visit.ports.advance(1);
+    assert_eq!(visit.access().1["code"], "expired-session");
+    assert_eq!(
+        visit.ask(Method::POST, "/v1/session/renew", None).1["code"],
+        "expired-session"
+    );
+}
+
+#[test]
+fn a_signature_is_checked_in_the_state_that_the_chain_is_read_at() {
+    for (read_at, block) in [
+        ("\"latest\"", "latest"),
+        ("\"safe\"", "safe"),
+        ("\"finalized\"", "finalized"),
+        // The head is 100.
+        ("12", "0x58"),
+    ] {
+        let line = format!("id = \"eip155:1\"\nread_at = {read_at}");
+        let visit = Visit::with(|config| replaced(&config, "id = \"eip155:1\"", &line));
+        visit.ports.0.blocks.take();
+        assert_eq!(visit.sign_in().0, StatusCode::CREATED);
+        assert_eq!(visit.ports.0.blocks.take(), [block]);
+    }
+}
+
+#[test]
+fn an_account_signs_in_only_so_often_wherever_it_asks() {
+    let visit = Visit::new();
+    // As from somewhere else each time: no client's own limit is in the way.
+    let sign_in = |visit: &Visit, client: usize| {
+        let peer = format!("192.0.2.{client}:1");
+        let fields = [("spin-client-addr", peer.as_str())];
+        let target = format!("/v1/challenge?address={}&chain=eip155:1", visit.address());
+        let (_, challenge) = answer(&visit.send_with(Method::GET, &target, None, &fields));
+        let message = challenge["message"].as_str().unwrap().to_owned();
+        let body = Some(visit.signed(&message));
+        let response = visit.send_with(Method::POST, "/v1/session", body, &fields);
+        (message, response)
+    };
+    for client in 1..20 {
+        assert_eq!(sign_in(&visit, client).1.status(), StatusCode::CREATED);
+    }
+    let (message, refused) = sign_in(&visit, 20);
+    assert_eq!(answer(&refused).1["code"], "too-many-requests");
+    assert_eq!(refused.headers()["retry-after"], "60");
+    let other = Visit::of(&visit.ports, 8);
+    assert_eq!(sign_in(&other, 20).1.status(), StatusCode::CREATED);
+    visit.ports.advance(60);
+    assert_eq!(
+        visit.present(&message).0,
+        StatusCode::CREATED,
+        "whoever was refused has not used the nonce up"
+    );
+}
+
+#[test]
+fn what_costs_calls_is_limited_for_each_client_and_nothing_else_is() {
+    let check = "/v1/gates/season-1/check?address=0x5fbdb2315678afecb367f032d93f642f64180aa3";
+    for (target, admitted) in [
+        // Of the client's 120, `Visit::new` took two.
+        (check, 118),
+        ("/healthz/ready", 118),
+        ("/v1/challenge?chain=eip155:1", 118),
+        ("/v1/gates/season-1", 150),
+        ("/healthz/live", 150),
+    ] {
+        let visit = Visit::new();
+        let answers = (0..150).map(|_| visit.ask(Method::GET, target, None).0);
+        let refused = answers.filter(|status| *status == StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(150 - refused.count(), admitted, "{target}");
+    }
 }
