@@ -182,7 +182,12 @@ impl<'a> Counterfactual<'a> {
 
     /// The same with what deploys the account (ERC-6492).
     pub fn sign_wrapped(&self, hash: B256) -> Vec<u8> {
-        erc6492(self.factory, self.create.abi_encode(), self.sign(hash))
+        self.wrap(self.sign(hash))
+    }
+
+    /// Any signature with what deploys the account.
+    pub fn wrap(&self, signature: Vec<u8>) -> Vec<u8> {
+        erc6492(self.factory, self.create.abi_encode(), signature)
     }
 }
 
