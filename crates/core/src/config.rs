@@ -1264,6 +1264,81 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
     }
 
     #[test]
+    fn what_is_optional_is_read_or_has_its_default() {
+        let config = |service: &str, limits: &str, gate: &str| {
+            let text = VALID
+                .replacen("url_ttl", &format!("{service}\nurl_ttl"), 1)
+                .replacen("[[chain]]", &format!("{limits}\n[[chain]]"), 1)
+                .replacen("stale", &format!("{gate}\nstale"), 1);
+            Config::parse(&text).unwrap()
+        };
+        let delegation = |config: &Config| config.gate("season-1").unwrap().delegation.clone();
+        let rate = |quota, seconds| Rate {
+            quota,
+            window: Duration::from_secs(seconds),
+        };
+        let hour = Duration::from_secs(3600);
+
+        let default = config("", "", "");
+        let lifetime = default.service.session;
+        assert_eq!((lifetime.idle, lifetime.absolute), (hour, hour));
+        let limits = Limits {
+            per_client: rate(120, 60),
+            per_address: rate(20, 60),
+            client: ClientAddress::Peer,
+        };
+        assert_eq!(default.limits, limits);
+        assert_eq!(delegation(&default), None);
+
+        let changed = config(
+            "session_idle = \"20m\"",
+            "[limits]\nper_client = \"6/1h\"\nper_address = \"1/1s\"\nclient_header = \"X-Forwarded-For\"\nproxies = 2",
+            "delegation = { rights = \"acme\", registry = \"0x5fbdb2315678afecb367f032d93f642f64180aa3\" }",
+        );
+        let lifetime = changed.service.session;
+        assert_eq!((lifetime.idle, lifetime.absolute), (hour / 3, hour));
+        let forwarded = |proxies| ClientAddress::Forwarded {
+            header: http::HeaderName::from_static("x-forwarded-for"),
+            proxies,
+        };
+        let limits = Limits {
+            per_client: rate(6, 3600),
+            per_address: rate(1, 1),
+            client: forwarded(2),
+        };
+        assert_eq!(changed.limits, limits);
+        let mut rights = [0; 32];
+        rights[..4].copy_from_slice(b"acme");
+        let delegates = Delegates {
+            registry: "0x5fbdb2315678afecb367f032d93f642f64180aa3"
+                .parse()
+                .unwrap(),
+            rights,
+        };
+        assert_eq!(delegation(&changed), Some(delegates));
+
+        // One proxy, unless it is said how many; without rights, full delegations; rights also as the registry has them.
+        let one = config(
+            "",
+            "[limits]\nclient_header = \"x-forwarded-for\"",
+            "delegation = {}",
+        );
+        assert_eq!(one.limits.client, forwarded(1));
+        let delegates = Delegates {
+            registry: delegate_registry::CANONICAL,
+            rights: [0; 32],
+        };
+        assert_eq!(delegation(&one), Some(delegates.clone()));
+        let word = format!("delegation = {{ rights = \"0x{}\" }}", "5f".repeat(32));
+        let rights = [0x5f; 32];
+        let delegates = Delegates {
+            rights,
+            ..delegates
+        };
+        assert_eq!(delegation(&config("", "", &word)), Some(delegates));
+    }
+
+    #[test]
     fn the_most_specific_gate_decides_and_the_rest_does_not_exist() {
         let config = Config::parse(VALID).unwrap();
         let gate_for = |text: &str| {
@@ -1514,6 +1589,102 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
             ),
             ("\"gate.example\"", "\"gate.example:99999\"", 3, "no domain"),
             ("\"gate.example\"", "\"*\"", 3, "no domain"),
+            (
+                "url_ttl = \"5m\"",
+                "url_ttl = \"5m\"\nsession_idle = \"61m\"",
+                6,
+                "out of range",
+            ),
+            (
+                "[[chain]]",
+                "[limits]\nper_client = \"0/1m\"\n[[chain]]",
+                8,
+                "no rate",
+            ),
+            (
+                "[[chain]]",
+                "[limits]\nper_address = \"5\"\n[[chain]]",
+                8,
+                "no rate",
+            ),
+            (
+                "[[chain]]",
+                "[limits]\nper_address = \"x/1m\"\n[[chain]]",
+                8,
+                "no rate",
+            ),
+            (
+                "[[chain]]",
+                "[limits]\nper_client = \"4294967296/1m\"\n[[chain]]",
+                8,
+                "no rate",
+            ),
+            (
+                "[[chain]]",
+                "[limits]\nper_client = \"5/2h\"\n[[chain]]",
+                8,
+                "out of range",
+            ),
+            (
+                "[[chain]]",
+                "[limits]\nper_client = \"5/500ms\"\n[[chain]]",
+                8,
+                "out of range",
+            ),
+            (
+                "[[chain]]",
+                "[limits]\nper_client = \"5/m\"\n[[chain]]",
+                8,
+                "no duration",
+            ),
+            (
+                "[[chain]]",
+                "[limits]\nproxies = 1\n[[chain]]",
+                8,
+                "`proxies` without `client_header`",
+            ),
+            (
+                "[[chain]]",
+                "[limits]\nclient_header = \"x-forwarded-for\"\nproxies = 0\n[[chain]]",
+                9,
+                "0 proxies",
+            ),
+            (
+                "[[chain]]",
+                "[limits]\nclient_header = \"x-forwarded-for\"\nproxies = 17\n[[chain]]",
+                9,
+                "17 proxies",
+            ),
+            (
+                "[[chain]]",
+                "[limits]\nclient_header = \"forwarded for\"\n[[chain]]",
+                8,
+                "no header's name",
+            ),
+            (
+                "stale = \"1h\"",
+                "stale = \"1h\"\ndelegation = { rights = \"\" }",
+                24,
+                "names no rights",
+            ),
+            (
+                "stale = \"1h\"",
+                "stale = \"1h\"\ndelegation = { rights = \"a-name-of-exactly-32-characters-\" }",
+                24,
+                "names no rights",
+            ),
+            (
+                "stale = \"1h\"",
+                "stale = \"1h\"\ndelegation = { rights = \"0x5g\" }",
+                24,
+                "names no rights",
+            ),
+            (
+                "stale = \"1h\"",
+                "stale = \"1h\"\ndelegation = { registry = \"delegate.xyz\" }",
+                24,
+                "not understood",
+            ),
             ("[service]", "[service", 2, ""),
         ];
         for (from, to, line, words) in table {
