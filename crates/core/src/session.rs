@@ -308,7 +308,6 @@ fn member(bytes: &[u8]) -> Option<Member> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     fn keys() -> KeyRing {
         KeyRing::parse(&format!("a:{}", "11".repeat(32))).unwrap()
@@ -419,13 +418,6 @@ mod tests {
                 check(&KeyRing::parse(&ring).unwrap(), &token, at(1)),
                 Err(TokenError::Invalid)
             );
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_text_is_a_token_by_chance(text in ".{0,200}") {
-            prop_assert_eq!(check(&keys(), &text, at(1)), Err(TokenError::Invalid));
         }
     }
 }
