@@ -578,42 +578,73 @@ mod tests {
         assert!(gate(erc20(1, 1)).reads(&elsewhere).is_empty());
     }
 
-    #[test]
-    fn a_vaults_coins_count_as_far_as_they_are_delegated() {
-        const VAULT: Address = Address::from_bytes([6; 20]);
-        let rights = [3; 32];
-        let mut gate = gate(erc20(1, 5));
-        let holders = Holders::new([Wallet::of_key(WALLET)], Some(VAULT));
-        assert_eq!(gate.reads(&holders).len(), 1, "not every gate takes vaults");
-        gate.delegation = Some(Delegates {
-            registry: delegate_registry::CANONICAL,
-            rights,
-        });
-        assert_eq!(gate.reads(&holders).len(), 3);
-        let amount = |amount: u64| Fact {
-            value: Value::Amount(U256::from(amount)),
-            block: 1,
-            read_at: now(),
+    const VAULT: Address = Address::from_bytes([6; 20]);
+    const RIGHTS: [u8; 32] = [3; 32];
+
+    /// A gate that takes vaults, and what decides about [`VAULT`] when [`WALLET`] asks.
+    fn vault_gate(holding: Holding, at_least: u64) -> (Gate, Holders) {
+        let gate = Gate {
+            delegation: Some(Delegates {
+                registry: delegate_registry::CANONICAL,
+                rights: RIGHTS,
+            }),
+            ..gate(Requirement::Leaf(Leaf {
+                chain: chain(),
+                at_least: Threshold::new(U256::from(at_least)).unwrap(),
+                holding,
+            }))
         };
-        let key = |read| FactKey {
-            chain: chain(),
-            read,
-        };
-        let own = |owner| {
-            key(Read::Erc20Balance {
-                contract: contract(1),
-                owner,
-            })
-        };
-        let delegated = key(Read::Delegation {
+        (gate, Holders::new([Wallet::of_key(WALLET)], Some(VAULT)))
+    }
+
+    /// What the registry is asked.
+    fn delegation(scope: Scope) -> Read {
+        Read::Delegation {
             registry: delegate_registry::CANONICAL,
             delegation: Delegation {
                 to: WALLET,
                 from: VAULT,
-                scope: Scope::Erc20(contract(1)),
-                rights,
+                scope,
+                rights: RIGHTS,
             },
-        });
+        }
+    }
+
+    /// The verdict by those facts that there are; every one of them has to be asked for.
+    fn verdict(gate: &Gate, holders: &Holders, known: Vec<(Read, Option<Value>)>) -> Truth {
+        let asked = gate.reads(holders);
+        let mut facts = Facts::default();
+        for (read, value) in known {
+            let key = FactKey {
+                chain: chain(),
+                read,
+            };
+            assert!(asked.contains(&key), "nobody asks for {key:?}");
+            if let Some(value) = value {
+                let fact = Fact {
+                    value,
+                    block: 1,
+                    read_at: now(),
+                };
+                facts.insert(key, fact);
+            }
+        }
+        gate.evaluate(holders, &facts.within(gate.fresh, now()))
+    }
+
+    fn amount(amount: u64) -> Value {
+        Value::Amount(U256::from(amount))
+    }
+
+    #[test]
+    fn a_vaults_coins_count_as_far_as_they_are_delegated() {
+        let token = contract(1);
+        let (mut gate, holders) = vault_gate(Holding::Erc20 { contract: token }, 5);
+        assert_eq!(gate.reads(&holders).len(), 3);
+        let balance = |owner| Read::Erc20Balance {
+            contract: token,
+            owner,
+        };
         for (mine, vault, allowed, truth) in [
             (0, Some(9), Some(9), Truth::Yes),
             (0, Some(9), Some(4), Truth::No),
@@ -623,15 +654,99 @@ mod tests {
             (0, None, Some(9), Truth::Unknown),
             (0, None, Some(0), Truth::No),
         ] {
-            let mut facts = Facts::default();
-            facts.insert(own(WALLET), amount(mine));
-            for (key, value) in [(own(VAULT), vault), (delegated.clone(), allowed)] {
-                if let Some(value) = value {
-                    facts.insert(key, amount(value));
-                }
-            }
-            let found = gate.evaluate(&holders, &facts.within(gate.fresh, now()));
+            let known = vec![
+                (balance(WALLET), Some(amount(mine))),
+                (balance(VAULT), vault.map(amount)),
+                (delegation(Scope::Erc20(token)), allowed.map(amount)),
+            ];
+            let found = verdict(&gate, &holders, known);
             assert_eq!(found, truth, "{mine} {vault:?} {allowed:?}");
+        }
+        gate.delegation = None;
+        assert_eq!(gate.reads(&holders).len(), 1, "not every gate takes vaults");
+    }
+
+    #[test]
+    fn a_vaults_named_tokens_count_where_each_itself_is_delegated() {
+        let token = contract(1);
+        let ids = [7, 8].map(U256::from);
+        let holding = Holding::Erc721 {
+            contract: token,
+            token_ids: ids.to_vec(),
+        };
+        let (yes, no) = (Some(Value::Amount(U256::MAX)), Some(amount(0)));
+        let owned_by = |owner| Some(Value::Owner(owner));
+        let (vaults, others) = (owned_by(VAULT), owned_by(OTHER));
+        for (at_least, owners, allowed, truth) in [
+            (1, [&vaults, &others], [&yes, &no], Truth::Yes),
+            (1, [&vaults, &others], [&no, &yes], Truth::No),
+            (1, [&vaults, &vaults], [&no, &yes], Truth::Yes),
+            (2, [&vaults, &vaults], [&no, &yes], Truth::No),
+            (2, [&vaults, &vaults], [&yes, &yes], Truth::Yes),
+            (1, [&vaults, &others], [&None, &yes], Truth::Unknown),
+            (1, [&others, &others], [&None, &None], Truth::No),
+            (1, [&None, &others], [&yes, &yes], Truth::Unknown),
+            // What the wallet has itself needs no delegation, and does not add up with what the vault has.
+            (1, [&owned_by(WALLET), &others], [&no, &no], Truth::Yes),
+            (2, [&owned_by(WALLET), &vaults], [&yes, &yes], Truth::No),
+        ] {
+            let (gate, holders) = vault_gate(holding.clone(), at_least);
+            let owner = |token_id| Read::Erc721Owner {
+                contract: token,
+                token_id,
+            };
+            let delegated = |id| delegation(Scope::Erc721(token, id));
+            let known = vec![
+                (owner(ids[0]), owners[0].clone()),
+                (owner(ids[1]), owners[1].clone()),
+                (delegated(ids[0]), allowed[0].clone()),
+                (delegated(ids[1]), allowed[1].clone()),
+            ];
+            let found = verdict(&gate, &holders, known);
+            assert_eq!(found, truth, "{at_least} of {owners:?}, {allowed:?}");
+        }
+    }
+
+    #[test]
+    fn a_vaults_tokens_of_several_ids_count_as_far_as_each_id_is_delegated() {
+        let token = contract(1);
+        let ids = [7, 8].map(U256::from);
+        let holding = Holding::Erc1155 {
+            contract: token,
+            token_ids: ids.to_vec(),
+        };
+        let (gate, holders) = vault_gate(holding, 5);
+        assert_eq!(gate.reads(&holders).len(), 5, "one's own are one read");
+        for (mine, held, allowed, truth) in [
+            (0, [Some(3), Some(4)], [Some(3), Some(2)], Truth::Yes),
+            (0, [Some(3), Some(4)], [Some(9), Some(1)], Truth::No),
+            (0, [Some(9), Some(0)], [Some(4), Some(9)], Truth::No),
+            (0, [Some(5), None], [Some(5), None], Truth::Yes),
+            (0, [Some(4), Some(9)], [Some(9), None], Truth::Unknown),
+            (0, [Some(4), None], [Some(9), Some(0)], Truth::No),
+            (5, [None, None], [None, None], Truth::Yes),
+            (4, [Some(1), Some(0)], [Some(1), Some(0)], Truth::No),
+        ] {
+            let own = Read::Erc1155Balances {
+                contract: token,
+                owner: WALLET,
+                ids: ids.to_vec(),
+            };
+            let balance = |id| Read::Erc1155Balance {
+                contract: token,
+                owner: VAULT,
+                id,
+            };
+            let delegated = |id| delegation(Scope::Erc1155(token, id));
+            let known = vec![
+                (own, Some(Value::Amounts(U256::from(mine)))),
+                (balance(ids[0]), held[0].map(amount)),
+                (balance(ids[1]), held[1].map(amount)),
+                (delegated(ids[0]), allowed[0].map(amount)),
+                (delegated(ids[1]), allowed[1].map(amount)),
+            ];
+            let found = verdict(&gate, &holders, known);
+            assert_eq!(found, truth, "{mine} {held:?} {allowed:?}");
         }
     }
 

@@ -198,11 +198,22 @@ impl Leaf {
                     )
                 })
                 .collect(),
-            // A delegation is of one id, so their sum does not tell; for one's own tokens it is one read.
+            // One's own tokens of several ids are one read. A delegation is of one id, so their sum would not tell.
             Holding::Erc1155 {
                 contract,
                 token_ids,
-            } if token_ids.len() == 1 || claim.delegate.is_some() => token_ids
+            } if token_ids.len() > 1 && claim.delegate.is_none() => vec![Portion {
+                held: key(Read::Erc1155Balances {
+                    contract: *contract,
+                    owner,
+                    ids: token_ids.clone(),
+                }),
+                delegated: None,
+            }],
+            Holding::Erc1155 {
+                contract,
+                token_ids,
+            } => token_ids
                 .iter()
                 .map(|&id| {
                     portion(
@@ -215,17 +226,6 @@ impl Leaf {
                     )
                 })
                 .collect(),
-            Holding::Erc1155 {
-                contract,
-                token_ids,
-            } => vec![portion(
-                Read::Erc1155Balances {
-                    contract: *contract,
-                    owner,
-                    ids: token_ids.clone(),
-                },
-                Scope::Contract(*contract),
-            )],
             Holding::Erc20 { contract } => vec![portion(
                 Read::Erc20Balance {
                     contract: *contract,
