@@ -14,7 +14,7 @@ use crate::erc8010::Authorization;
 use crate::jsonrpc::Call;
 use crate::signature::{RecoverableSignature, SignatureError};
 use crate::wallet::{Control, Wallet};
-use crate::{eip191, eip712, eip6492, erc8010};
+use crate::{eip191, eip712, erc6492, erc8010};
 
 /// How the message was put to the wallet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -121,7 +121,7 @@ impl Verification {
                 initialisation: wrapped.initialisation,
             };
             (form, wrapped.signature)
-        } else if let Some(wrapped) = eip6492::unwrap(&signature)? {
+        } else if let Some(wrapped) = erc6492::unwrap(&signature)? {
             let form = Form::Counterfactual {
                 factory: wrapped.factory,
                 factory_calldata: wrapped.factory_calldata,
@@ -366,7 +366,7 @@ mod tests {
         let mine = key(1);
         let text = text(Address::from_bytes([9; 20]));
         let message = Message::parse(&text).unwrap();
-        let wrapped = eip6492::Wrapped {
+        let wrapped = erc6492::Wrapped {
             factory: Address::from_bytes([5; 20]),
             factory_calldata: vec![1, 2, 3],
             signature: sign(&mine, &eip191::hash_message(text.as_bytes())),

@@ -42,7 +42,7 @@ use tokengate_core::signature::{RecoverableSignature, bytes_from_hex};
 use tokengate_core::signer::{Scheme, Verification, VerifiedSigner};
 use tokengate_core::wallet::Control;
 use tokengate_core::{
-    Address, ChainId, Timestamp, U256, eip191, eip712, eip6492, erc8010, rfc3339,
+    Address, ChainId, Timestamp, U256, eip191, eip712, erc6492, erc8010, rfc3339,
 };
 
 /// How often a property runs unless `PROPTEST_CASES` says otherwise: a few seconds for all of them.
@@ -654,9 +654,9 @@ fn forms(signature: &[u8; 65]) -> [Vec<u8>; 6] {
     });
     let [full, parity, compact] = notations(signature);
     let [counterfactual, delegated] = &*WRAPPED;
-    let counterfactual = eip6492::Wrapped {
+    let counterfactual = erc6492::Wrapped {
         signature: full.clone(),
-        ..eip6492::unwrap(counterfactual).unwrap().unwrap()
+        ..erc6492::unwrap(counterfactual).unwrap().unwrap()
     };
     let delegated = [&full, &delegated[full.len()..]].concat();
     let s = -NonZeroScalar::try_from(&full[32..64]).unwrap();
@@ -692,7 +692,7 @@ fn changed_signature() -> impl Strategy<Value = (&'static Seed, Scheme, Vec<u8>)
 fn inner(signature: &[u8]) -> Vec<u8> {
     if let Ok(Some(wrapped)) = erc8010::unwrap(signature) {
         wrapped.signature
-    } else if let Ok(Some(wrapped)) = eip6492::unwrap(signature) {
+    } else if let Ok(Some(wrapped)) = erc6492::unwrap(signature) {
         wrapped.signature
     } else {
         signature.to_vec()
@@ -705,7 +705,7 @@ fn no_bytes_make_the_signature_readers_panic() {
         prop::collection::vec(any::<u8>(), 0..400),
         prop::collection::vec(any::<u8>(), 64..66),
     ];
-    let magic = select(vec![&[][..], &eip6492::MAGIC, &erc8010::MAGIC]);
+    let magic = select(vec![&[][..], &erc6492::MAGIC, &erc8010::MAGIC]);
     let input = (
         signature,
         magic,
@@ -719,7 +719,7 @@ fn no_bytes_make_the_signature_readers_panic() {
             let bytes = [&bytes, magic].concat();
             let recovered = RecoverableSignature::from_bytes(&bytes)
                 .and_then(|signature| signature.recover(&hash));
-            let _ = eip6492::unwrap(&bytes);
+            let _ = erc6492::unwrap(&bytes);
             let _ = erc8010::unwrap(&bytes);
             if let Ok(read) = bytes_from_hex(&text) {
                 prop_assert_eq!(format!("0x{}", hex::encode(read)), text.to_lowercase());
@@ -752,10 +752,10 @@ fn a_changed_signature_is_not_the_keys_unless_it_is_the_same_one() {
 fn a_changed_wrapper_is_refused_or_read_as_what_it_says() {
     let name = "wrapper, changed";
     fuzz(name, changed_signature(), |(_, _, changed)| {
-        let counterfactual = eip6492::unwrap(&changed);
+        let counterfactual = erc6492::unwrap(&changed);
         if let Ok(Some(wrapped)) = &counterfactual {
             let again = wrapped.to_bytes();
-            prop_assert_eq!(eip6492::unwrap(&again), Ok(Some(wrapped.clone())));
+            prop_assert_eq!(erc6492::unwrap(&again), Ok(Some(wrapped.clone())));
             prop_assert_ne!(wrapped.factory, Address::from_bytes([0; 20]));
         }
         let delegated = erc8010::unwrap(&changed);
@@ -771,7 +771,7 @@ fn a_changed_wrapper_is_refused_or_read_as_what_it_says() {
             prop_assert_eq!(by_signer, *of == *GENUINE);
         }
         let marked = |magic: &[u8]| changed.ends_with(magic);
-        prop_assert_eq!(counterfactual == Ok(None), !marked(&eip6492::MAGIC));
+        prop_assert_eq!(counterfactual == Ok(None), !marked(&erc6492::MAGIC));
         prop_assert_eq!(delegated == Ok(None), !marked(&erc8010::MAGIC));
         Ok(matches!(counterfactual, Ok(Some(_))) || matches!(delegated, Ok(Some(_))))
     })
@@ -857,7 +857,7 @@ fn nobody_is_signed_in_but_by_the_right_answer() {
             let Ok(verification) = Verification::new(&message, scheme, signature.clone()) else {
                 // Only a wrapper can be beyond belief, whatever the chain says.
                 prop_assert!(
-                    signature.ends_with(&eip6492::MAGIC) || signature.ends_with(&erc8010::MAGIC)
+                    signature.ends_with(&erc6492::MAGIC) || signature.ends_with(&erc8010::MAGIC)
                 );
                 return Ok(false);
             };
@@ -877,7 +877,7 @@ fn nobody_is_signed_in_but_by_the_right_answer() {
             let (accepted, no_code) = if signature.ends_with(&erc8010::MAGIC) {
                 (multicall_accepts(&returned, message.chain), false)
             } else {
-                let plain = !signature.ends_with(&eip6492::MAGIC);
+                let plain = !signature.ends_with(&erc6492::MAGIC);
                 (
                     here && says(2, &words[1]),
                     plain && here && says(2, &[0; 32]),

@@ -17,7 +17,7 @@ use tokengate_core::jsonrpc::{BlockTag, Call, eth_call};
 use tokengate_core::signature::{RecoverableSignature, SignatureError, bytes_from_hex};
 use tokengate_core::signer::{Scheme, Verification, VerifyError};
 use tokengate_core::wallet::Control;
-use tokengate_core::{Address, Timestamp, U256, eip191, eip712, eip6492, erc8010, rfc3339};
+use tokengate_core::{Address, Timestamp, U256, eip191, eip712, erc6492, erc8010, rfc3339};
 
 /// Who the message is shown to be signed by, where the chain says of the account what `verdict` stands for.
 fn concluded(
@@ -308,12 +308,12 @@ fn the_erc_6492_vectors_hold() {
     assert_eq!(vectors.len(), 4);
     for vector in &vectors {
         let wrapped = bytes(vector, "wrapped");
-        let parts = eip6492::Wrapped {
+        let parts = erc6492::Wrapped {
             factory: text(vector, "factory").unwrap().parse().unwrap(),
             factory_calldata: bytes(vector, "data"),
             signature: bytes(vector, "signature"),
         };
-        assert_eq!(eip6492::unwrap(&wrapped), Ok(Some(parts.clone())));
+        assert_eq!(erc6492::unwrap(&wrapped), Ok(Some(parts.clone())));
         assert_eq!(parts.to_bytes(), wrapped);
         assert_eq!(erc8010::unwrap(&wrapped), Ok(None));
         let message = Message::parse(text(vector, "message").unwrap()).unwrap();
@@ -343,7 +343,7 @@ fn the_erc_8010_vectors_hold() {
         let address = |value: &Value| value.as_str().map(|text| text.parse::<Address>().unwrap());
         let signer = address(&vector["address"]).unwrap();
         let wrapped = bytes(vector, "wrapped");
-        assert_eq!(eip6492::unwrap(&wrapped), Ok(None));
+        assert_eq!(erc6492::unwrap(&wrapped), Ok(None));
         let parts = erc8010::unwrap(&wrapped).unwrap().unwrap();
         assert_eq!(parts.signature, bytes(vector, "signature"));
         // Where the wrapper names no target for its call, that is the account itself.
