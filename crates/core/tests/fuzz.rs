@@ -1,13 +1,9 @@
 //! Fuzzing of everything that reads what strangers send: messages, signatures and their wrappers, answers about them,
-//! session tokens, nonces. Each property says how often it ran and how many of its inputs were accepted. What is random
-//! is drawn anew in every run; `PROPTEST_RNG_SEED` repeats one.
+//! session tokens, nonces. Each property says how often it ran, how many of its inputs were accepted, and from which
+//! seed they were drawn: a new one in every run, unless `PROPTEST_RNG_SEED` repeats one.
 //!
-//! The number of cases is proptest's own variable, `PROPTEST_CASES`; without it the file takes some seconds. A longer
-//! run, of some minutes on two cores, which also shows the numbers:
-//!
-//! ```sh
-//! PROPTEST_CASES=1000000 cargo test --locked --profile native -p tokengate-core --test fuzz -- --nocapture
-//! ```
+//! The number of cases is proptest's own variable, `PROPTEST_CASES`; without it the file takes some seconds.
+//! `scripts/fuzz` is the longer run.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -18,6 +14,7 @@
 mod support;
 
 use std::cell::Cell;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
@@ -25,13 +22,12 @@ use alloy_primitives::Bytes;
 use alloy_sol_types::{SolType, SolValue, sol_data};
 use base64ct::{Base64UrlUnpadded, Encoding};
 use iri_string::types::UriStr;
-use k256::NonZeroScalar;
 use k256::ecdsa::SigningKey;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
 use serde_json::{Map, Value};
-use support::{ACCEPTED, NO_CODE, REFUSED, SIGNER, answer, bytes, read, text};
+use support::{ACCEPTED, NO_CODE, REFUSED, SIGNER, bytes, concluded, read, text, twin};
 use tokengate_core::abi::erc1271;
 use tokengate_core::eip4361::Message;
 use tokengate_core::erc8010::Authorization;
@@ -47,6 +43,13 @@ use tokengate_core::{
 
 /// How often a property runs unless `PROPTEST_CASES` says otherwise: a few seconds for all of them.
 const CASES: u32 = 32_768;
+
+/// What this run draws from.
+static SEED: LazyLock<u64> = LazyLock::new(|| match Config::default().rng_seed {
+    RngSeed::Fixed(seed) => seed,
+    // The standard library draws this one.
+    RngSeed::Random => RandomState::new().build_hasher().finish(),
+});
 
 /// How one property went.
 struct Run {
@@ -73,12 +76,14 @@ fn fuzz<S: Strategy>(
 ) -> Run {
     let mut config = Config {
         failure_persistence: None,
+        rng_seed: RngSeed::Fixed(*SEED),
         ..Config::default()
     };
     if std::env::var_os("PROPTEST_CASES").is_none() {
         config.cases = CASES;
     }
     let cases = config.cases;
+    let repeated_by = format!("PROPTEST_RNG_SEED={} PROPTEST_CASES={cases}", *SEED);
     let accepted = Cell::new(0);
     let start = Instant::now();
     TestRunner::new(config)
@@ -86,10 +91,10 @@ fn fuzz<S: Strategy>(
             accepted.set(accepted.get() + u32::from(property(value)?));
             Ok(())
         })
-        .unwrap_or_else(|failure| panic!("{name}: {failure}"));
+        .unwrap_or_else(|failure| panic!("{name}: {failure}\nrepeated by {repeated_by}"));
     let accepted = accepted.get();
     println!(
-        "{name}: {cases} cases, {accepted} accepted, {:.1?}",
+        "{name}: {cases} cases, {accepted} accepted, {:.1?}, {repeated_by}",
         start.elapsed()
     );
     Run { cases, accepted }
@@ -611,27 +616,19 @@ fn a_signature_speaks_for_one_meaning_of_a_message() {
             return Ok(false);
         };
         let original = seed.message();
-        let signer = verified(&message, scheme, seed.signature(scheme).to_vec());
+        let signature = seed.signature(scheme).to_vec();
+        let signer = concluded(&message, scheme, signature, NO_CODE);
         let same = match scheme {
             Scheme::Eip191 => text == seed.text,
             Scheme::Eip712 => eip712::typed_data(&message) == eip712::typed_data(&original),
         };
-        prop_assert_eq!(signer.is_some(), same);
+        prop_assert_eq!(signer.is_ok(), same);
         if same {
             prop_assert_eq!(meaning(&message), meaning(&original));
         }
         Ok(true)
     })
     .accepted_some();
-}
-
-/// Who signed, where the account has no code.
-fn verified(message: &Message<'_>, scheme: Scheme, signature: Vec<u8>) -> Option<VerifiedSigner> {
-    Verification::new(message, scheme, signature)
-        .ok()?
-        .conclude(&answer(message.chain, NO_CODE))
-        .unwrap()
-        .ok()
 }
 
 /// All that is read as the same signature: `v` in its two notations, and EIP-2098.
@@ -659,8 +656,8 @@ fn forms(signature: &[u8; 65]) -> [Vec<u8>; 6] {
         ..erc6492::unwrap(counterfactual).unwrap().unwrap()
     };
     let delegated = [&full, &delegated[full.len()..]].concat();
-    let s = -NonZeroScalar::try_from(&full[32..64]).unwrap();
-    let twin = [&full[..32], &s.to_bytes(), &[55 - full[64]]].concat();
+    let mut twin = twin(&full[..64]);
+    twin.push(55 - full[64]);
     [
         full,
         parity,
@@ -961,16 +958,13 @@ fn minted(
 /// Tokens of the service's two keys, and last one of a key that it has not.
 static TOKENS: LazyLock<Vec<(String, Session)>> = LazyLock::new(|| {
     let seed = &SEEDS[0];
-    let by_key = verified(&seed.message(), Scheme::Eip191, seed.by_eip191.to_vec()).unwrap();
+    let signature = seed.by_eip191.to_vec();
+    let by_key = concluded(&seed.message(), Scheme::Eip191, signature, NO_CODE).unwrap();
     let text = seed
         .text
         .replacen(SIGNER, &format!("0x{}", "07".repeat(20)), 1);
     let message = Message::parse(&text).unwrap();
-    let by_contract = Verification::new(&message, Scheme::Eip191, vec![])
-        .unwrap()
-        .conclude(&answer(message.chain, ACCEPTED))
-        .unwrap()
-        .unwrap();
+    let by_contract = concluded(&message, Scheme::Eip191, vec![], ACCEPTED).unwrap();
     let first = minted("ab", by_key, None, 1);
     let linked = minted("ab", by_contract, Some(&first.1), 2);
     let by_other_key = minted("ba", by_contract, None, 3);

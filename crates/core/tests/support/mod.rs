@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use k256::NonZeroScalar;
 use serde_json::Value;
+use tokengate_core::eip4361::Message;
+use tokengate_core::signer::{Scheme, Verification, VerifiedSigner, VerifyError};
 use tokengate_core::{ChainId, U256};
 
 /// The account of the first well-known development key.
@@ -18,6 +21,29 @@ pub(crate) fn answer(chain: ChainId, verdict: u64) -> Vec<u8> {
     [chain.id(), 21_000_000, verdict]
         .map(|word| U256::from(word).to_be_bytes::<32>())
         .concat()
+}
+
+/// Who the message is shown to be signed by, where the chain says of the account what `verdict` stands for.
+pub(crate) fn concluded(
+    message: &Message<'_>,
+    scheme: Scheme,
+    signature: Vec<u8>,
+    verdict: u64,
+) -> Result<VerifiedSigner, VerifyError> {
+    let verification = Verification::new(message, scheme, signature)?;
+    let signer = verification
+        .conclude(&answer(message.chain, verdict))
+        .unwrap()?;
+    assert_eq!(signer.wallet().address, message.address);
+    assert_eq!(signer.chain(), message.chain);
+    Ok(signer)
+}
+
+/// `r ‖ s` with the other `s` that verifies.
+pub(crate) fn twin(rs: &[u8]) -> Vec<u8> {
+    let (r, s) = rs.split_at(32);
+    let s = NonZeroScalar::try_from(s).unwrap();
+    [r, &(-s).to_bytes()].concat()
 }
 
 /// The data in a file of `tests/vectors`.
