@@ -421,7 +421,7 @@ for (const status of [429, 503]) {
     await page.route(`${service}/v1/access`, (route) => {
       if (refused) return route.continue();
       refused = true;
-      return route.fulfill({ status, headers: { 'content-type': 'application/problem+json', 'retry-after': '2' }, body: JSON.stringify({ type: '/problems/x', title: 'x', status, code: 'x' }) });
+      return route.fulfill({ status, headers: { 'content-type': 'application/problem+json', 'retry-after': '3' }, body: JSON.stringify({ type: '/problems/x', title: 'x', status, code: 'x' }) });
     });
     await open(page, 'season-1', HELLO);
     const retry = gate(page, 'season-1').getByRole('button', { name: 'Try again' });
@@ -438,15 +438,15 @@ test('a sign-in that came too soon says why, and is tried again by the person al
     refusals: [429],
     before: (page) => page.route(`${service}/v1/session`, (route) => {
       if ((tries += 1) > 1) return route.continue();
-      return route.fulfill({ status: 429, headers: { 'content-type': 'application/problem+json', 'retry-after': '1' }, body: JSON.stringify({ status: 429, code: 'too-many-requests', detail: 'Too often; ask again in 1 second.' }) });
+      return route.fulfill({ status: 429, headers: { 'content-type': 'application/problem+json', 'retry-after': '3' }, body: JSON.stringify({ status: 429, code: 'too-many-requests', detail: 'Too often; ask again in 3 seconds.' }) });
     }),
   });
   await walletButton(page, 'Stranger').click();
   await signInButton(page).click();
-  await page.locator('#portal').getByText('Too often; ask again in 1 second.').waitFor();
+  await page.locator('#portal').getByText('Too often; ask again in 3 seconds.').waitFor();
   const retry = page.locator('#portal').getByRole('button', { name: 'Try again' });
   assert.equal(await retry.isDisabled(), true, 'too early');
-  await page.waitForTimeout(1500);
+  await page.waitForTimeout(3500);
   assert.equal(tries, 1);
   await retry.click();
   await title(page, 'You are signed in').waitFor();

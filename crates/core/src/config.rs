@@ -75,7 +75,7 @@ pub struct Deadlines {
 /// How often one client may ask for what costs most, and how it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Challenges, sign-ins and checks from one client's network address.
+    /// Challenges, sign-ins, checks and readiness probes from one client's network address.
     pub per_client: Rate,
     /// Sign-ins of one account, and challenges for it from one client.
     pub per_address: Rate,

@@ -2,24 +2,23 @@
 //! the signature validator reports its judgement.
 
 use alloy_primitives::{Address, B256, Bytes, U256, address, hex, keccak256};
-use alloy_sol_types::{SolCall, SolValue, sol};
+use alloy_sol_types::{SolCall, sol};
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
-use tokengate_tests::accounts::{Counterfactual, Delegated, REGISTRY, Registry, Safe};
-use tokengate_tests::accounts::{authorise_calldata, authorization, erc6492, personal_sign};
+use tokengate_core::abi::delegate_registry::{self, Delegation, Scope};
+use tokengate_core::abi::erc1271::{Check, Verdict};
+use tokengate_core::abi::signature_validator;
+use tokengate_core::erc6492;
+use tokengate_core::jsonrpc::{self, BlockTag, Call};
+use tokengate_tests::accounts::erc6492 as wrap_erc6492;
+use tokengate_tests::accounts::{Counterfactual, Delegated, Registry, Safe};
+use tokengate_tests::accounts::{authorise_calldata, authorization, personal_sign};
 use tokengate_tests::chain::{CHAIN_ID, Chain, ERC20, ERC721, ERC1155, MULTICALL3, OWNER};
 use tokengate_tests::wallet::Wallet;
 
 sol! {
     interface Erc1271 {
         function isValidSignature(bytes32 hash, bytes signature) external view returns (bytes4);
-    }
-    interface DelegateRegistry {
-        function checkDelegateForAll(address to, address from, bytes32 rights) external view returns (bool);
-        function checkDelegateForContract(address to, address from, address contract_, bytes32 rights) external view returns (bool);
-        function checkDelegateForERC721(address to, address from, address contract_, uint256 tokenId, bytes32 rights) external view returns (bool);
-        function checkDelegateForERC20(address to, address from, address contract_, bytes32 rights) external view returns (uint256);
-        function checkDelegateForERC1155(address to, address from, address contract_, uint256 tokenId, bytes32 rights) external view returns (uint256);
     }
     interface Multicall3 {
         struct Call3 { address target; bool allowFailure; bytes callData; }
@@ -31,10 +30,7 @@ sol! {
 /// What a valid signature is answered with, as a word.
 const ACCEPTED: &str = "0x1626ba7e00000000000000000000000000000000000000000000000000000000";
 
-const NO_CODE: u64 = 0;
-const YES: u64 = 1;
-const NO: u64 = 2;
-
+/// What deploys an account: a contract, and what it is called with.
 type Factory = Option<(Address, Vec<u8>)>;
 
 fn hash() -> B256 {
@@ -68,47 +64,52 @@ async fn accepts(chain: &Chain, account: Address, signature: &[u8]) -> anyhow::R
     }
 }
 
-/// The signature validator's verdict on a signature over [`hash`]; it is of this chain and of its latest block.
+/// The signature validator's verdict on a signature over [`hash`], asked and read as the service does it; it is of this
+/// chain and of its latest block.
 async fn verdict(
     chain: &Chain,
     account: Address,
     signature: &[u8],
     factory: Factory,
-) -> anyhow::Result<u64> {
-    let path = tokengate_tests::root().join("crates/core/contracts/SignatureValidator.hex");
-    let (factory, factory_calldata) = factory.unwrap_or_default();
-    let arguments = (
-        account,
-        hash(),
-        Bytes::copy_from_slice(signature),
-        factory,
-        Bytes::from(factory_calldata),
-    );
-    let mut data = hex::decode(std::fs::read_to_string(path)?.trim_end())?;
-    data.extend(arguments.abi_encode_params());
-    let from = address!("0x0000000000000000000000000000000000000001");
-    let call = json!([{ "from": from.to_string(), "data": hex::encode_prefixed(data) }, "latest"]);
-    let answer = chain.call("eth_call", call).await?;
-    let answer = hex::decode(answer.as_str().context("no answer")?)?;
-    ensure!(answer.len() == 96, "{} bytes", answer.len());
-    let (id, block, verdict) = <(U256, U256, U256)>::abi_decode_params_validate(&answer)?;
-    ensure!(id == U256::from(CHAIN_ID), "chain {id}");
+) -> anyhow::Result<Verdict> {
+    let check = Check {
+        account: ours(account),
+        hash: hash().0,
+        signature,
+    };
+    let factory = factory.as_ref();
+    let factory = factory.map(|(factory, calldata)| (ours(*factory), calldata.as_slice()));
+    let call = Call::deployless(signature_validator::calldata(&check, factory));
+    let answer = eth_call(chain, &call).await?;
+    let (id, verdict) = signature_validator::decode(&answer)?;
+    ensure!(id.id() == CHAIN_ID, "chain {id}");
+    let block = U256::from_be_slice(answer.get(32..64).context("no block")?);
     let latest = chain.call("eth_blockNumber", json!([])).await?;
     ensure!(
         latest == format!("{block:#x}"),
         "block {block}, not {latest}"
     );
-    Ok(verdict.try_into()?)
+    Ok(verdict)
+}
+
+/// What a node answers to a call of the service's.
+async fn eth_call(chain: &Chain, call: &Call) -> anyhow::Result<Vec<u8>> {
+    let request = jsonrpc::eth_call(call, BlockTag::Latest);
+    let mut request: Value = serde_json::from_slice(&request)?;
+    let answer = chain.call("eth_call", request["params"].take()).await?;
+    Ok(hex::decode(answer.as_str().context("no answer")?)?)
+}
+
+/// An address in the service's type.
+fn ours(address: Address) -> tokengate_core::Address {
+    tokengate_core::Address::from_bytes(address.into_array())
 }
 
 /// Unwraps an ERC-6492 signature: the signature itself, and what deploys its account.
 fn unwrap_erc6492(wrapped: &[u8]) -> anyhow::Result<(Vec<u8>, Factory)> {
-    let encoded = wrapped
-        .strip_suffix([0x64, 0x92].repeat(16).as_slice())
-        .context("no magic bytes")?;
-    let (factory, calldata, signature) =
-        <(Address, Bytes, Bytes)>::abi_decode_params_validate(encoded)?;
-    Ok((signature.into(), Some((factory, calldata.into()))))
+    let wrapped = erc6492::unwrap(wrapped)?.context("no wrapper")?;
+    let factory = Address::from(*wrapped.factory.as_bytes());
+    Ok((wrapped.signature, Some((factory, wrapped.factory_calldata))))
 }
 
 #[tokio::test]
@@ -249,21 +250,36 @@ async fn the_validator_reports_what_an_account_makes_of_a_signature() -> anyhow:
     let precompiled = address!("0x0000000000000000000000000000000000000004");
     let own = stranger.sign_hash(hash());
     for (what, account, signature, expected) in [
-        ("no code", stranger.address(), own.clone(), NO_CODE),
-        ("precompiled", precompiled, own.clone(), NO_CODE),
-        ("2 of 3", safe.address(), safe.sign(hash(), &[&a, &c]), YES),
-        ("1 of 3", safe.address(), safe.sign(hash(), &[&a]), NO),
+        ("no code", stranger.address(), own.clone(), Verdict::NoCode),
+        ("precompiled", precompiled, own.clone(), Verdict::NoCode),
+        (
+            "2 of 3",
+            safe.address(),
+            safe.sign(hash(), &[&a, &c]),
+            Verdict::Accepted,
+        ),
+        (
+            "1 of 3",
+            safe.address(),
+            safe.sign(hash(), &[&a]),
+            Verdict::Refused,
+        ),
         (
             "delegated",
             delegated.address(),
             delegated.sign(hash()),
-            YES,
+            Verdict::Accepted,
         ),
-        ("another key", delegated.address(), own.clone(), NO),
-        ("mute", mute.address(), mute.sign(hash()), NO),
+        (
+            "another key",
+            delegated.address(),
+            own.clone(),
+            Verdict::Refused,
+        ),
+        ("mute", mute.address(), mute.sign(hash()), Verdict::Refused),
     ] {
         let verdict = verdict(&chain, account, &signature, None).await?;
-        ensure!(verdict == expected, "{what}: {verdict}");
+        ensure!(verdict == expected, "{what}: {verdict:?}");
     }
     Ok(())
 }
@@ -285,33 +301,53 @@ async fn the_validator_deploys_an_account_that_is_not_there_yet() -> anyhow::Res
     let reverting = Some((factory_address, vec![1, 2, 3, 4]));
     let absent = Some((stranger.address(), vec![]));
     for (what, signature, factory, expected) in [
-        ("deployed by its factory", &signature, &factory, YES),
-        ("of somebody else", &wrong, &factory, NO),
-        ("without a factory", &signature, &None, NO_CODE),
+        (
+            "deployed by its factory",
+            &signature,
+            &factory,
+            Verdict::Accepted,
+        ),
+        ("of somebody else", &wrong, &factory, Verdict::Refused),
+        ("without a factory", &signature, &None, Verdict::NoCode),
         (
             "of another account's factory",
             &signature,
             &others_factory,
-            NO_CODE,
+            Verdict::NoCode,
         ),
-        ("of a factory that reverts", &signature, &reverting, NO_CODE),
-        ("of a factory without code", &signature, &absent, NO_CODE),
+        (
+            "of a factory that reverts",
+            &signature,
+            &reverting,
+            Verdict::NoCode,
+        ),
+        (
+            "of a factory without code",
+            &signature,
+            &absent,
+            Verdict::NoCode,
+        ),
     ] {
         let verdict = verdict(&chain, at, signature, factory.clone()).await?;
-        ensure!(verdict == expected, "{what}: {verdict}");
+        ensure!(verdict == expected, "{what}: {verdict:?}");
     }
     // Nothing of that stays: what a call deploys is gone when it ends.
     ensure!(!accepts(&chain, at, &signature).await?);
 
     account.deploy().await?;
     for (what, signature, factory, expected) in [
-        ("without a factory", &signature, &None, YES),
-        ("with its factory", &signature, &factory, YES),
-        ("with a factory that reverts", &signature, &reverting, YES),
-        ("of somebody else", &wrong, &factory, NO),
+        ("without a factory", &signature, &None, Verdict::Accepted),
+        ("with its factory", &signature, &factory, Verdict::Accepted),
+        (
+            "with a factory that reverts",
+            &signature,
+            &reverting,
+            Verdict::Accepted,
+        ),
+        ("of somebody else", &wrong, &factory, Verdict::Refused),
     ] {
         let verdict = verdict(&chain, at, signature, factory.clone()).await?;
-        ensure!(verdict == expected, "deployed, {what}: {verdict}");
+        ensure!(verdict == expected, "deployed, {what}: {verdict:?}");
     }
     Ok(())
 }
@@ -324,19 +360,19 @@ async fn the_validator_calls_the_factory_only_for_an_account_that_does_not_accep
     let delegate = chain.deploy_own("DelegatedAccount").await?;
     let account = Delegated::new(&chain, &wallet, delegate).await?;
     let prepare = authorise_calldata(&wallet, CHAIN_ID, session.address());
-    let wrapped = erc6492(account.address(), prepare, session.sign_hash(hash()));
+    let wrapped = wrap_erc6492(account.address(), prepare, session.sign_hash(hash()));
     let (signature, factory) = unwrap_erc6492(&wrapped)?;
     let unprepared = verdict(&chain, account.address(), &signature, None).await?;
-    ensure!(unprepared == NO, "{unprepared}");
+    ensure!(unprepared == Verdict::Refused, "{unprepared:?}");
     let prepared = verdict(&chain, account.address(), &signature, factory).await?;
-    ensure!(prepared == YES, "{prepared}");
+    ensure!(prepared == Verdict::Accepted, "{prepared:?}");
 
     // A signature that is good already is not put at risk: this call would take the session key's place.
     account.authorise(&chain, session.address()).await?;
     let replace = authorise_calldata(&wallet, CHAIN_ID, Address::repeat_byte(1));
     let factory = Some((account.address(), replace));
     let accepted = verdict(&chain, account.address(), &signature, factory).await?;
-    ensure!(accepted == YES, "{accepted}");
+    ensure!(accepted == Verdict::Accepted, "{accepted:?}");
     Ok(())
 }
 
@@ -353,36 +389,40 @@ async fn the_validator_answers_whatever_an_account_does() -> anyhow::Result<()> 
     let dirty = format!("1626ba7e{}1", "0".repeat(55));
     let right_aligned = format!("{}1626ba7e", "0".repeat(56));
     for (what, code, expected) in [
-        ("accepts", answer(accepted, 32, "f3"), YES),
+        ("accepts", answer(accepted, 32, "f3"), Verdict::Accepted),
         (
             "accepts and goes on",
             answer(accepted, 0x010_0000, "f3"),
-            YES,
+            Verdict::Accepted,
         ),
-        ("answers too little", answer(accepted, 31, "f3"), NO),
+        (
+            "answers too little",
+            answer(accepted, 31, "f3"),
+            Verdict::Refused,
+        ),
         (
             "reverts with the right answer",
             answer(accepted, 32, "fd"),
-            NO,
+            Verdict::Refused,
         ),
         (
             "answers more than the four bytes",
             answer(&dirty, 32, "f3"),
-            NO,
+            Verdict::Refused,
         ),
         (
             "answers on the wrong side",
             answer(&right_aligned, 32, "f3"),
-            NO,
+            Verdict::Refused,
         ),
-        ("answers nothing", "0x00".to_owned(), NO),
-        ("burns all gas", "0xfe".to_owned(), NO),
-        ("never ends", "0x5b5f56".to_owned(), NO),
+        ("answers nothing", "0x00".to_owned(), Verdict::Refused),
+        ("burns all gas", "0xfe".to_owned(), Verdict::Refused),
+        ("never ends", "0x5b5f56".to_owned(), Verdict::Refused),
     ] {
         chain.set_code(account, &code).await?;
         for factory in [None, Some((burner, vec![]))] {
             let verdict = verdict(&chain, account, &[], factory).await?;
-            ensure!(verdict == expected, "{what}: {verdict}");
+            ensure!(verdict == expected, "{what}: {verdict:?}");
         }
     }
     Ok(())
@@ -396,44 +436,29 @@ async fn a_delegation_covers_what_is_narrower() -> anyhow::Result<()> {
     let (to, from) = (to.address(), vault.address());
     let (id, rights, none) = (U256::from(7), keccak256("tokengate"), B256::ZERO);
     let amount = U256::from(500);
-    // Of everything, a contract's tokens, one ERC-721 token, ERC-20 tokens, ERC-1155 tokens.
+    let scopes = [
+        Scope::All,
+        Scope::Contract(ours(ERC721)),
+        Scope::Erc721(ours(ERC721), id),
+        Scope::Erc20(ours(ERC20)),
+        Scope::Erc1155(ours(ERC1155), id),
+    ];
+    // Asked and read as the service does it: how much is delegated of each.
     let check = async |rights: B256| -> anyhow::Result<[U256; 5]> {
-        let all = DelegateRegistry::checkDelegateForAllCall { to, from, rights };
-        let contract = DelegateRegistry::checkDelegateForContractCall {
-            to,
-            from,
-            contract_: ERC721,
-            rights,
-        };
-        let erc721 = DelegateRegistry::checkDelegateForERC721Call {
-            to,
-            from,
-            contract_: ERC721,
-            tokenId: id,
-            rights,
-        };
-        let erc20 = DelegateRegistry::checkDelegateForERC20Call {
-            to,
-            from,
-            contract_: ERC20,
-            rights,
-        };
-        let erc1155 = DelegateRegistry::checkDelegateForERC1155Call {
-            to,
-            from,
-            contract_: ERC1155,
-            tokenId: id,
-            rights,
-        };
-        Ok([
-            U256::from(chain.read(REGISTRY, &all).await?),
-            U256::from(chain.read(REGISTRY, &contract).await?),
-            U256::from(chain.read(REGISTRY, &erc721).await?),
-            chain.read(REGISTRY, &erc20).await?,
-            chain.read(REGISTRY, &erc1155).await?,
-        ])
+        let mut amounts = [U256::ZERO; 5];
+        for (amount, scope) in amounts.iter_mut().zip(&scopes) {
+            let delegation = Delegation {
+                to: ours(to),
+                from: ours(from),
+                scope: scope.clone(),
+                rights: rights.0,
+            };
+            let call = Call::to(delegate_registry::CANONICAL, delegation.calldata());
+            *amount = delegation.decode(&eth_call(&chain, &call).await?)?;
+        }
+        Ok(amounts)
     };
-    let (no, yes) = (U256::ZERO, U256::ONE);
+    let (no, yes) = (U256::ZERO, U256::MAX);
     let nothing = [no; 5];
     ensure!(check(none).await? == nothing);
 
@@ -459,10 +484,10 @@ async fn a_delegation_covers_what_is_narrower() -> anyhow::Result<()> {
     registry
         .delegate_contract(from, to, ERC20, none, true)
         .await?;
-    ensure!(check(none).await? == [no, yes, yes, U256::MAX, amount]);
+    ensure!(check(none).await? == [no, yes, yes, yes, amount]);
 
     registry.delegate_all(from, to, none, true).await?;
-    ensure!(check(rights).await? == [yes, yes, yes, U256::MAX, U256::MAX]);
+    ensure!(check(rights).await? == [yes; 5]);
     registry.delegate_all(from, to, none, false).await?;
     registry
         .delegate_contract(from, to, ERC20, none, false)
