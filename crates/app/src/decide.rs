@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use tokengate_core::Timestamp;
 use tokengate_core::config::Config;
 use tokengate_core::fact::{Fact, FactKey, Facts, Unreadable};
@@ -78,11 +78,12 @@ pub(crate) async fn gather<P: Ports>(
         keys.append(&mut gate.reads(&holders));
     }
     let keys = Vec::from_iter(keys);
+    // Of gates that are judged together, all rest on what satisfies the strictest.
+    let agreement = gates.iter().map(|gate| gate.agreement).max().unwrap_or(1);
     let mut facts = Facts::default();
-    for (key, fact) in keys
-        .iter()
-        .zip(store::facts(context, config.deadlines.store, &keys).await)
-    {
+    let stored = store::facts(context, config.deadlines.store, agreement, &keys);
+    let (stored, ()) = join(stored, chain::learn(context)).await;
+    for (key, fact) in keys.iter().zip(stored) {
         if let Some(fact) = fact {
             facts.insert(key.clone(), fact);
         }
@@ -106,10 +107,11 @@ pub(crate) async fn gather<P: Ports>(
                 .filter(|key| enough.fact(key).is_none()),
         );
     }
+    let wanted = whole(wanted, gates, &holders);
     let mut may_be_stale = gates.len() == 1;
     let mut read = BTreeSet::new();
     let mut new: Vec<(FactKey, Fact)> = Vec::new();
-    for (key, answer) in read_chains(context, &wanted, now).await? {
+    for (key, answer) in read_chains(context, &wanted, agreement, now).await? {
         match answer {
             Ok(fact) => {
                 facts.insert(key.clone(), fact.clone());
@@ -124,7 +126,7 @@ pub(crate) async fn gather<P: Ports>(
     }
     // Explanations are for anybody's address: what only they need is not kept for all.
     if !new.is_empty() && effort == Effort::Verdict {
-        store::keep(context.ports, config.deadlines.store, new);
+        store::keep(context.ports, config.deadlines.store, agreement, new);
     }
     Ok(Gathered {
         facts,
@@ -135,10 +137,32 @@ pub(crate) async fn gather<P: Ports>(
     })
 }
 
+/// Adds to what is wanted of a chain all else that the same gates read there: whoever asks a chain decides on one block
+/// of it, and on nothing that was read at another.
+fn whole(mut wanted: BTreeSet<FactKey>, gates: &[&Gate], holders: &Holders) -> BTreeSet<FactKey> {
+    loop {
+        let before = wanted.len();
+        for gate in gates {
+            let reads = gate.reads(holders);
+            let chains: BTreeSet<_> = reads
+                .iter()
+                .filter(|key| wanted.contains(key))
+                .map(|key| key.chain)
+                .collect();
+            let more = reads.into_iter().filter(|key| chains.contains(&key.chain));
+            wanted.extend(more);
+        }
+        if wanted.len() == before {
+            return wanted;
+        }
+    }
+}
+
 /// Asks all chains at once. A chain without an answer leaves its facts unknown.
 async fn read_chains<P: Ports>(
     context: &Context<'_, P>,
     wanted: &BTreeSet<FactKey>,
+    agreement: usize,
     now: Timestamp,
 ) -> Result<Vec<(FactKey, Result<Fact, Unreadable>)>, Problem> {
     let calls = context.service.config()?.chains().map(|chain| async move {
@@ -146,8 +170,8 @@ async fn read_chains<P: Ports>(
         if keys.is_empty() {
             return Vec::new();
         }
-        let reads = keys.iter().map(|key| key.read.clone()).collect();
-        match chain::read(context, chain, reads, now).await {
+        let reads: Vec<_> = keys.iter().map(|key| key.read.clone()).collect();
+        match chain::read(context, chain, &reads, agreement, now).await {
             Ok(answers) => keys.into_iter().zip(answers).collect(),
             Err(chain::Unavailable) => Vec::new(),
         }

@@ -64,7 +64,7 @@ pub(crate) fn later<P: Ports>(
     let due = context
         .service
         .memory()
-        .is_due(context.ports.elapsed(), PAUSE);
+        .is_forgetting_due(context.ports.elapsed(), PAUSE);
     let ports = context.ports.clone();
     context.ports.spawn(async move {
         let entered = within(&ports, limit, enter(&ports, &entry, at)).await;

@@ -4,6 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::time::Duration;
 
+use tokengate_core::ChainId;
+use tokengate_core::provider::Pool;
+
 /// The most clients and addresses that one instance counts at a time.
 const MAX_COUNTED: usize = 4096;
 
@@ -12,6 +15,8 @@ const MAX_COUNTED: usize = 4096;
 pub(crate) struct Memory {
     counts: RefCell<HashMap<[u8; 16], Count>>,
     swept: Cell<Option<Duration>>,
+    pools: RefCell<HashMap<ChainId, Pool>>,
+    learnt: Cell<Option<Duration>>,
 }
 
 /// How often somebody has asked in the present window.
@@ -26,16 +31,25 @@ pub(crate) struct Count {
 }
 
 impl Memory {
-    /// Whether something that is done every `pause` is due; then it is not for another `pause`.
-    pub(crate) fn is_due(&self, elapsed: Duration, pause: Duration) -> bool {
-        let due = self
-            .swept
-            .get()
-            .is_none_or(|last| elapsed.saturating_sub(last) >= pause);
-        if due {
-            self.swept.set(Some(elapsed));
-        }
-        due
+    /// Whether forgetting, which is done every `pause`, is due; then it is not for another `pause`.
+    pub(crate) fn is_forgetting_due(&self, elapsed: Duration, pause: Duration) -> bool {
+        is_due(&self.swept, elapsed, pause)
+    }
+
+    /// The same, of what other instances know of providers.
+    pub(crate) fn is_learning_due(&self, elapsed: Duration, pause: Duration) -> bool {
+        is_due(&self.learnt, elapsed, pause)
+    }
+
+    /// Works with what is known of the `count` providers of `chain`.
+    pub(crate) fn pool<T>(
+        &self,
+        chain: ChainId,
+        count: usize,
+        work: impl FnOnce(&mut Pool) -> T,
+    ) -> T {
+        let mut pools = self.pools.borrow_mut();
+        work(pools.entry(chain).or_insert_with(|| Pool::new(count)))
     }
 
     /// The count under `name`, if it is of `window`.
@@ -74,6 +88,16 @@ impl Memory {
         }
         change(count);
     }
+}
+
+fn is_due(last: &Cell<Option<Duration>>, elapsed: Duration, pause: Duration) -> bool {
+    let due = last
+        .get()
+        .is_none_or(|last| elapsed.saturating_sub(last) >= pause);
+    if due {
+        last.set(Some(elapsed));
+    }
+    due
 }
 
 #[cfg(test)]

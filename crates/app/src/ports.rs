@@ -76,12 +76,14 @@ pub enum StoreError {
 pub struct Reply {
     /// HTTP status.
     pub status: u16,
+    /// The seconds in `Retry-After` (RFC 9110 section 10.2.3), if the reply has one in that form.
+    pub retry_after: Option<u64>,
     /// The whole body.
     pub body: Vec<u8>,
 }
 
 /// An outbound call had no whole reply. Another endpoint may have one.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// It did not reply in time.
     #[error("no reply in time")]
@@ -89,7 +91,25 @@ pub enum CallError {
     /// The reply is longer than allowed.
     #[error("the reply is too long")]
     TooLong,
-    /// The connection or the protocol failed, by the platform's error code.
-    #[error("{0}")]
-    Failed(String),
+    /// The host's name has no address.
+    #[error("the provider's name could not be resolved")]
+    Dns,
+    /// Nobody listens there, or nobody can be reached.
+    #[error("the connection was refused")]
+    Refused,
+    /// The two ends could not agree, or the certificate is not to be trusted.
+    #[error("TLS failed")]
+    Tls,
+    /// The connection ended before the reply was whole.
+    #[error("the connection was closed before the reply was whole")]
+    Closed,
+    /// What came back is not HTTP.
+    #[error("the reply is not HTTP")]
+    Protocol,
+    /// The platform does not let this component call the host.
+    #[error("the platform does not allow the call; see allowed_outbound_hosts in spin.toml")]
+    Denied,
+    /// Anything else.
+    #[error("the call failed")]
+    Failed,
 }

@@ -10,6 +10,7 @@ use tokengate_core::nonce::{CLOCK_SKEW, PendingNonce};
 use tokengate_core::session::Session;
 use tokengate_core::{Address, Timestamp};
 
+use crate::chain;
 use crate::forget::{self, Entry};
 use crate::ports::{Ports, StoreError};
 use crate::router::Context;
@@ -168,24 +169,33 @@ fn forgettable(end: Timestamp) -> Timestamp {
         .unwrap_or(Timestamp::MAX)
 }
 
-fn fact_key(key: &FactKey) -> String {
-    format!("{PREFIX}:fact:{}", key.store_key())
+/// Facts that several providers agreed on have keys of their own: one that a single provider said is none of them.
+fn fact_key(key: &FactKey, agreement: usize) -> String {
+    match agreement {
+        1 => format!("{PREFIX}:fact:{}", key.store_key()),
+        _ => format!("{PREFIX}:fact{agreement}:{}", key.store_key()),
+    }
 }
 
-/// The facts that the store has. What fails, is late or is not understood is a miss.
+/// The facts that the store has and so many providers agreed on. What fails, is late, is not understood or was read at a
+/// block that has been replaced since is a miss.
 pub(crate) async fn facts<P: Ports>(
     context: &Context<'_, P>,
     limit: Duration,
+    agreement: usize,
     keys: &[FactKey],
 ) -> Vec<Option<Fact>> {
     let read = |key: &FactKey| {
-        let (name, read) = (fact_key(key), key.read.clone());
+        let (name, read) = (fact_key(key, agreement), key.read.clone());
+        let reorganisation = chain::reorganisation(context, key.chain);
         async move {
-            Ok(context
-                .ports
-                .get(&name)
-                .await?
-                .and_then(|bytes| Fact::from_bytes(&read, &bytes)))
+            let fact = context.ports.get(&name).await?;
+            let fact = fact.and_then(|bytes| Fact::from_bytes(&read, &bytes));
+            let undone = |fact: &Fact| {
+                reorganisation
+                    .is_some_and(|reorganisation| reorganisation.undoes(fact.block, fact.read_at))
+            };
+            Ok(fact.filter(|fact| !undone(fact)))
         }
     };
     let all = async {
@@ -204,12 +214,19 @@ pub(crate) async fn facts<P: Ports>(
 }
 
 /// Keeps facts for others, behind the response. A failure costs the next reader a call and nothing else.
-pub(crate) fn keep<P: Ports>(ports: &P, limit: Duration, facts: Vec<(FactKey, Fact)>) {
+pub(crate) fn keep<P: Ports>(
+    ports: &P,
+    limit: Duration,
+    agreement: usize,
+    facts: Vec<(FactKey, Fact)>,
+) {
     let task_ports = ports.clone();
     ports.spawn(async move {
         let ports = &task_ports;
         let write = |(key, fact): (FactKey, Fact)| async move {
-            ports.set(&fact_key(&key), &fact.to_bytes()).await
+            ports
+                .set(&fact_key(&key, agreement), &fact.to_bytes())
+                .await
         };
         let written = within(ports, limit, join_all(facts.into_iter().map(write))).await;
         let failed = written.is_none_or(|outcomes| outcomes.iter().any(Result::is_err));

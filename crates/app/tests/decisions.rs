@@ -63,6 +63,17 @@ stale = "60s"
 require = { all = [ { native = { chain = "eip155:1", at_least = "1" } }, { not = { erc721 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f032d93f642f64180aa3", at_least = "1" } } } ] }
 "#;
 
+/// A gate of which two providers have to say the same, and then every sign-in on its chain.
+const AGREED: &str = r#"
+[[gate]]
+id = "agreed"
+resources = ["media/agreed/**"]
+fresh = "10s"
+stale = "60s"
+agreement = 2
+require = { erc721 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f032d93f642f64180aa3", at_least = "1" } }
+"#;
+
 const RESOURCE: &str = "media/season-1/ep1.mp4";
 
 /// One function that serves every route.
@@ -91,6 +102,10 @@ enum Provider {
     Hung,
     /// Answers 502 with a page.
     Broken,
+    /// Says that every balance is 1, and is this number of blocks behind.
+    Generous(u64),
+    /// Has seen no block for so many seconds.
+    Stuck(u64),
 }
 
 struct World {
@@ -99,6 +114,8 @@ struct World {
     elapsed: Cell<u64>,
     providers: [Cell<Provider>; 2],
     balance: Cell<u64>,
+    /// The hash of every block before the present one.
+    hash: Cell<u64>,
     /// What the chain makes of signatures: 0, there is no contract; 1, it accepts; 2, it does not.
     contract: Cell<u64>,
     calls: Cell<usize>,
@@ -126,6 +143,7 @@ impl Simulated {
             elapsed: Cell::new(0),
             providers: [Cell::new(Provider::Honest), Cell::new(Provider::Honest)],
             balance: Cell::new(1),
+            hash: Cell::new(1),
             contract: Cell::new(0),
             calls: Cell::new(0),
             blocks: RefCell::default(),
@@ -168,14 +186,23 @@ impl Simulated {
         }
     }
 
-    fn answer(&self, chain: u64, code: bool, body: &[u8]) -> Reply {
+    fn answer(&self, provider: Provider, body: &[u8]) -> Reply {
+        let (chain, code) = match provider {
+            Provider::OtherChain => (5, true),
+            Provider::Unsynced => (1, false),
+            _ => (1, true),
+        };
+        let behind = match provider {
+            Provider::Generous(blocks) => blocks,
+            _ => 0,
+        };
         let request: Value = serde_json::from_slice(body).unwrap();
         let state = &request["params"][1];
         if !state.is_null() {
             self.0.blocks.borrow_mut().push(state.clone());
         }
         let returned = match &request["params"][0]["to"] {
-            _ if request["method"] == "eth_blockNumber" => "64".to_owned(),
+            _ if request["method"] == "eth_blockNumber" => format!("{:x}", 100 - behind),
             _ if !code => String::new(),
             Value::Null => {
                 let words = [chain, 100, self.0.contract.get()];
@@ -185,16 +212,30 @@ impl Simulated {
                         .concat(),
                 )
             }
-            _ => self.aggregate(chain, request["params"][0]["data"].as_str().unwrap()),
+            _ => self.aggregate(
+                provider,
+                chain,
+                100 - behind,
+                request["params"][0]["data"].as_str().unwrap(),
+            ),
         };
         let reply = json!({"jsonrpc": "2.0", "id": 1, "result": format!("0x{returned}")});
         Reply {
             status: 200,
+            retry_after: None,
             body: reply.to_string().into_bytes(),
         }
     }
 
-    fn aggregate(&self, chain: u64, data: &str) -> String {
+    fn aggregate(&self, provider: Provider, chain: u64, block: u64, data: &str) -> String {
+        let age = match provider {
+            Provider::Stuck(seconds) => seconds,
+            _ => 0,
+        };
+        let balance = match provider {
+            Provider::Generous(_) => 1,
+            _ => self.0.balance.get(),
+        };
         let call = aggregate3Call::abi_decode(&hex::decode(&data[2..]).unwrap()).unwrap();
         let word = |value: u64| CallResult {
             success: true,
@@ -204,9 +245,11 @@ impl Simulated {
             .calls
             .iter()
             .map(|call| match hex::encode(&call.callData[..4]).as_str() {
-                "42cbb15c" => word(100),
+                "42cbb15c" => word(block),
+                "0f28c97d" => word(self.0.now.get().as_second().unsigned_abs() - age),
+                "27e86d6e" | "ee82ac5e" => word(self.0.hash.get()),
                 "3408e470" => word(chain),
-                "70a08231" => word(self.0.balance.get()),
+                "70a08231" => word(balance),
                 "4d2301cc" => word(1),
                 other => panic!("an unexpected call: {other}"),
             })
@@ -273,18 +316,20 @@ impl Ports for Simulated {
         body: Vec<u8>,
         _: usize,
     ) -> impl Future<Output = Result<Reply, CallError>> {
-        self.0.calls.set(self.0.calls.get() + 1);
+        // How far a chain is, providers are asked alongside now and then: what counts is who reads its state.
+        if !body.windows(15).any(|part| part == b"eth_blockNumber") {
+            self.0.calls.set(self.0.calls.get() + 1);
+        }
         let index = usize::from(url.starts_with("http://b."));
         let outcome: Pin<Box<dyn Future<Output = _>>> = match self.0.providers[index].get() {
-            Provider::Honest => Box::pin(ready(Ok(self.answer(1, true, &body)))),
-            Provider::OtherChain => Box::pin(ready(Ok(self.answer(5, true, &body)))),
-            Provider::Unsynced => Box::pin(ready(Ok(self.answer(1, false, &body)))),
-            Provider::Down => Box::pin(ready(Err(CallError::Failed("refused".into())))),
+            Provider::Down => Box::pin(ready(Err(CallError::Refused))),
             Provider::Hung => Box::pin(pending()),
             Provider::Broken => Box::pin(ready(Ok(Reply {
                 status: 502,
+                retry_after: None,
                 body: b"<html>".to_vec(),
             }))),
+            provider => Box::pin(ready(Ok(self.answer(provider, &body)))),
         };
         let meanwhile = self.meanwhile(url);
         async move {
@@ -332,6 +377,14 @@ impl Visit {
         visit.token = token(&session.1);
         visit.calls();
         visit
+    }
+
+    /// The same wallet at a fresh instance over the same store.
+    fn beside(&self) -> Self {
+        Self {
+            token: self.token.clone(),
+            ..Self::of(&self.ports, 7)
+        }
     }
 
     /// A visitor who is not signed in, at an instance that has just been started.
@@ -565,6 +618,102 @@ fn the_next_provider_answers_where_the_first_does_not() {
         visit.ports.0.providers[0].set(provider);
         assert_eq!((visit.access().0, visit.calls()), (StatusCode::OK, 2));
     }
+}
+
+#[test]
+fn a_provider_that_has_fallen_behind_is_not_believed() {
+    for blocks in [4, 90] {
+        let mut visit = Visit::new();
+        visit.ports.0.balance.set(0);
+        visit.ports.0.providers[0].set(Provider::Generous(blocks));
+        assert_eq!(visit.access().0, StatusCode::FORBIDDEN, "{blocks}");
+        // One that nobody else contradicts is believed, as its blocks are young.
+        visit = Visit::new();
+        visit.ports.0.balance.set(0);
+        visit.ports.providers(Provider::Generous(blocks));
+        assert_eq!(visit.access().0, StatusCode::OK, "{blocks}");
+    }
+    // A few blocks are a matter of a moment.
+    let visit = Visit::new();
+    visit.ports.0.balance.set(0);
+    visit.ports.0.providers[0].set(Provider::Generous(3));
+    assert_eq!(visit.access().0, StatusCode::OK);
+}
+
+#[test]
+fn a_provider_that_sees_no_new_blocks_is_not_believed() {
+    let visit = Visit::new();
+    visit.ports.providers(Provider::Stuck(301));
+    assert_eq!(visit.access().0, StatusCode::SERVICE_UNAVAILABLE);
+    visit.ports.0.providers[1].set(Provider::Stuck(299));
+    assert_eq!(visit.access().0, StatusCode::OK);
+}
+
+#[test]
+fn where_two_have_to_agree_one_alone_says_nothing() {
+    let visit = Visit::with(|config| config + AGREED);
+    let ask = || {
+        let body = json!({"resource": "media/agreed/ep1.mp4"});
+        visit.ask(Method::POST, "/v1/access", Some(body))
+    };
+    assert_eq!(ask().0, StatusCode::OK);
+    assert_eq!(visit.calls(), 2);
+    // What one provider said is not what two agreed on.
+    visit.access();
+    assert_eq!(visit.calls(), 1);
+    assert_eq!(ask().0, StatusCode::OK);
+    assert_eq!(visit.calls(), 0);
+    visit.ports.advance(61);
+    visit.ports.0.balance.set(0);
+    for liar in [0, 1] {
+        visit.ports.providers(Provider::Honest);
+        visit.ports.0.providers[liar].set(Provider::Generous(0));
+        assert_eq!(ask().0, StatusCode::SERVICE_UNAVAILABLE, "{liar}");
+        let log = visit.ports.0.log.borrow();
+        assert!(log.last().unwrap().contains("disagree"), "{log:?}");
+    }
+    visit.ports.0.providers[0].set(Provider::Down);
+    visit.ports.0.providers[1].set(Provider::Generous(0));
+    assert_eq!(ask().0, StatusCode::SERVICE_UNAVAILABLE);
+    // Nor does one alone say whose signature it is: else it could let anybody in as the holder.
+    let message = visit.challenge();
+    visit.ports.0.providers[1].set(Provider::Honest);
+    assert_eq!(visit.present(&message).0, StatusCode::SERVICE_UNAVAILABLE);
+    visit.ports.advance(61);
+    visit.ports.providers(Provider::Honest);
+    assert_eq!(ask().0, StatusCode::FORBIDDEN);
+}
+
+#[test]
+fn what_was_read_at_a_block_that_has_been_replaced_is_read_again() {
+    let visit = Visit::new();
+    assert_eq!((visit.access().0, visit.calls()), (StatusCode::OK, 1));
+    assert_eq!((visit.access().0, visit.calls()), (StatusCode::OK, 0));
+    visit.ports.0.hash.set(2);
+    visit.ports.0.balance.set(0);
+    // Somebody else's question shows it.
+    let check = format!("/v1/gates/outsiders/check?address=0x{}", "07".repeat(20));
+    assert_eq!(visit.ask(Method::GET, &check, None).0, StatusCode::OK);
+    visit.calls();
+    assert_eq!(
+        (visit.access().0, visit.calls()),
+        (StatusCode::FORBIDDEN, 1)
+    );
+}
+
+#[test]
+fn a_fresh_instance_knows_whom_its_neighbours_have_given_up() {
+    let visit = Visit::new();
+    visit.ports.0.providers[0].set(Provider::OtherChain);
+    assert_eq!((visit.access().0, visit.calls()), (StatusCode::OK, 2));
+    let fresh = visit.beside();
+    visit
+        .ports
+        .0
+        .store
+        .borrow_mut()
+        .retain(|key, _| !key.contains(":fact"));
+    assert_eq!((fresh.access().0, fresh.calls()), (StatusCode::OK, 1));
 }
 
 #[test]

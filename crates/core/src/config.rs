@@ -21,6 +21,7 @@ use crate::eip4361;
 use crate::gate::{Count, Gate, GateId, Group, Requirement};
 use crate::jsonrpc::BlockTag;
 use crate::leaf::{Delegates, Holding, Leaf, Threshold};
+use crate::network::{Network, Numbering};
 use crate::pattern::Pattern;
 use crate::presign::{self, Addressing};
 use crate::resource::{self, Resource};
@@ -111,12 +112,33 @@ pub enum ClientAddress {
 pub struct Chain {
     /// Which one.
     pub id: ChainId,
+    /// What people call it.
+    pub name: String,
     /// JSON-RPC endpoints, in order of preference, at least one.
     pub providers: Vec<Template>,
     /// Which state is read.
     pub read_at: ReadAt,
-    /// Where Multicall3 is.
-    pub multicall3: Address,
+    /// Where Multicall3 is; a chain without one is read by JSON-RPC batches.
+    pub multicall3: Option<Address>,
+    /// What contracts see as the block's number.
+    pub numbering: Numbering,
+    /// How many blocks a provider may be behind the others.
+    pub tolerance: u64,
+    /// How old the newest block may be.
+    pub head_age: Option<Duration>,
+    /// How many providers have to give the same answer, at least 1.
+    pub agreement: usize,
+    /// How much is asked in one call.
+    pub batch: Batch,
+}
+
+/// How much a provider is asked in one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Reads, at least 1: each costs gas.
+    pub reads: usize,
+    /// Bytes of calldata, or of JSON where there is no Multicall3.
+    pub bytes: usize,
 }
 
 /// Which state of a chain is read.
@@ -252,6 +274,17 @@ impl Config {
         self.chains.values()
     }
 
+    /// How many providers of a chain have to agree on anything that more than one gate rests on: the most that the chain
+    /// or a gate over it demands.
+    pub fn agreement(&self, chain: ChainId) -> usize {
+        let own = self.chain(chain).map_or(1, |chain| chain.agreement);
+        let over = self
+            .gates
+            .iter()
+            .filter(|gate| gate.require.chains().contains(&chain));
+        over.map(|gate| gate.agreement).fold(own, usize::max)
+    }
+
     /// The bucket, if it is configured.
     pub fn bucket(&self, name: &str) -> Option<&Bucket> {
         self.buckets.get(name)
@@ -339,8 +372,20 @@ struct RawDelegation {
 struct RawChain {
     id: Spanned<String>,
     providers: Spanned<Vec<Spanned<String>>>,
+    name: Option<Spanned<String>>,
     read_at: Option<Spanned<RawReadAt>>,
     multicall3: Option<Spanned<String>>,
+    tolerance: Option<Spanned<u64>>,
+    head_age: Option<Spanned<String>>,
+    agreement: Option<Spanned<usize>>,
+    batch: Option<RawBatch>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawBatch {
+    reads: Option<Spanned<usize>>,
+    bytes: Option<Spanned<usize>>,
 }
 
 enum RawReadAt {
@@ -390,6 +435,7 @@ struct RawGate {
     resources: Spanned<Vec<Spanned<String>>>,
     fresh: Spanned<String>,
     stale: Option<Spanned<String>>,
+    agreement: Option<Spanned<usize>>,
     delegation: Option<RawDelegation>,
     require: Spanned<RawRequirement>,
 }
@@ -716,15 +762,74 @@ impl Place<'_> {
                 }
             }
         };
-        let multicall3 = raw
-            .multicall3
-            .map_or(Ok(multicall3::CANONICAL), |address| self.read(&address))?;
+        let network = Network::of(id);
+        let multicall3 = match raw.multicall3 {
+            Some(none) if none.get_ref() == "none" => None,
+            Some(address) => Some(self.read(&address)?),
+            None => Some(network.map_or(multicall3::CANONICAL, |network| network.multicall3)),
+        };
+        let name = match raw.name {
+            Some(name) if !is_name(name.get_ref()) => {
+                return Err(self.error(
+                    name.span(),
+                    format!("{:?} is no name", name.get_ref()),
+                    "write 1 to 64 printable characters",
+                ));
+            }
+            Some(name) => name.into_inner(),
+            None => network.map_or_else(|| id.to_string(), |network| network.name.to_owned()),
+        };
+        let second = Duration::from_secs(1);
+        let head_age = match raw.head_age {
+            Some(none) if none.get_ref() == "none" => None,
+            Some(age) => Some(self.duration(&age, second, 86_400 * second)?),
+            None => Network::head_age(id),
+        };
+        let agreement = self.agreement(raw.agreement, providers.len())?;
+        let limit = |raw: Option<Spanned<usize>>, default, least, most| match raw {
+            Some(raw) if !(least..=most).contains(raw.get_ref()) => Err(self.error(
+                raw.span(),
+                format!("{} is out of range", raw.get_ref()),
+                format!("write a number from {least} to {most}"),
+            )),
+            raw => Ok(raw.map_or(default, Spanned::into_inner)),
+        };
+        let RawBatch { reads, bytes } = raw.batch.unwrap_or(RawBatch {
+            reads: None,
+            bytes: None,
+        });
         Ok(Chain {
             id,
+            name,
             providers,
             read_at,
             multicall3,
+            numbering: network.map_or(Numbering::Own, |network| network.numbering),
+            tolerance: raw
+                .tolerance
+                .map_or_else(|| Network::tolerance(id), Spanned::into_inner),
+            head_age,
+            agreement,
+            batch: Batch {
+                reads: limit(reads, 250, 1, 5_000)?,
+                bytes: limit(bytes, 128 * 1024, 1024, 4 * 1024 * 1024)?,
+            },
         })
+    }
+
+    fn agreement(
+        &self,
+        raw: Option<Spanned<usize>>,
+        providers: usize,
+    ) -> Result<usize, ConfigError> {
+        match raw {
+            Some(raw) if !(1..=providers).contains(raw.get_ref()) => Err(self.error(
+                raw.span(),
+                format!("{} of {providers} providers cannot agree", raw.get_ref()),
+                "write a number from 1 to that of the chain's providers, or name more providers",
+            )),
+            raw => Ok(raw.map_or(1, Spanned::into_inner)),
+        }
     }
 
     fn bucket(&self, raw: RawBucket) -> Result<Bucket, ConfigError> {
@@ -868,11 +973,17 @@ impl Place<'_> {
                     "demand something beside `not`: anybody can make a wallet that holds nothing",
                 ));
             }
+            // Of the chain with the fewest providers among those that the gate reads.
+            let read = require.chains();
+            let providers = chains.values().filter(|chain| read.contains(&chain.id));
+            let providers = providers.map(|chain| chain.providers.len()).min();
+            let agreement = self.agreement(raw.agreement, providers.unwrap_or(1))?;
             gates.push(Gate {
                 id,
                 resources,
                 fresh,
                 stale,
+                agreement,
                 delegation: raw
                     .delegation
                     .map(|delegation| self.delegation(delegation))
@@ -1204,6 +1315,11 @@ fn duration(text: &str) -> Option<Duration> {
         .map(Duration::from_millis)
 }
 
+/// What can stand in a line of text.
+fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.chars().count()) && !text.chars().any(char::is_control)
+}
+
 /// Spin's rule for variable names: lower-case snake_case, starting with a letter.
 fn is_variable_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_lowercase())
@@ -1255,7 +1371,12 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
         assert_eq!(domains, ["localhost:3000", "gate.example"]);
         let chain = config.chain(ChainId::new(1).unwrap()).unwrap();
         assert_eq!(chain.read_at, ReadAt::Confirmations(12));
-        assert_eq!(chain.multicall3, multicall3::CANONICAL);
+        assert_eq!(chain.multicall3, Some(multicall3::CANONICAL));
+        assert_eq!(
+            (chain.name.as_str(), chain.tolerance, chain.agreement),
+            ("Ethereum", 3, 1)
+        );
+        assert_eq!(chain.head_age, Some(Duration::from_secs(300)));
         assert_eq!(
             config.gate("poster").unwrap().stale,
             Duration::from_secs(300),
@@ -1551,6 +1672,29 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
             ),
             ("read_at = 12", "read_at = \"newest\"", 10, "names no state"),
             ("read_at = 12", "read_at = -1", 10, "names no state"),
+            (
+                "read_at = 12",
+                "agreement = 3",
+                10,
+                "providers cannot agree",
+            ),
+            (
+                "read_at = 12",
+                "agreement = 0",
+                10,
+                "providers cannot agree",
+            ),
+            (
+                "stale = \"1h\"",
+                "agreement = 3",
+                23,
+                "providers cannot agree",
+            ),
+            ("read_at = 12", "multicall3 = \"no\"", 10, "not understood"),
+            ("read_at = 12", "head_age = \"0s\"", 10, "out of range"),
+            ("read_at = 12", "tolerance = -1", 10, "invalid value"),
+            ("read_at = 12", "name = \"\"", 10, "no name"),
+            ("read_at = 12", "batch = { reads = 0 }", 10, "out of range"),
             (
                 "endpoint = \"http://127.0.0.1:9000\"",
                 "endpoint = \"127.0.0.1:9000/x\"",

@@ -63,6 +63,8 @@ pub struct Gate {
     pub fresh: Duration,
     /// The age up to which facts may still grant when the chain cannot be asked.
     pub stale: Duration,
+    /// How many providers of a chain have to give the same answer; more where the chain itself demands more.
+    pub agreement: usize,
     /// Whether it also takes the holdings of a vault whose delegate asks.
     pub delegation: Option<Delegates>,
     /// What it demands.
@@ -172,6 +174,17 @@ impl Requirement {
             }
             Self::Not(part) => part.reads(subject, into),
             Self::Leaf(leaf) => into.extend(leaf.reads(subject)),
+        }
+    }
+
+    /// The chains that it reads.
+    pub fn chains(&self) -> BTreeSet<ChainId> {
+        match self {
+            Self::Any(group) | Self::All(group) | Self::AtLeast(_, group) => {
+                group.0.iter().flat_map(Self::chains).collect()
+            }
+            Self::Not(part) => part.chains(),
+            Self::Leaf(leaf) => BTreeSet::from([leaf.chain]),
         }
     }
 
@@ -861,6 +874,7 @@ mod tests {
             resources: vec![Pattern::parse("media/a/**").unwrap()],
             fresh: Duration::from_secs(60),
             stale: Duration::from_secs(60),
+            agreement: 1,
             delegation: None,
             require,
         }

@@ -3,10 +3,10 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::Address;
 use crate::erc8010::Authorization;
+use crate::{Address, U256};
 
-/// Which state a call reads: an Ethereum block parameter.
+/// Which state a call reads: an Ethereum block parameter (EIP-1898).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockTag {
     /// The head.
@@ -17,6 +17,8 @@ pub enum BlockTag {
     Finalized,
     /// The block of this number.
     Number(u64),
+    /// The block of this hash, as long as it is part of the chain.
+    Hash([u8; 32]),
 }
 
 impl BlockTag {
@@ -26,6 +28,9 @@ impl BlockTag {
             Self::Safe => "safe".into(),
             Self::Finalized => "finalized".into(),
             Self::Number(number) => format!("{number:#x}").into(),
+            Self::Hash(hash) => {
+                json!({"blockHash": prefixed(&hash), "requireCanonical": true})
+            }
         }
     }
 }
@@ -36,6 +41,9 @@ pub enum ReplyError {
     /// Not a JSON-RPC 2.0 reply to our request.
     #[error("not a JSON-RPC 2.0 reply to the request")]
     Malformed,
+    /// The call ran and the contract reverted, with this data.
+    #[error("the call reverted")]
+    Reverted(Vec<u8>),
     /// The node reports an error. Its words are left out of ours: some nodes repeat the caller's key in them.
     #[error("the node reports error {code}")]
     Node {
@@ -44,13 +52,45 @@ pub enum ReplyError {
     },
 }
 
-/// The id of every request: each travels alone, so the reply can only be to it.
+impl ReplyError {
+    /// Whether it is how a node says that so many requests are too many.
+    pub const fn is_rate_limit(&self) -> bool {
+        // EIP-1474 "limit exceeded", and what some providers use in its place.
+        matches!(self, Self::Node { code: -32005 | 429 })
+    }
+}
+
+/// One method and its parameters: what a provider is asked, alone or among others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    method: &'static str,
+    params: Value,
+}
+
+impl Request {
+    fn to_json(&self, id: u64) -> Value {
+        json!({"jsonrpc": "2.0", "id": id, "method": self.method, "params": self.params})
+    }
+
+    /// The body that asks this alone. The reply can only be to it.
+    pub fn to_body(&self) -> Vec<u8> {
+        self.to_json(ID).to_string().into_bytes()
+    }
+}
+
+/// The id of a request that travels alone.
 const ID: u64 = 1;
 
-fn request(method: &str, params: &Value) -> Vec<u8> {
-    json!({"jsonrpc": "2.0", "id": ID, "method": method, "params": params})
-        .to_string()
-        .into_bytes()
+/// The body that asks all of `requests` at once (JSON-RPC 2.0 section 6).
+pub fn batch(requests: &[Request]) -> Vec<u8> {
+    let members = (ID..)
+        .zip(requests)
+        .map(|(id, request)| request.to_json(id));
+    Value::from_iter(members).to_string().into_bytes()
+}
+
+fn prefixed(bytes: &[u8]) -> String {
+    format!("0x{}", hex::encode(bytes))
 }
 
 /// What `eth_call` runs.
@@ -96,9 +136,9 @@ impl Call {
     }
 }
 
-/// The body of an `eth_call`.
-pub fn eth_call(call: &Call, block: BlockTag) -> Vec<u8> {
-    let mut transaction = json!({"data": format!("0x{}", hex::encode(&call.data))});
+/// `eth_call`.
+pub fn eth_call(call: &Call, block: BlockTag) -> Request {
+    let mut transaction = json!({"data": prefixed(&call.data)});
     if let Some(members) = transaction.as_object_mut() {
         for (name, address) in [("from", call.from), ("to", call.to)] {
             if let Some(address) = address {
@@ -109,43 +149,208 @@ pub fn eth_call(call: &Call, block: BlockTag) -> Vec<u8> {
             members.insert("authorizationList".into(), json!([authorization]));
         }
     }
-    request("eth_call", &json!([transaction, block.to_json()]))
+    Request {
+        method: "eth_call",
+        params: json!([transaction, block.to_json()]),
+    }
 }
 
-/// The body of an `eth_blockNumber`.
-pub fn eth_block_number() -> Vec<u8> {
-    request("eth_blockNumber", &json!([]))
+/// `eth_getBalance`.
+pub fn eth_get_balance(owner: Address, block: BlockTag) -> Request {
+    Request {
+        method: "eth_getBalance",
+        params: json!([owner.to_lower_hex(), block.to_json()]),
+    }
 }
 
-/// The body of an `eth_chainId`.
-pub fn eth_chain_id() -> Vec<u8> {
-    request("eth_chainId", &json!([]))
+/// `eth_blockNumber`.
+pub fn eth_block_number() -> Request {
+    Request {
+        method: "eth_blockNumber",
+        params: json!([]),
+    }
+}
+
+/// `eth_chainId`.
+pub fn eth_chain_id() -> Request {
+    Request {
+        method: "eth_chainId",
+        params: json!([]),
+    }
+}
+
+/// `eth_getBlockByNumber`, without the block's transactions.
+pub fn eth_get_block_by_number(block: BlockTag) -> Request {
+    Request {
+        method: "eth_getBlockByNumber",
+        params: json!([block.to_json(), false]),
+    }
+}
+
+/// A block's name and age.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Its number.
+    pub number: u64,
+    /// Its hash.
+    pub hash: [u8; 32],
+    /// When it was made, in seconds since the epoch.
+    pub timestamp: u64,
 }
 
 #[derive(Deserialize)]
-struct Reply {
+struct Reply<T> {
     jsonrpc: String,
     id: Value,
-    #[serde(default)]
-    result: Option<String>,
+    #[serde(default = "none")]
+    result: Option<T>,
     #[serde(default)]
     error: Option<NodeError>,
+}
+
+const fn none<T>() -> Option<T> {
+    None
 }
 
 #[derive(Deserialize)]
 struct NodeError {
     code: i64,
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    data: Value,
 }
 
-fn result(body: &[u8]) -> Result<String, ReplyError> {
-    let reply: Reply = serde_json::from_slice(body).map_err(|_| ReplyError::Malformed)?;
-    if let Some(NodeError { code }) = reply.error {
-        return Err(ReplyError::Node { code });
+impl From<NodeError> for ReplyError {
+    fn from(error: NodeError) -> Self {
+        // Code 3 is what nodes report a revert by; some say so in words alone.
+        let reverted = error.code == 3 || error.message.starts_with("execution reverted");
+        if !reverted {
+            return Self::Node { code: error.code };
+        }
+        Self::Reverted(error.data.as_str().and_then(bytes).unwrap_or_default())
     }
-    if reply.jsonrpc != "2.0" || reply.id != json!(ID) {
+}
+
+fn result<T>(reply: Reply<T>, id: u64) -> Result<T, ReplyError> {
+    if let Some(error) = reply.error {
+        return Err(error.into());
+    }
+    if reply.jsonrpc != "2.0" || reply.id != json!(id) {
         return Err(ReplyError::Malformed);
     }
     reply.result.ok_or(ReplyError::Malformed)
+}
+
+fn alone<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ReplyError> {
+    result(
+        serde_json::from_slice(body).map_err(|_| ReplyError::Malformed)?,
+        ID,
+    )
+}
+
+fn bytes(text: &str) -> Option<Vec<u8>> {
+    hex::decode(text.strip_prefix("0x")?).ok()
+}
+
+fn digits(text: &str) -> Option<&str> {
+    text.strip_prefix("0x")
+        .filter(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+fn number(text: &str) -> Option<u64> {
+    u64::from_str_radix(digits(text)?, 16).ok()
+}
+
+/// The results of a [`batch`] of `count` requests, in the order of the requests; providers may give them in another.
+///
+/// # Errors
+/// [`ReplyError`], where the whole is no batch of exactly these replies: also of a provider that takes no batches.
+pub fn batched(body: &[u8], count: usize) -> Result<Vec<Result<Answer, ReplyError>>, ReplyError> {
+    let replies: Vec<Reply<Answer>> =
+        serde_json::from_slice(body).map_err(|_| match alone::<Answer>(body) {
+            Err(error) => error,
+            Ok(_) => ReplyError::Malformed,
+        })?;
+    let mut ordered: Vec<Option<Reply<Answer>>> = Vec::new();
+    ordered.resize_with(count, || None);
+    for reply in replies {
+        let slot = reply
+            .id
+            .as_u64()
+            .and_then(|id| usize::try_from(id.checked_sub(ID)?).ok())
+            .and_then(|index| ordered.get_mut(index))
+            .ok_or(ReplyError::Malformed)?;
+        if slot.replace(reply).is_some() {
+            return Err(ReplyError::Malformed);
+        }
+    }
+    (ID..)
+        .zip(ordered)
+        .map(|(id, reply)| Ok(result(reply.ok_or(ReplyError::Malformed)?, id)))
+        .collect()
+}
+
+/// The result of one request, as the provider wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Answer(String);
+
+impl Answer {
+    /// The only result in a reply.
+    ///
+    /// # Errors
+    /// [`ReplyError`].
+    pub fn read(body: &[u8]) -> Result<Self, ReplyError> {
+        alone(body)
+    }
+
+    /// As DATA: `0x` and pairs of hexadecimal digits.
+    ///
+    /// # Errors
+    /// [`ReplyError::Malformed`].
+    pub fn data(&self) -> Result<Vec<u8>, ReplyError> {
+        bytes(&self.0).ok_or(ReplyError::Malformed)
+    }
+
+    /// As QUANTITY (`0x` and hexadecimal digits) of at most 256 bits.
+    ///
+    /// # Errors
+    /// [`ReplyError::Malformed`].
+    pub fn amount(&self) -> Result<U256, ReplyError> {
+        let digits = digits(&self.0).ok_or(ReplyError::Malformed)?;
+        U256::from_str_radix(digits, 16).map_err(|_| ReplyError::Malformed)
+    }
+
+    /// As QUANTITY of at most 64 bits.
+    ///
+    /// # Errors
+    /// [`ReplyError::Malformed`].
+    pub fn quantity(&self) -> Result<u64, ReplyError> {
+        number(&self.0).ok_or(ReplyError::Malformed)
+    }
+}
+
+/// The block in a reply to [`eth_get_block_by_number`].
+///
+/// # Errors
+/// [`ReplyError`], also for a block that the node does not have.
+pub fn header(body: &[u8]) -> Result<Header, ReplyError> {
+    #[derive(Deserialize)]
+    struct Block {
+        number: String,
+        hash: String,
+        timestamp: String,
+    }
+    let block: Block = alone(body)?;
+    let read = || {
+        Some(Header {
+            number: number(&block.number)?,
+            hash: bytes(&block.hash)?.try_into().ok()?,
+            timestamp: number(&block.timestamp)?,
+        })
+    };
+    read().ok_or(ReplyError::Malformed)
 }
 
 /// The bytes in a reply whose result is DATA (`0x` and pairs of hexadecimal digits).
@@ -153,10 +358,7 @@ fn result(body: &[u8]) -> Result<String, ReplyError> {
 /// # Errors
 /// [`ReplyError`].
 pub fn data(body: &[u8]) -> Result<Vec<u8>, ReplyError> {
-    let text = result(body)?;
-    text.strip_prefix("0x")
-        .and_then(|digits| hex::decode(digits).ok())
-        .ok_or(ReplyError::Malformed)
+    Answer::read(body)?.data()
 }
 
 /// The number in a reply whose result is a QUANTITY (`0x` and hexadecimal digits).
@@ -164,12 +366,7 @@ pub fn data(body: &[u8]) -> Result<Vec<u8>, ReplyError> {
 /// # Errors
 /// [`ReplyError`], also for quantities beyond 64 bits.
 pub fn quantity(body: &[u8]) -> Result<u64, ReplyError> {
-    let text = result(body)?;
-    let digits = text
-        .strip_prefix("0x")
-        .filter(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit()))
-        .ok_or(ReplyError::Malformed)?;
-    u64::from_str_radix(digits, 16).map_err(|_| ReplyError::Malformed)
+    Answer::read(body)?.quantity()
 }
 
 #[cfg(test)]
@@ -179,7 +376,7 @@ mod tests {
     #[test]
     fn calls_are_encoded_as_nodes_expect_them() {
         let body = |call| -> Value {
-            serde_json::from_slice(&eth_call(&call, BlockTag::Number(255))).unwrap()
+            serde_json::from_slice(&eth_call(&call, BlockTag::Number(255)).to_body()).unwrap()
         };
         assert_eq!(
             body(Call::to(Address::from_bytes([1; 20]), vec![0xab, 0xcd])),
@@ -241,5 +438,106 @@ mod tests {
         let error =
             data(br#"{"jsonrpc":"2.0","id":null,"error":{"code":-32005,"message":"slow down"}}"#);
         assert_eq!(error, Err(ReplyError::Node { code: -32005 }));
+    }
+
+    #[test]
+    fn a_block_is_named_by_its_hash_as_long_as_it_is_part_of_the_chain() {
+        let request = eth_get_balance(Address::from_bytes([1; 20]), BlockTag::Hash([2; 32]));
+        assert_eq!(
+            request.params[1],
+            json!({"blockHash": format!("0x{}", "02".repeat(32)), "requireCanonical": true})
+        );
+    }
+
+    #[test]
+    fn a_batch_is_answered_in_any_order_and_whole() {
+        let requests = [eth_block_number(), eth_chain_id()];
+        let sent: Value = serde_json::from_slice(&batch(&requests)).unwrap();
+        assert_eq!(
+            sent,
+            json!([
+                {"jsonrpc": "2.0", "id": 1, "method": "eth_blockNumber", "params": []},
+                {"jsonrpc": "2.0", "id": 2, "method": "eth_chainId", "params": []},
+            ])
+        );
+        let answered = br#"[{"jsonrpc":"2.0","id":2,"error":{"code":3,"message":"execution reverted","data":"0x01"}},{"jsonrpc":"2.0","id":1,"result":"0x00ff"}]"#;
+        assert_eq!(
+            batched(answered, 2),
+            Ok(vec![
+                Ok(Answer("0x00ff".into())),
+                Err(ReplyError::Reverted(vec![1]))
+            ])
+        );
+        for body in [
+            &br#"[{"jsonrpc":"2.0","id":1,"result":"0x00"}]"#[..],
+            br#"[{"jsonrpc":"2.0","id":1,"result":"0x00"},{"jsonrpc":"2.0","id":1,"result":"0x00"}]"#,
+            br#"[{"jsonrpc":"2.0","id":1,"result":"0x00"},{"jsonrpc":"2.0","id":3,"result":"0x00"}]"#,
+            br#"[{"jsonrpc":"2.0","id":1,"result":"0x00"},{"jsonrpc":"2.0","id":0,"result":"0x00"}]"#,
+            br#"{"jsonrpc":"2.0","id":1,"result":"0x00"}"#,
+            b"[]",
+        ] {
+            assert_eq!(
+                batched(body, 2),
+                Err(ReplyError::Malformed),
+                "{}",
+                String::from_utf8_lossy(body)
+            );
+        }
+        assert_eq!(
+            batched(
+                br#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"no batches"}}"#,
+                2
+            ),
+            Err(ReplyError::Node { code: -32600 })
+        );
+    }
+
+    #[test]
+    fn amounts_have_256_bits_and_quantities_64() {
+        let answer = |text: &str| Answer(text.into());
+        assert_eq!(
+            answer("0x10000000000000000").amount(),
+            Ok(U256::from(1) << 64)
+        );
+        assert_eq!(
+            answer("0x10000000000000000").quantity(),
+            Err(ReplyError::Malformed)
+        );
+        let long = format!("0x1{}", "0".repeat(64));
+        for text in ["0x", "10", long.as_str()] {
+            assert_eq!(answer(text).amount(), Err(ReplyError::Malformed), "{text}");
+        }
+    }
+
+    #[test]
+    fn headers_are_read() {
+        let body = json!({"jsonrpc": "2.0", "id": 1, "result": {"number": "0x10", "hash": format!("0x{}", "0a".repeat(32)), "timestamp": "0x6", "miner": "0x"}});
+        let expected = Header {
+            number: 16,
+            hash: [10; 32],
+            timestamp: 6,
+        };
+        assert_eq!(header(body.to_string().as_bytes()), Ok(expected));
+        assert_eq!(
+            header(br#"{"jsonrpc":"2.0","id":1,"result":null}"#),
+            Err(ReplyError::Malformed)
+        );
+    }
+
+    #[test]
+    fn a_revert_is_told_from_a_failure_of_the_node() {
+        let error = |code: i64, message: &str| {
+            let body = json!({"jsonrpc": "2.0", "id": 1, "error": {"code": code, "message": message, "data": "0xab"}});
+            data(body.to_string().as_bytes())
+        };
+        assert_eq!(error(3, "whatever"), Err(ReplyError::Reverted(vec![0xab])));
+        assert_eq!(
+            error(-32000, "execution reverted: no"),
+            Err(ReplyError::Reverted(vec![0xab]))
+        );
+        assert_eq!(
+            error(-32000, "header not found"),
+            Err(ReplyError::Node { code: -32000 })
+        );
     }
 }

@@ -150,14 +150,15 @@ impl Verification {
         })
     }
 
-    /// The one call that decides, on a chain whose Multicall3 is at `multicall3`.
-    pub fn call(&self, multicall3: Address) -> Call {
+    /// The one call that decides, on a chain whose Multicall3 is at `multicall3`; none, where the signature brings a
+    /// delegation and the chain has no Multicall3 to call.
+    pub fn call(&self, multicall3: Option<Address>) -> Option<Call> {
         let check = Check {
             account: self.account,
             hash: self.hash,
             signature: &self.signature,
         };
-        match &self.form {
+        Some(match &self.form {
             Form::Plain => Call::deployless(signature_validator::calldata(&check, None)),
             Form::Counterfactual {
                 factory,
@@ -170,12 +171,12 @@ impl Verification {
             Form::Delegated {
                 authorization,
                 initialisation,
-            } => Call::to(
-                multicall3,
-                multicall3::check_signature(multicall3, &check, initialisation.as_ref()),
-            )
-            .authorized_by(authorization),
-        }
+            } => {
+                let multicall3 = multicall3?;
+                let data = multicall3::check_signature(multicall3, &check, initialisation.as_ref());
+                Call::to(multicall3, data).authorized_by(authorization)
+            }
+        })
     }
 
     /// Whose signature it is, by what the call answered.
@@ -380,10 +381,10 @@ mod tests {
             Control::Contract(message.chain)
         );
         assert_ne!(
-            verification.call(MULTICALL3),
+            verification.call(Some(MULTICALL3)),
             Verification::new(&message, Scheme::Eip191, wrapped.signature)
                 .unwrap()
-                .call(MULTICALL3)
+                .call(Some(MULTICALL3))
         );
     }
 }

@@ -362,7 +362,8 @@ fn the_erc_8010_vectors_hold() {
         );
         // Its signature is seen in what a node is asked. Quantities have no leading zeros there.
         let call = Call::to(signer, vec![]).authorized_by(authorization);
-        let request: Value = serde_json::from_slice(&eth_call(&call, BlockTag::Latest)).unwrap();
+        let request: Value =
+            serde_json::from_slice(&eth_call(&call, BlockTag::Latest).to_body()).unwrap();
         let scalar = |member: &str| {
             let digits = text(&vector["authorization"], member).unwrap();
             format!("{:#x}", digits.parse::<U256>().unwrap())

@@ -163,23 +163,29 @@ fn fields(headers: &HeaderMap) -> Result<Fields, ErrorCode> {
 
 /// POSTs JSON and reads at most `limit` bytes of the reply.
 pub(crate) async fn post(url: &str, body: Vec<u8>, limit: usize) -> Result<Reply, CallError> {
-    let (request, writer) = post_request(url, &body)
-        .ok_or_else(|| CallError::Failed("the URL cannot be called".into()))?;
+    let (request, writer) = post_request(url, &body).ok_or(CallError::Failed)?;
     let mut writer = writer;
     let write = async move {
         let _ = writer.write_all(body).await;
         drop(writer);
     };
     let (response, ()) = join(client::send(request), write).await;
-    let response = response.map_err(|code| CallError::Failed(words(&code)))?;
+    let response = response.map_err(|code| call_error(&code))?;
     let status = response.get_status_code();
+    let retry_after = response
+        .get_headers()
+        .get("retry-after")
+        .first()
+        .and_then(|seconds| std::str::from_utf8(seconds).ok()?.trim().parse().ok());
     let (_, done) = wit_future::new(|| Ok(()));
     let (stream, trailers) = Response::consume_body(response, done);
     let body = collect(stream, limit).await.ok_or(CallError::TooLong)?;
-    trailers
-        .await
-        .map_err(|code| CallError::Failed(words(&code)))?;
-    Ok(Reply { status, body })
+    trailers.await.map_err(|code| call_error(&code))?;
+    Ok(Reply {
+        status,
+        retry_after,
+        body,
+    })
 }
 
 fn post_request(
@@ -228,30 +234,25 @@ fn post_request(
     Some((request, writer))
 }
 
-/// What failed, in words that hold nothing of the URL.
-fn words(code: &ErrorCode) -> String {
+/// What failed.
+const fn call_error(code: &ErrorCode) -> CallError {
     match code {
-        ErrorCode::DnsTimeout | ErrorCode::DnsError(_) => {
-            "the provider's name could not be resolved"
-        }
+        ErrorCode::DnsTimeout | ErrorCode::DnsError(_) => CallError::Dns,
         ErrorCode::DestinationNotFound
         | ErrorCode::DestinationUnavailable
-        | ErrorCode::ConnectionRefused => "the connection was refused",
+        | ErrorCode::ConnectionRefused => CallError::Refused,
         ErrorCode::DestinationIpProhibited
         | ErrorCode::DestinationIpUnroutable
-        | ErrorCode::HttpRequestDenied => {
-            "the platform does not allow the call; see allowed_outbound_hosts in spin.toml"
-        }
-        ErrorCode::ConnectionTerminated => "the connection was closed",
+        | ErrorCode::HttpRequestDenied => CallError::Denied,
+        ErrorCode::ConnectionTerminated | ErrorCode::HttpResponseIncomplete => CallError::Closed,
         ErrorCode::ConnectionTimeout
         | ErrorCode::ConnectionReadTimeout
         | ErrorCode::ConnectionWriteTimeout
-        | ErrorCode::HttpResponseTimeout => "no reply in time",
+        | ErrorCode::HttpResponseTimeout => CallError::Timeout,
         ErrorCode::TlsProtocolError
         | ErrorCode::TlsCertificateError
-        | ErrorCode::TlsAlertReceived(_) => "TLS failed",
-        ErrorCode::HttpResponseIncomplete => "the reply is incomplete",
-        _ => "the call failed",
+        | ErrorCode::TlsAlertReceived(_) => CallError::Tls,
+        ErrorCode::HttpProtocolError => CallError::Protocol,
+        _ => CallError::Failed,
     }
-    .to_owned()
 }

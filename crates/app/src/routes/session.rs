@@ -1,6 +1,7 @@
 //! `/v1/session`: a signature becomes a session; a session is shown, renewed and ended.
 
 use futures_util::FutureExt as _;
+use futures_util::future::join;
 use http::header::{HeaderValue, SET_COOKIE};
 use http::{Method, StatusCode};
 use serde::Deserialize;
@@ -92,7 +93,12 @@ async fn sign_in<P: Ports>(
     }
     let limit = config.deadlines.store;
     // Whoever replays a message must not make the service ask the chain each time.
-    match store::is_spent(context, limit, &pending).await {
+    let (spent, ()) = join(
+        store::is_spent(context, limit, &pending),
+        chain::learn(context),
+    )
+    .await;
+    match spent {
         Ok(false) => {}
         Ok(true) => return Err(Problem::NonceUsed),
         Err(_) => return Err(Problem::StoreUnavailable),

@@ -1,14 +1,12 @@
 //! Multicall3: any number of reads in one `eth_call`, at one block.
 
-use alloy_sol_types::abi::token::{DynSeqToken, PackedSeqToken, WordToken};
-use alloy_sol_types::{SolCall, abi, sol};
-use jiff::Timestamp;
-
 use super::DecodeError;
 use super::erc1271::{self, Check, Verdict};
-use crate::fact::{Fact, Read, Unreadable};
+use crate::fact::{Read, Unreadable, Value};
 use crate::jsonrpc;
 use crate::{Address, ChainId, U256};
+use alloy_sol_types::abi::token::{DynSeqToken, PackedSeqToken, WordToken};
+use alloy_sol_types::{SolCall, abi, sol};
 
 sol! {
     struct Call3 {
@@ -23,9 +21,12 @@ sol! {
     }
 
     function aggregate3(Call3[] calls) external payable returns (CallResult[] returnData);
+    function getBlockHash(uint256 blockNumber) external view returns (bytes32 blockHash);
     function getBlockNumber() external view returns (uint256 blockNumber);
     function getChainId() external view returns (uint256 chainid);
+    function getCurrentBlockTimestamp() external view returns (uint256 timestamp);
     function getEthBalance(address addr) external view returns (uint256 balance);
+    function getLastBlockHash() external view returns (bytes32 blockHash);
 }
 
 /// What `aggregate3` returns. Borrowed, not copied: the offsets in an answer may all lead to the same bytes.
@@ -39,13 +40,36 @@ pub const CANONICAL: Address = Address::from_bytes([
 
 /// One `aggregate3` over the reads that a decision lacks on one chain.
 ///
-/// Two calls of its own lead: the block's number, so that every fact says where it was read, and the chain's id, so
-/// that an endpoint of another chain is never believed.
+/// Calls of its own lead: which chain and which block it is, so that no endpoint of another chain and none that has
+/// fallen behind is believed; and the hash of a block seen before, so that a reorganisation is noticed.
 #[derive(Clone, Debug)]
 pub struct Aggregate {
     chain: ChainId,
     multicall3: Address,
     reads: Vec<Read>,
+    known: Option<BlockName>,
+}
+
+/// A block by number and hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockName {
+    /// Its number.
+    pub number: u64,
+    /// Its hash.
+    pub hash: [u8; 32],
+}
+
+/// The block at which an aggregate ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its number, as contracts see it.
+    pub number: u64,
+    /// When it was made, in seconds since the epoch.
+    pub timestamp: u64,
+    /// The block before it; none before the first.
+    pub parent: Option<BlockName>,
+    /// Whether the block that was known before is no longer part of the chain.
+    pub reorganised: bool,
 }
 
 /// Why an aggregate has no answer.
@@ -65,19 +89,24 @@ impl From<DecodeError> for AggregateError {
     }
 }
 
+/// How many calls of its own an aggregate has, besides the one about a known block.
+const OWN: usize = 4;
+
 impl Aggregate {
-    /// Prepares `reads` on `chain` through the Multicall3 at `multicall3`.
-    pub const fn new(chain: ChainId, multicall3: Address, reads: Vec<Read>) -> Self {
+    /// Prepares `reads` on `chain` through the Multicall3 at `multicall3`, and whether `known` is still part of the
+    /// chain.
+    pub const fn new(
+        chain: ChainId,
+        multicall3: Address,
+        reads: Vec<Read>,
+        known: Option<BlockName>,
+    ) -> Self {
         Self {
             chain,
             multicall3,
             reads,
+            known,
         }
-    }
-
-    /// The reads, in the order of the answer.
-    pub fn reads(&self) -> &[Read] {
-        &self.reads
     }
 
     /// The one `eth_call`.
@@ -86,63 +115,84 @@ impl Aggregate {
     }
 
     fn calldata(&self) -> Vec<u8> {
-        let own = [
+        let own: [Vec<u8>; OWN] = [
             getBlockNumberCall {}.abi_encode(),
             getChainIdCall {}.abi_encode(),
-        ]
-        .map(|data| self.part(self.multicall3, data));
+            getCurrentBlockTimestampCall {}.abi_encode(),
+            getLastBlockHashCall {}.abi_encode(),
+        ];
+        let known = self.known.map(|block| {
+            getBlockHashCall {
+                blockNumber: U256::from(block.number),
+            }
+            .abi_encode()
+        });
+        let own = own.into_iter().chain(known);
+        let own = own.map(|data| part(self.multicall3, data));
         let reads = self.reads.iter().map(|read| {
             let (target, data) = read.call(self.multicall3);
-            self.part(target, data)
+            part(target, data)
         });
         aggregate3Call {
-            calls: own.into_iter().chain(reads).collect(),
+            calls: own.chain(reads).collect(),
         }
         .abi_encode()
     }
 
-    fn part(&self, target: Address, data: Vec<u8>) -> Call3 {
-        Call3 {
-            target: target.into_alloy(),
-            allowFailure: true,
-            callData: data.into(),
-        }
-    }
-
-    /// Splits the answer into one fact, or one unreadable contract, for each read.
+    /// Splits the answer into one value, or one unreadable contract, for each read, and the block it was read at.
     ///
     /// # Errors
     /// [`AggregateError`], if nothing in the answer can be believed.
     pub fn decode(
         &self,
         returned: &[u8],
-        now: Timestamp,
-    ) -> Result<Vec<Result<Fact, Unreadable>>, AggregateError> {
+    ) -> Result<(Vec<Result<Value, Unreadable>>, Seen), AggregateError> {
         let (results,): (Results<'_>,) =
             abi::decode_params(returned).map_err(|_| AggregateError::Answer)?;
-        let (block, chain, answers) = match results.0.as_slice() {
-            [block, chain, answers @ ..] if answers.len() == self.reads.len() => {
-                (block, chain, answers)
-            }
-            _ => return Err(AggregateError::Answer),
-        };
-        let block = own_word(block).ok_or(AggregateError::Answer)?;
-        if own_word(chain).ok_or(AggregateError::Answer)? != self.chain.id() {
+        let (own, rest) = results
+            .0
+            .split_first_chunk::<OWN>()
+            .ok_or(AggregateError::Answer)?;
+        let (known, answers) = rest
+            .split_at_checked(usize::from(self.known.is_some()))
+            .ok_or(AggregateError::Answer)?;
+        if answers.len() != self.reads.len() {
+            return Err(AggregateError::Answer);
+        }
+        let [number, chain, timestamp, parent] = own;
+        let own_number = |part| own_number(part).ok_or(AggregateError::Answer);
+        if own_number(chain)? != self.chain.id() {
             return Err(AggregateError::WrongChain);
         }
-        let fact = |(read, (success, data)): (&Read, &(WordToken, PackedSeqToken<'_>))| {
-            let value = if is_true(success) {
+        let number = own_number(number)?;
+        let hash = own_word(parent).ok_or(AggregateError::Answer)?;
+        let seen = Seen {
+            number,
+            timestamp: own_number(timestamp)?,
+            parent: number
+                .checked_sub(1)
+                .map(|number| BlockName { number, hash }),
+            // Blocks too far back, or yet to come, have the hash zero: that says nothing.
+            reorganised: self.known.zip(known.first()).is_some_and(|(block, part)| {
+                own_word(part).is_some_and(|hash| hash != [0; 32] && hash != block.hash)
+            }),
+        };
+        let value = |(read, (success, data)): (&Read, &(WordToken, PackedSeqToken<'_>))| {
+            if is_true(success) {
                 read.decode(data.0)
             } else {
                 read.reverted(data.0)
-            }?;
-            Ok(Fact {
-                value,
-                block,
-                read_at: now,
-            })
+            }
         };
-        Ok(self.reads.iter().zip(answers).map(fact).collect())
+        Ok((self.reads.iter().zip(answers).map(value).collect(), seen))
+    }
+}
+
+fn part(target: Address, data: Vec<u8>) -> Call3 {
+    Call3 {
+        target: target.into_alloy(),
+        allowFailure: true,
+        callData: data.into(),
     }
 }
 
@@ -153,14 +203,9 @@ pub fn check_signature(
     check: &Check<'_>,
     initialisation: Option<&(Address, Vec<u8>)>,
 ) -> Vec<u8> {
-    let call = |target: Address, data: Vec<u8>| Call3 {
-        target: target.into_alloy(),
-        allowFailure: true,
-        callData: data.into(),
-    };
-    let mut calls = vec![call(multicall3, getChainIdCall {}.abi_encode())];
-    calls.extend(initialisation.map(|(to, data)| call(*to, data.clone())));
-    calls.push(call(
+    let mut calls = vec![part(multicall3, getChainIdCall {}.abi_encode())];
+    calls.extend(initialisation.map(|(to, data)| part(*to, data.clone())));
+    calls.push(part(
         check.account,
         erc1271::is_valid_signature(check.hash, check.signature),
     ));
@@ -176,7 +221,9 @@ pub fn decode_signature_check(returned: &[u8]) -> Result<(ChainId, Verdict), Dec
     let [chain, .., (success, answer)] = results.0.as_slice() else {
         return Err(DecodeError);
     };
-    let chain = own_word(chain).and_then(ChainId::new).ok_or(DecodeError)?;
+    let chain = own_number(chain)
+        .and_then(ChainId::new)
+        .ok_or(DecodeError)?;
     let verdict = match answer.0 {
         // A call of an address without code succeeds and says nothing.
         [] if is_true(success) => Verdict::NoCode,
@@ -187,12 +234,16 @@ pub fn decode_signature_check(returned: &[u8]) -> Result<(ChainId, Verdict), Dec
     Ok((chain, verdict))
 }
 
-/// The number that a call of Multicall3's own answered.
-fn own_word((success, data): &(WordToken, PackedSeqToken<'_>)) -> Option<u64> {
-    let word = <[u8; 32]>::try_from(data.0)
+/// The word that a call of Multicall3's own answered.
+fn own_word((success, data): &(WordToken, PackedSeqToken<'_>)) -> Option<[u8; 32]> {
+    <[u8; 32]>::try_from(data.0)
         .ok()
-        .filter(|_| is_true(success))?;
-    u64::try_from(U256::from_be_bytes(word)).ok()
+        .filter(|_| is_true(success))
+}
+
+/// The same, as a number.
+fn own_number(part: &(WordToken, PackedSeqToken<'_>)) -> Option<u64> {
+    u64::try_from(U256::from_be_bytes(own_word(part)?)).ok()
 }
 
 /// ABI-encoded `true`; everything else is not taken for it.
@@ -219,7 +270,6 @@ pub fn decode_eth_balance(returned: &[u8]) -> Result<U256, DecodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fact::Value;
 
     const OWNER: Address = Address::from_bytes([7; 20]);
     const CONTRACT: Address = Address::from_bytes([9; 20]);
@@ -235,7 +285,7 @@ mod tests {
                 token_id: U256::from(5),
             },
         ];
-        Aggregate::new(ChainId::new(31337).unwrap(), CANONICAL, reads)
+        Aggregate::new(ChainId::new(31337).unwrap(), CANONICAL, reads, None)
     }
 
     fn word(value: u64) -> CallResult {
@@ -249,8 +299,14 @@ mod tests {
         aggregate3Call::abi_encode_returns(&results)
     }
 
-    fn now() -> Timestamp {
-        Timestamp::from_second(1_800_000_000).unwrap()
+    /// What Multicall3 answers of itself, at block 100, before `rest`.
+    fn own(chain: u64, rest: Vec<CallResult>) -> Vec<CallResult> {
+        let own = [word(100), word(chain), word(1_800_000_000), word(99)];
+        own.into_iter().chain(rest).collect()
+    }
+
+    fn hash(word: u64) -> [u8; 32] {
+        U256::from(word).to_be_bytes()
     }
 
     #[test]
@@ -269,8 +325,14 @@ mod tests {
             .iter()
             .map(|call| hex::encode(&call.callData[..4]))
             .collect();
-        // Selectors as published with the standards: getBlockNumber, getChainId, balanceOf, ownerOf.
-        assert_eq!(selectors, ["42cbb15c", "3408e470", "70a08231", "6352211e"]);
+        // Selectors as published with the standards: getBlockNumber, getChainId, getCurrentBlockTimestamp,
+        // getLastBlockHash, balanceOf, ownerOf.
+        assert_eq!(
+            selectors,
+            [
+                "42cbb15c", "3408e470", "0f28c97d", "27e86d6e", "70a08231", "6352211e"
+            ]
+        );
         assert!(call.calls.iter().all(|call| call.allowFailure));
     }
 
@@ -280,27 +342,47 @@ mod tests {
             success: false,
             returnData: vec![0x08, 0xc3, 0x79, 0xa0].into(),
         };
-        let facts = aggregate()
-            .decode(
-                &answer(vec![word(100), word(31337), word(2), reverted]),
-                now(),
-            )
+        let (values, seen) = aggregate()
+            .decode(&answer(own(31337, vec![word(2), reverted])))
             .unwrap();
         assert_eq!(
-            facts,
-            [
-                Ok(Fact {
-                    value: Value::Amount(U256::from(2)),
-                    block: 100,
-                    read_at: now()
-                }),
-                Ok(Fact {
-                    value: Value::Nobody,
-                    block: 100,
-                    read_at: now()
-                })
-            ]
+            values,
+            [Ok(Value::Amount(U256::from(2))), Ok(Value::Nobody)]
         );
+        let parent = BlockName {
+            number: 99,
+            hash: hash(99),
+        };
+        assert_eq!(
+            seen,
+            Seen {
+                number: 100,
+                timestamp: 1_800_000_000,
+                parent: Some(parent),
+                reorganised: false,
+            }
+        );
+    }
+
+    #[test]
+    fn a_known_block_of_another_hash_is_a_reorganisation_and_one_out_of_reach_is_none() {
+        let known = BlockName {
+            number: 98,
+            hash: hash(5),
+        };
+        let aggregate = Aggregate {
+            known: Some(known),
+            ..aggregate()
+        };
+        let call = aggregate3Call::abi_decode(&aggregate.calldata()).unwrap();
+        assert_eq!(hex::encode(&call.calls[4].callData[..4]), "ee82ac5e");
+        assert_eq!(call.calls[4].callData[4..], hash(98));
+        for (there, reorganised) in [(5, false), (6, true), (0, false)] {
+            let results = own(31337, vec![word(there), word(2), word(3)]);
+            let (values, seen) = aggregate.decode(&answer(results)).unwrap();
+            assert_eq!(values.len(), 2);
+            assert_eq!(seen.reorganised, reorganised, "{there}");
+        }
     }
 
     #[test]
@@ -309,13 +391,10 @@ mod tests {
             success: true,
             returnData: Vec::new().into(),
         };
-        let facts = aggregate()
-            .decode(
-                &answer(vec![word(100), word(31337), empty(), empty()]),
-                now(),
-            )
+        let (values, _) = aggregate()
+            .decode(&answer(own(31337, vec![empty(), empty()])))
             .unwrap();
-        assert_eq!(facts, [Err(Unreadable), Err(Unreadable)]);
+        assert_eq!(values, [Err(Unreadable), Err(Unreadable)]);
     }
 
     /// 4,000 offsets to one answer of 200 kB: 800 MB, if each were copied.
@@ -327,29 +406,27 @@ mod tests {
         bomb.extend(std::iter::repeat_n(word(count * 32), count).flatten());
         bomb.extend([word(1), word(64), word(length)].concat());
         bomb.resize(bomb.len() + length, 0);
-        assert_eq!(
-            aggregate().decode(&bomb, now()),
-            Err(AggregateError::Answer)
-        );
+        assert_eq!(aggregate().decode(&bomb), Err(AggregateError::Answer));
     }
 
     #[test]
     fn another_chain_an_empty_answer_and_a_short_one_are_not_believed() {
         let aggregate = aggregate();
+        let decode = |results| aggregate.decode(&answer(results));
         assert_eq!(
-            aggregate.decode(&answer(vec![word(100), word(1), word(2), word(3)]), now()),
+            decode(own(1, vec![word(2), word(3)])),
             Err(AggregateError::WrongChain)
         );
-        assert_eq!(aggregate.decode(&[], now()), Err(AggregateError::Answer));
-        assert_eq!(
-            aggregate.decode(&answer(vec![word(100), word(31337), word(2)]), now()),
-            Err(AggregateError::Answer)
-        );
-        let mut tampered = answer(vec![word(100), word(31337), word(2), word(3)]);
+        assert_eq!(aggregate.decode(&[]), Err(AggregateError::Answer));
+        for results in [
+            own(31337, vec![word(2)]),
+            own(31337, vec![word(2), word(3), word(4)]),
+            vec![word(100), word(31337)],
+        ] {
+            assert_eq!(decode(results), Err(AggregateError::Answer));
+        }
+        let mut tampered = answer(own(31337, vec![word(2), word(3)]));
         tampered.truncate(tampered.len() - 1);
-        assert_eq!(
-            aggregate.decode(&tampered, now()),
-            Err(AggregateError::Answer)
-        );
+        assert_eq!(aggregate.decode(&tampered), Err(AggregateError::Answer));
     }
 }

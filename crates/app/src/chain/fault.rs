@@ -1,0 +1,108 @@
+//! Why a provider's answer is none, or none that can be believed.
+
+use std::time::Duration;
+
+use tokengate_core::abi::multicall3::AggregateError;
+use tokengate_core::jsonrpc::ReplyError;
+use tokengate_core::provider::Failure;
+use tokengate_core::signer::Unbelievable;
+
+use crate::ports::CallError;
+
+/// What a provider did in place of answering. The words hold nothing of its URL and nothing that it said.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Fault {
+    /// There was no whole reply.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The reply is not 200; the seconds that it asks to wait.
+    #[error("HTTP status {0}")]
+    Status(u16, Option<u64>),
+    /// The reply is no result.
+    #[error(transparent)]
+    Reply(#[from] ReplyError),
+    /// The result is not that of the contract that was called, or another chain's.
+    #[error(transparent)]
+    Answer(#[from] AggregateError),
+    /// The result is not that of the signature check, or another chain's.
+    #[error(transparent)]
+    Signature(#[from] Unbelievable),
+    /// It is behind the other providers.
+    #[error("it is at block {0} and the others at {1}")]
+    Behind(u64, u64),
+    /// Its newest block is too old.
+    #[error("its newest block is {0} seconds old")]
+    Old(u64),
+    /// The block that was read was replaced meanwhile.
+    #[error("the block was replaced while it was read")]
+    Replaced,
+    /// It did what no answer can be made of.
+    #[error("it fails in pieces as it does whole")]
+    Pieces,
+}
+
+impl Fault {
+    /// What it says about the provider.
+    pub(crate) fn failure(&self) -> Failure {
+        match self {
+            Self::Status(429 | 503, Some(seconds)) => Failure::Rest(Duration::from_secs(*seconds)),
+            Self::Status(429, None) => Failure::Rest(Duration::from_secs(1)),
+            Self::Reply(error) if error.is_rate_limit() => Failure::Rest(Duration::from_secs(1)),
+            Self::Call(CallError::Denied)
+            | Self::Status(400..=428 | 430..=499, _)
+            | Self::Answer(_)
+            | Self::Signature(_)
+            | Self::Behind(..)
+            | Self::Old(_) => Failure::Lasting,
+            Self::Call(_) | Self::Status(..) | Self::Reply(_) | Self::Replaced | Self::Pieces => {
+                Failure::Passing
+            }
+        }
+    }
+
+    /// Whether the same provider may do better at once. Whoever asks to wait says for how long.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Call(error) => matches!(
+                error,
+                CallError::Refused | CallError::Closed | CallError::Dns | CallError::Failed
+            ),
+            Self::Status(status, wait) => wait.is_none() && *status >= 500,
+            Self::Reply(error) => {
+                matches!(error, ReplyError::Malformed | ReplyError::Node { .. })
+                    && !error.is_rate_limit()
+            }
+            Self::Replaced => true,
+            Self::Answer(_)
+            | Self::Signature(_)
+            | Self::Behind(..)
+            | Self::Old(_)
+            | Self::Pieces => false,
+        }
+    }
+
+    /// Whether the provider itself failed, whatever it was asked. Where strangers choose what is asked, only that
+    /// counts against it: they could make any provider fail at their own contracts.
+    pub(crate) const fn is_providers_own(&self) -> bool {
+        match self {
+            Self::Call(error) => !matches!(error, CallError::Timeout | CallError::TooLong),
+            Self::Status(..) => true,
+            Self::Answer(AggregateError::WrongChain) | Self::Behind(..) | Self::Old(_) => true,
+            Self::Reply(_)
+            | Self::Answer(AggregateError::Answer)
+            | Self::Signature(_)
+            | Self::Replaced
+            | Self::Pieces => false,
+        }
+    }
+
+    /// Whether so much at once may have been too much.
+    pub(crate) const fn is_of_size(&self) -> bool {
+        matches!(
+            self,
+            Self::Call(CallError::TooLong)
+                | Self::Status(413, _)
+                | Self::Reply(ReplyError::Node { .. } | ReplyError::Reverted(_))
+        )
+    }
+}

@@ -1,0 +1,189 @@
+//! Reading chains: all that a decision lacks in one answer per chain, of as many providers as have to agree.
+
+mod fault;
+mod provider;
+mod question;
+mod race;
+mod reading;
+mod shared;
+
+use futures_util::future::join_all;
+use tokengate_core::config::Chain;
+use tokengate_core::fact::{Fact, Read, Unreadable};
+use tokengate_core::provider::Reorganisation;
+use tokengate_core::signer::{Verification, VerifiedSigner, VerifyError};
+use tokengate_core::{ChainId, Timestamp};
+
+use self::question::{Answer, Question};
+use self::reading::Reading;
+pub(crate) use self::shared::learn;
+use crate::ports::Ports;
+use crate::router::Context;
+use crate::store::within;
+
+/// No answer of the chain's providers can be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unavailable;
+
+/// Reads everything at one block, as `agreement` providers say, or more where the chain demands it. Facts are stamped
+/// with `now`, the time before the call: their age is never underestimated.
+pub(crate) async fn read<P: Ports>(
+    context: &Context<'_, P>,
+    chain: &Chain,
+    reads: &[Read],
+    agreement: usize,
+    now: Timestamp,
+) -> Result<Vec<Result<Fact, Unreadable>>, Unavailable> {
+    let needed = agreement.max(chain.agreement);
+    let answers = race::race(context, chain, needed, Question::Reads(reads)).await?;
+    let readings = answers
+        .into_iter()
+        .filter_map(|(index, answer)| match answer {
+            Answer::Reading(reading) => Some((index, reading)),
+            Answer::Signer(_) | Answer::Identity(_) => None,
+        });
+    let readings = readings.collect();
+    let reading = agreed(context, chain, reads, readings).await?;
+    let fact = |value| Fact {
+        value,
+        block: reading.number,
+        read_at: now,
+    };
+    Ok(reading
+        .values
+        .into_iter()
+        .map(|value| value.map(fact))
+        .collect())
+}
+
+/// The reading that all of them are. Honest providers may differ by a block: then each is asked once more, for the same
+/// one.
+async fn agreed<P: Ports>(
+    context: &Context<'_, P>,
+    chain: &Chain,
+    reads: &[Read],
+    readings: Vec<(usize, Reading)>,
+) -> Result<Reading, Unavailable> {
+    let Some(split) = disagreement(&readings) else {
+        let oldest = readings.into_iter().map(|(_, reading)| reading);
+        return oldest
+            .min_by_key(|reading| reading.number)
+            .ok_or(Unavailable);
+    };
+    let numbers = || readings.iter().map(|(_, reading)| reading.number);
+    let Some(number) = numbers()
+        .min()
+        .filter(|least| numbers().any(|n| n != *least))
+    else {
+        return Err(disagree(context, chain, reads, &readings, split));
+    };
+    let config = context.service.config().map_err(|_| Unavailable)?;
+    let providers = race::providers(context, chain);
+    let again = readings.iter().filter_map(|(index, _)| {
+        let provider = providers.get(*index)?;
+        Some(async move {
+            let pinned = reading::read(provider, reads, Some(number));
+            let reading = within(context.ports, config.deadlines.provider, pinned).await;
+            Some((provider.index, reading?.ok()?))
+        })
+    });
+    let readings: Option<Vec<_>> = join_all(again).await.into_iter().collect();
+    let readings = readings.ok_or(Unavailable)?;
+    match disagreement(&readings) {
+        Some(split) => Err(disagree(context, chain, reads, &readings, split)),
+        None => readings
+            .into_iter()
+            .next()
+            .map(|(_, reading)| reading)
+            .ok_or(Unavailable),
+    }
+}
+
+/// Which read, and whose answers to it, differ first.
+fn disagreement(readings: &[(usize, Reading)]) -> Option<(usize, [usize; 2])> {
+    let ((_, first), others) = readings.split_first()?;
+    others.iter().enumerate().find_map(|(other, (_, reading))| {
+        let pairs = first.values.iter().zip(&reading.values);
+        let index = pairs.enumerate().find(|(_, (a, b))| a != b)?.0;
+        Some((index, [0, other + 1]))
+    })
+}
+
+/// Notes who said what.
+fn disagree<P: Ports>(
+    context: &Context<'_, P>,
+    chain: &Chain,
+    reads: &[Read],
+    readings: &[(usize, Reading)],
+    (read, who): (usize, [usize; 2]),
+) -> Unavailable {
+    let said = who.map(|at| match readings.get(at) {
+        Some((index, reading)) => {
+            let value = reading.values.get(read);
+            format!(
+                "provider {} at block {}: {value:?}",
+                index + 1,
+                reading.number
+            )
+        }
+        None => String::new(),
+    });
+    let [one, other] = said;
+    let read = reads.get(read);
+    context.record.fault(format!(
+        "{} providers disagree on {read:?}: {one}; {other}",
+        chain.id
+    ));
+    Unavailable
+}
+
+/// Asks whose signature it is: as many providers as any decision on the chain needs.
+pub(crate) async fn verify<P: Ports>(
+    context: &Context<'_, P>,
+    chain: &Chain,
+    verification: &Verification,
+) -> Result<Result<VerifiedSigner, VerifyError>, Unavailable> {
+    let config = context.service.config().map_err(|_| Unavailable)?;
+    let Some(call) = verification.call(chain.multicall3) else {
+        let fault = format!("{}: delegated accounts are checked by Multicall3", chain.id);
+        context.record.fault(fault);
+        return Err(Unavailable);
+    };
+    let needed = config.agreement(chain.id);
+    let question = Question::Signature(verification, &call);
+    let answers = race::race(context, chain, needed, question).await?;
+    let mut answers = answers.into_iter().filter_map(|(_, answer)| match answer {
+        Answer::Signer(signer) => Some(signer),
+        Answer::Reading(_) | Answer::Identity(_) => None,
+    });
+    let first = answers.next().ok_or(Unavailable)?;
+    if answers.all(|other| other == first) {
+        Ok(first)
+    } else {
+        let fault = format!("{} providers disagree on a signature", chain.id);
+        context.record.fault(fault);
+        Err(Unavailable)
+    }
+}
+
+/// The id that the first answering provider of a chain gives itself.
+pub(crate) async fn chain_id<P: Ports>(
+    context: &Context<'_, P>,
+    chain: &Chain,
+) -> Result<u64, Unavailable> {
+    let answers = race::race(context, chain, 1, Question::Identity).await?;
+    match answers.into_iter().next() {
+        Some((_, Answer::Identity(id))) => Ok(id),
+        _ => Err(Unavailable),
+    }
+}
+
+/// The last reorganisation of `chain` that this instance noticed.
+pub(crate) fn reorganisation<P: Ports>(
+    context: &Context<'_, P>,
+    chain: ChainId,
+) -> Option<Reorganisation> {
+    let count = context.service.providers(chain).len();
+    let memory = context.service.memory();
+    memory.pool(chain, count, |pool| pool.reorganisation())
+}

@@ -1,0 +1,45 @@
+//! One provider and the calls that it is asked for.
+
+use tokengate_core::config::Chain;
+use tokengate_core::jsonrpc::{self, BlockTag, Header, Request};
+use tokengate_core::secret::Secret;
+
+use super::fault::Fault;
+use crate::ports::Ports;
+use crate::router::Context;
+
+/// The longest reply that is read: 256 token ids and their frame are a fraction of it.
+const MAX_REPLY_LEN: usize = 1024 * 1024;
+
+/// A provider of a chain, while a request is served.
+pub(super) struct Provider<'a, P> {
+    pub(super) context: &'a Context<'a, P>,
+    pub(super) chain: &'a Chain,
+    pub(super) index: usize,
+    pub(super) url: &'a Secret<String>,
+}
+
+impl<P: Ports> Provider<'_, P> {
+    pub(super) async fn send(&self, body: Vec<u8>) -> Result<Vec<u8>, Fault> {
+        let ports = self.context.ports;
+        let reply = ports.post(self.url.expose(), body, MAX_REPLY_LEN).await?;
+        if reply.status == 200 {
+            Ok(reply.body)
+        } else {
+            Err(Fault::Status(reply.status, reply.retry_after))
+        }
+    }
+
+    pub(super) async fn data(&self, request: &Request) -> Result<Vec<u8>, Fault> {
+        Ok(jsonrpc::data(&self.send(request.to_body()).await?)?)
+    }
+
+    pub(super) async fn quantity(&self, request: &Request) -> Result<u64, Fault> {
+        Ok(jsonrpc::quantity(&self.send(request.to_body()).await?)?)
+    }
+
+    pub(super) async fn header(&self, block: BlockTag) -> Result<Header, Fault> {
+        let request = jsonrpc::eth_get_block_by_number(block);
+        Ok(jsonrpc::header(&self.send(request.to_body()).await?)?)
+    }
+}

@@ -1,0 +1,51 @@
+//! What a provider is asked, and what it answers.
+
+use tokengate_core::fact::Read;
+use tokengate_core::jsonrpc::{self, Call};
+use tokengate_core::signer::{Verification, VerifiedSigner, VerifyError};
+
+use super::fault::Fault;
+use super::provider::Provider;
+use super::reading::{self, Reading};
+use crate::ports::Ports;
+
+/// A question to a chain.
+#[derive(Clone, Copy)]
+pub(super) enum Question<'a> {
+    /// What these reads give, at one block.
+    Reads(&'a [Read]),
+    /// Whose signature it is, by this call.
+    Signature(&'a Verification, &'a Call),
+    /// Which chain it is.
+    Identity,
+}
+
+/// An answer that can be believed, as far as one provider's can.
+#[derive(Clone, Debug)]
+pub(super) enum Answer {
+    /// To [`Question::Reads`].
+    Reading(Reading),
+    /// To [`Question::Signature`].
+    Signer(Result<VerifiedSigner, VerifyError>),
+    /// To [`Question::Identity`].
+    Identity(u64),
+}
+
+impl Question<'_> {
+    pub(super) async fn ask<P: Ports>(self, provider: &Provider<'_, P>) -> Result<Answer, Fault> {
+        Ok(match self {
+            Self::Reads(reads) => Answer::Reading(reading::read(provider, reads, None).await?),
+            Self::Signature(verification, call) => {
+                let block = reading::block(provider).await?;
+                let returned = provider.data(&jsonrpc::eth_call(call, block)).await?;
+                Answer::Signer(verification.conclude(&returned)?)
+            }
+            Self::Identity => Answer::Identity(provider.quantity(&jsonrpc::eth_chain_id()).await?),
+        })
+    }
+
+    /// Whether strangers choose what is asked: their contracts may make any provider fail, or take long.
+    pub(super) const fn is_anybodys(self) -> bool {
+        matches!(self, Self::Signature(..))
+    }
+}

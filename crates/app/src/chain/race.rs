@@ -1,0 +1,341 @@
+//! Who is asked, in which order, how often and for how long: until enough providers have answered.
+
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::{Either, LocalBoxFuture, pending, select};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokengate_core::config::Chain;
+use tokengate_core::provider::{Failure, Pool};
+
+use super::fault::Fault;
+use super::provider::Provider;
+use super::question::{Answer, Question};
+use super::{Unavailable, shared};
+use crate::ports::{CallError, Ports};
+use crate::router::Context;
+use crate::store::within;
+
+/// The most attempts at one provider for one request.
+const ATTEMPTS: u32 = 3;
+/// Before a provider is asked again; twice as long before the next time, and up to as much more by chance.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How one attempt went.
+struct Attempt {
+    provider: usize,
+    outcome: Result<Answer, Fault>,
+    latency: Duration,
+}
+
+/// Answers of `needed` different providers to `question`, each with its provider's index.
+///
+/// The best is asked first; the next one when it fails, or in addition when it takes longer than it usually does. When
+/// all have failed, those whose failure may pass are asked again, as far as the budget for that goes.
+pub(super) async fn race<P: Ports>(
+    context: &Context<'_, P>,
+    chain: &Chain,
+    needed: usize,
+    question: Question<'_>,
+) -> Result<Vec<(usize, Answer)>, Unavailable> {
+    let Ok(config) = context.service.config() else {
+        return Err(Unavailable);
+    };
+    let providers = providers(context, chain);
+    let start = context.ports.elapsed();
+    let race = Race {
+        context,
+        chain,
+        providers: &providers,
+        question,
+        deadline: config.deadlines.provider,
+    };
+    let outcome = within(
+        context.ports,
+        config.deadlines.chain,
+        race.run(needed, config.deadlines.chain),
+    )
+    .await;
+    if outcome.is_none() {
+        race.note(format!("{}: no answer in time", chain.id));
+    }
+    let waited = context.ports.elapsed().saturating_sub(start);
+    context.record.waited_for_chain(waited);
+    outcome.unwrap_or(Err(Unavailable))
+}
+
+/// The providers of `chain`, in the order of the configuration.
+pub(super) fn providers<'a, P: Ports>(
+    context: &'a Context<'a, P>,
+    chain: &'a Chain,
+) -> Vec<Provider<'a, P>> {
+    let urls = context.service.providers(chain.id).iter().enumerate();
+    urls.map(|(index, url)| Provider {
+        context,
+        chain,
+        index,
+        url,
+    })
+    .collect()
+}
+
+struct Race<'a, P> {
+    context: &'a Context<'a, P>,
+    chain: &'a Chain,
+    providers: &'a [Provider<'a, P>],
+    question: Question<'a>,
+    deadline: Duration,
+}
+
+/// An attempt at a provider whose breaker is open.
+struct Trial<'a, P: Ports>(&'a Provider<'a, P>);
+
+impl<P: Ports> Drop for Trial<'_, P> {
+    fn drop(&mut self) {
+        let Self(provider) = self;
+        provider.pool(|pool| pool.trial_ended(provider.index));
+    }
+}
+
+impl<P: Ports> Race<'_, P> {
+    fn pool<T>(&self, work: impl FnOnce(&mut Pool) -> T) -> T {
+        let memory = self.context.service.memory();
+        memory.pool(self.chain.id, self.providers.len(), work)
+    }
+
+    fn note(&self, fault: String) {
+        self.context.record.fault(fault);
+    }
+
+    async fn run(
+        &self,
+        needed: usize,
+        total: Duration,
+    ) -> Result<Vec<(usize, Answer)>, Unavailable> {
+        let ports = self.context.ports;
+        let begun = ports.elapsed();
+        let mut queue = self.pool(|pool| {
+            pool.earn();
+            VecDeque::from(pool.order(ports.now(), self.deadline))
+        });
+        let mut attempts = vec![0_u32; self.providers.len()];
+        let mut answers = Vec::new();
+        let mut running = FuturesUnordered::new();
+        // When each attempt under way began, and the patience with the last one.
+        let mut since: Vec<Option<Duration>> = vec![None; self.providers.len()];
+        let mut patience = self.deadline;
+        loop {
+            while running.len() + answers.len() < needed {
+                let Some(attempt) = self.next(&mut queue, running.is_empty()) else {
+                    break;
+                };
+                let (provider, attempt) = attempt;
+                patience = self.started(provider, &mut attempts, &mut since);
+                running.push(attempt);
+            }
+            if running.is_empty() {
+                return Err(Unavailable);
+            }
+            let hedge = match queue.front() {
+                Some(_) => ports.sleep(patience).left_future(),
+                None => pending().right_future(),
+            };
+            let ended = match select(running.next(), pin!(hedge)).await {
+                Either::Left((ended, _)) => ended,
+                Either::Right(_) => {
+                    // Slower than it usually is: another one is asked as well, and the first to answer counts.
+                    patience = self.deadline;
+                    let affordable = self.pool(Pool::spend);
+                    if let Some((provider, attempt)) =
+                        affordable.then(|| self.next(&mut queue, false)).flatten()
+                    {
+                        patience = self.started(provider, &mut attempts, &mut since);
+                        running.push(attempt);
+                    }
+                    continue;
+                }
+            };
+            let Some(Attempt {
+                provider,
+                outcome,
+                latency,
+            }) = ended
+            else {
+                return Err(Unavailable);
+            };
+            if let Some(slot) = since.get_mut(provider) {
+                *slot = None;
+            }
+            match outcome {
+                Ok(answer) => {
+                    self.answered(provider, latency);
+                    answers.push((provider, answer));
+                    if answers.len() >= needed {
+                        self.overtaken(&since);
+                        return Ok(answers);
+                    }
+                }
+                Err(fault) => {
+                    let left = total.saturating_sub(ports.elapsed().saturating_sub(begun));
+                    self.failed(provider, &fault);
+                    let tried = attempts.get(provider).copied().unwrap_or(ATTEMPTS);
+                    let others = running.len() + answers.len() + queue.len();
+                    if others < needed
+                        && let Some(pause) = self.pause_before_retry(&fault, tried, left)
+                        && let Some(again) = self.providers.get(provider)
+                    {
+                        let attempt = self.attempt(again, pause, None);
+                        self.started(provider, &mut attempts, &mut since);
+                        running.push(attempt);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next provider in the queue that may be asked, being asked. One whose breaker is open only where nobody else
+    /// is left.
+    fn next<'b>(
+        &'b self,
+        queue: &mut VecDeque<usize>,
+        alone: bool,
+    ) -> Option<(usize, LocalBoxFuture<'b, Attempt>)> {
+        let now = self.context.ports.now();
+        while let Some(index) = queue.front().copied() {
+            let resting = self.pool(|pool| pool.is_resting(index, now, self.deadline));
+            // Those behind it in the queue rest as well.
+            if resting && !alone {
+                return None;
+            }
+            queue.pop_front();
+            let Some(provider) = self.providers.get(index) else {
+                continue;
+            };
+            if !resting {
+                self.pool(|pool| pool.asked(index, now));
+                return Some((index, self.attempt(provider, Duration::ZERO, None)));
+            }
+            if self.pool(|pool| pool.try_resting(index)) {
+                let trial = Some(Trial(provider));
+                return Some((index, self.attempt(provider, Duration::ZERO, trial)));
+            }
+            self.note(format!(
+                "{}: left alone, as it failed of late",
+                provider.name()
+            ));
+        }
+        None
+    }
+
+    fn attempt<'b>(
+        &'b self,
+        provider: &'b Provider<'b, P>,
+        pause: Duration,
+        trial: Option<Trial<'b, P>>,
+    ) -> LocalBoxFuture<'b, Attempt> {
+        let ports = self.context.ports;
+        async move {
+            let _trial = trial;
+            if !pause.is_zero() {
+                ports.sleep(pause).await;
+            }
+            let start = ports.elapsed();
+            let outcome = within(ports, self.deadline, self.question.ask(provider))
+                .await
+                .unwrap_or(Err(Fault::Call(CallError::Timeout)));
+            Attempt {
+                provider: provider.index,
+                outcome,
+                latency: ports.elapsed().saturating_sub(start),
+            }
+        }
+        .boxed_local()
+    }
+
+    /// Notes that an attempt has begun; how long to wait for it before another one is made as well.
+    fn started(
+        &self,
+        provider: usize,
+        attempts: &mut [u32],
+        since: &mut [Option<Duration>],
+    ) -> Duration {
+        let ports = self.context.ports;
+        if let Some(count) = attempts.get_mut(provider) {
+            *count += 1;
+        }
+        if let Some(slot) = since.get_mut(provider) {
+            *slot = Some(ports.elapsed());
+        }
+        self.pool(|pool| pool.patience(provider, ports.now(), self.deadline))
+    }
+
+    fn answered(&self, provider: usize, latency: Duration) {
+        let now = self.context.ports.now();
+        // How long a stranger's contract takes says nothing about the provider.
+        if !self.question.is_anybodys() && self.pool(|pool| pool.answered(provider, latency, now)) {
+            shared::tell(self.context, self.chain);
+        }
+    }
+
+    fn overtaken(&self, since: &[Option<Duration>]) {
+        if self.question.is_anybodys() {
+            return;
+        }
+        let (now, elapsed) = (self.context.ports.now(), self.context.ports.elapsed());
+        self.pool(|pool| {
+            for (provider, since) in since.iter().enumerate() {
+                if let Some(since) = since {
+                    pool.slower_than(provider, elapsed.saturating_sub(*since), now);
+                }
+            }
+        });
+    }
+
+    fn failed(&self, provider: usize, fault: &Fault) {
+        let now = self.context.ports.now();
+        let counts = !self.question.is_anybodys() || fault.is_providers_own();
+        let opened = counts && self.pool(|pool| pool.failed(provider, fault.failure(), now));
+        let name = self.providers.get(provider).map(Provider::name);
+        let name = name.unwrap_or_default();
+        if opened {
+            self.note(format!("{name}: {fault}; not asked for a while"));
+            shared::tell(self.context, self.chain);
+        } else {
+            self.note(format!("{name}: {fault}"));
+        }
+    }
+
+    /// How long to wait before the same provider is asked again, if it is worth it and can be afforded.
+    fn pause_before_retry(&self, fault: &Fault, tried: u32, left: Duration) -> Option<Duration> {
+        if tried >= ATTEMPTS {
+            return None;
+        }
+        let pause = match fault.failure() {
+            // As long as it asks for, and not at all if that is too long.
+            Failure::Rest(pause) => pause,
+            Failure::Passing if fault.may_pass() => {
+                let [chance, ..] = self.context.ports.random();
+                let pause = PAUSE * (1 << (tried - 1).min(4));
+                pause + pause * u32::from(chance) / 256
+            }
+            Failure::Passing | Failure::Lasting => return None,
+        };
+        (pause < left && self.pool(Pool::spend)).then_some(pause)
+    }
+}
+
+impl<P: Ports> Provider<'_, P> {
+    /// As the log and people know it.
+    pub(super) fn name(&self) -> String {
+        format!("{} provider {}", self.chain.id, self.index + 1)
+    }
+
+    /// Works with what is known of the chain's providers.
+    pub(super) fn pool<T>(&self, work: impl FnOnce(&mut Pool) -> T) -> T {
+        let service = self.context.service;
+        let count = service.providers(self.chain.id).len();
+        service.memory().pool(self.chain.id, count, work)
+    }
+}

@@ -1,0 +1,152 @@
+//! What is known of the well-known networks. Everything here can be overridden in `tokengate.toml`.
+//!
+//! Names, block times and Multicall3 addresses are those of viem's chain definitions.
+
+use std::time::Duration;
+
+use crate::abi::multicall3::CANONICAL;
+use crate::{Address, ChainId};
+
+/// A network's own traits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// EIP-155 chain id.
+    pub id: u64,
+    /// What people call it.
+    pub name: &'static str,
+    /// From block to block, in milliseconds, as far as it is steady.
+    pub block_time: u32,
+    /// Where Multicall3 is deployed.
+    pub multicall3: Address,
+    /// What `block.number` is in a contract.
+    pub numbering: Numbering,
+}
+
+/// What a contract on the network sees as `block.number`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbering {
+    /// The network's own block number, the one that its nodes report.
+    Own,
+    /// An estimate of the parent chain's (Arbitrum): it says nothing about how far a node has come.
+    Parent,
+}
+
+/// An unknown network is believed to be like Ethereum.
+const DEFAULT_BLOCK_TIME: u32 = 12_000;
+
+/// How far behind the others a provider may be, in time and at the least in blocks.
+const TOLERANCE_MS: u32 = 15_000;
+const LEAST_TOLERANCE: u64 = 3;
+
+/// How old the newest block of a known network may be before its provider must have stopped following it.
+const HEAD_AGE: Duration = Duration::from_secs(300);
+
+const fn network(id: u64, name: &'static str, block_time: u32) -> Network {
+    Network {
+        id,
+        name,
+        block_time,
+        multicall3: CANONICAL,
+        numbering: Numbering::Own,
+    }
+}
+
+const fn arbitrum(id: u64, name: &'static str) -> Network {
+    Network {
+        numbering: Numbering::Parent,
+        ..network(id, name, 250)
+    }
+}
+
+/// Multicall3 of ZKsync Era, whose virtual machine gives contracts addresses of its own.
+const ZKSYNC_MULTICALL3: Address = Address::from_bytes([
+    0xf9, 0xcd, 0xa6, 0x24, 0xfb, 0xc7, 0xe0, 0x59, 0x35, 0x5c, 0xe9, 0x8a, 0x31, 0x69, 0x3d, 0x29,
+    0x9f, 0xac, 0xd9, 0x63,
+]);
+
+/// By id.
+const NETWORKS: [Network; 36] = [
+    network(1, "Ethereum", 12_000),
+    network(10, "OP Mainnet", 2_000),
+    network(25, "Cronos", 1_000),
+    network(56, "BNB Smart Chain", 750),
+    network(100, "Gnosis", 5_000),
+    network(130, "Unichain", 1_000),
+    network(137, "Polygon", 2_000),
+    network(146, "Sonic", 630),
+    network(252, "Fraxtal", 2_000),
+    Network {
+        multicall3: ZKSYNC_MULTICALL3,
+        ..network(324, "ZKsync Era", 200)
+    },
+    network(480, "World Chain", 2_000),
+    network(5_000, "Mantle", 2_000),
+    network(8_453, "Base", 2_000),
+    network(10_200, "Gnosis Chiado", 5_000),
+    network(17_000, "Holesky", 12_000),
+    network(34_443, "Mode", 2_000),
+    arbitrum(42_161, "Arbitrum One"),
+    arbitrum(42_170, "Arbitrum Nova"),
+    network(42_220, "Celo", 1_000),
+    network(43_113, "Avalanche Fuji", 1_700),
+    network(43_114, "Avalanche", 1_700),
+    network(57_073, "Ink", 2_000),
+    network(59_141, "Linea Sepolia", 2_000),
+    network(59_144, "Linea", 2_000),
+    network(80_002, "Polygon Amoy", 2_000),
+    network(80_094, "Berachain", 2_000),
+    network(81_457, "Blast", 2_000),
+    network(84_532, "Base Sepolia", 2_000),
+    arbitrum(421_614, "Arbitrum Sepolia"),
+    network(534_351, "Scroll Sepolia", 3_000),
+    network(534_352, "Scroll", 3_000),
+    network(560_048, "Hoodi", 12_000),
+    network(7_777_777, "Zora", 2_000),
+    network(11_155_111, "Sepolia", 12_000),
+    network(11_155_420, "OP Sepolia", 2_000),
+    arbitrum(33_139, "ApeChain"),
+];
+
+impl Network {
+    /// What is known of `chain`, if anything.
+    pub fn of(chain: ChainId) -> Option<&'static Self> {
+        NETWORKS.iter().find(|network| network.id == chain.id())
+    }
+
+    /// How many blocks a provider of `chain` may be behind the others.
+    pub fn tolerance(chain: ChainId) -> u64 {
+        let block_time = Self::of(chain).map_or(DEFAULT_BLOCK_TIME, |network| network.block_time);
+        u64::from(TOLERANCE_MS.div_ceil(block_time)).max(LEAST_TOLERANCE)
+    }
+
+    /// How old the newest block of `chain` may be; of an unknown chain, which may make blocks on demand only, any age.
+    pub fn head_age(chain: ChainId) -> Option<Duration> {
+        Self::of(chain).map(|_| HEAD_AGE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_network_stands_once() {
+        for (index, network) in NETWORKS.iter().enumerate() {
+            assert!(ChainId::new(network.id).is_some());
+            assert!(network.block_time > 0, "{}", network.name);
+            let others = &NETWORKS[..index];
+            assert!(others.iter().all(|other| other.id != network.id));
+            assert!(others.iter().all(|other| other.name != network.name));
+        }
+    }
+
+    #[test]
+    fn tolerances_are_of_seconds_and_never_of_a_single_block() {
+        let tolerance = |id| Network::tolerance(ChainId::new(id).unwrap());
+        assert_eq!(tolerance(1), 3);
+        assert_eq!(tolerance(8_453), 8);
+        assert_eq!(tolerance(42_161), 60);
+        assert_eq!(tolerance(31_337), 3);
+        assert_eq!(Network::head_age(ChainId::new(31_337).unwrap()), None);
+    }
+}
