@@ -1,6 +1,6 @@
 //! A development chain (anvil) and the contracts of the demo.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use alloy_primitives::{Address, Bytes as Data, U256, address, hex};
 use alloy_sol_types::{SolCall, SolValue, sol};
@@ -56,6 +56,10 @@ pub struct Chain {
 impl Chain {
     /// Starts an empty chain on `port` of the loopback interface; 0 takes any.
     pub async fn start(port: u16) -> anyhow::Result<Self> {
+        Self::start_with(port, &[]).await
+    }
+
+    async fn start_with(port: u16, options: &[&str]) -> anyhow::Result<Self> {
         let anvil = artefact(
             "tests/node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil",
             SETUP,
@@ -63,6 +67,7 @@ impl Chain {
         let mut command = Command::new(anvil);
         command.args(["--host", "127.0.0.1", "--chain-id", &CHAIN_ID.to_string()]);
         command.args(["--port", &port.to_string()]);
+        command.args(options);
         let (process, address) =
             Process::start("anvil", command, Duration::from_secs(30), |line| {
                 line.strip_prefix("Listening on ").map(str::to_owned)
@@ -79,34 +84,53 @@ impl Chain {
     /// 500 ERC-20 tokens of 18 decimals.
     pub async fn with_contracts(port: u16) -> anyhow::Result<Self> {
         let chain = Self::start(port).await?;
-        chain
-            .set_code(MULTICALL3, &own_contract("Multicall3", "runtime")?)
+        chain.deploy_contracts().await?;
+        Ok(chain)
+    }
+
+    /// The same, of a chain whose first block was made so long ago; time passes there as it does here.
+    pub async fn with_contracts_since(age: Duration) -> anyhow::Result<Self> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a chain's first block has a time of day"
+        )]
+        let start = SystemTime::now().duration_since(UNIX_EPOCH)? - age;
+        let options = ["--timestamp", &start.as_secs().to_string()];
+        let chain = Self::start_with(0, &options).await?;
+        chain.deploy_contracts().await?;
+        Ok(chain)
+    }
+
+    /// Makes `count` empty blocks, so many seconds apart.
+    pub async fn mine(&self, count: u64, seconds: u64) -> anyhow::Result<()> {
+        let params = json!([format!("{count:#x}"), format!("{seconds:#x}")]);
+        self.call("anvil_mine", params).await.map(drop)
+    }
+
+    async fn deploy_contracts(&self) -> anyhow::Result<()> {
+        self.set_code(MULTICALL3, &own_contract("Multicall3", "runtime")?)
             .await?;
 
         let supply = U256::from(500) * U256::from(10).pow(U256::from(18));
-        chain
-            .deploy(
-                "ERC721PresetMinterPauserAutoId",
-                ("Season One", "SEASON", "https://gate.example/tokens/").abi_encode_params(),
-                ERC721,
-            )
-            .await?;
-        chain
-            .deploy(
-                "ERC1155PresetMinterPauser",
-                ("https://gate.example/passes/{id}.json",).abi_encode_params(),
-                ERC1155,
-            )
-            .await?;
-        chain
-            .deploy(
-                "ERC20PresetFixedSupply",
-                ("Holder", "HOLD", supply, OWNER).abi_encode_params(),
-                ERC20,
-            )
-            .await?;
-        chain
-            .transact(ERC721, &Erc721::mintCall { to: OWNER })
+        self.deploy(
+            "ERC721PresetMinterPauserAutoId",
+            ("Season One", "SEASON", "https://gate.example/tokens/").abi_encode_params(),
+            ERC721,
+        )
+        .await?;
+        self.deploy(
+            "ERC1155PresetMinterPauser",
+            ("https://gate.example/passes/{id}.json",).abi_encode_params(),
+            ERC1155,
+        )
+        .await?;
+        self.deploy(
+            "ERC20PresetFixedSupply",
+            ("Holder", "HOLD", supply, OWNER).abi_encode_params(),
+            ERC20,
+        )
+        .await?;
+        self.transact(ERC721, &Erc721::mintCall { to: OWNER })
             .await?;
         let pass = Erc1155::mintCall {
             to: OWNER,
@@ -114,8 +138,7 @@ impl Chain {
             amount: U256::ONE,
             data: Data::new(),
         };
-        chain.transact(ERC1155, &pass).await?;
-        Ok(chain)
+        self.transact(ERC1155, &pass).await
     }
 
     /// Its JSON-RPC endpoint.

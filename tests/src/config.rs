@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::chain::{ERC20, ERC721, ERC1155, MULTICALL3};
+use crate::chain::{ERC20, ERC721, ERC1155};
 use crate::store::{BUCKET, REGION};
 
 /// The domain that the tests' wallets sign in to.
@@ -25,6 +25,12 @@ pub struct Config {
     pub limits: &'static str,
     /// How long a session lasts from renewal to renewal.
     pub session_idle: Option<&'static str>,
+    /// How many providers the chain has.
+    pub providers: usize,
+    /// More keys of the chain's table.
+    pub chain: String,
+    /// What stands in `[deadlines]`.
+    pub deadlines: &'static str,
     /// More sections, appended as they are.
     pub more: String,
 }
@@ -40,6 +46,9 @@ impl Config {
             url_ttl: "5m",
             limits: "per_client = \"1000000/1m\"\nper_address = \"1000000/1m\"",
             session_idle: None,
+            providers: 1,
+            chain: String::new(),
+            deadlines: "",
             more: String::new(),
         }
     }
@@ -55,8 +64,13 @@ impl fmt::Display for Config {
             url_ttl,
             limits,
             session_idle,
+            providers,
+            chain,
+            deadlines,
             more,
         } = self;
+        let further = (2..=*providers).map(|number| format!(", \"{{rpc_url_{number}}}\""));
+        let further: String = further.collect();
         let session_idle = session_idle
             .map(|age| format!("\nsession_idle = \"{age}\""))
             .unwrap_or_default();
@@ -75,9 +89,11 @@ url_ttl = "{url_ttl}"
 
 [[chain]]
 id = "eip155:31337"
-providers = ["{{rpc_url}}"]
-read_at = "latest"
-multicall3 = "{MULTICALL3}"
+providers = ["{{rpc_url}}"{further}]
+{chain}
+
+[deadlines]
+{deadlines}
 
 [[bucket]]
 name = "{BUCKET}"

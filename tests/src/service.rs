@@ -58,6 +58,34 @@ impl Settings {
         }
     }
 
+    /// The service over further providers, for which `tokengate.toml` has the variables `rpc_url_2` and so on. The manifest
+    /// is the repository's with those added, as an operator adds them.
+    pub fn further_providers(mut self, urls: &[String]) -> anyhow::Result<Self> {
+        let mut manifest = std::fs::read_to_string(root().join("spin.toml"))?;
+        for (index, url) in urls.iter().enumerate() {
+            let number = index + 2;
+            for (line, more) in [
+                (
+                    "rpc_origin = { required = true }\n",
+                    format!("rpc_url_{number} = {{ required = true, secret = true }}\n"),
+                ),
+                (
+                    "rpc_url = \"{{ rpc_url }}\"\n",
+                    format!("rpc_url_{number} = \"{{{{ rpc_url_{number} }}}}\"\n"),
+                ),
+            ] {
+                anyhow::ensure!(manifest.contains(line), "spin.toml has no line {line}");
+                manifest = manifest.replace(line, &format!("{line}{more}"));
+            }
+            let hosts = "allowed_outbound_hosts = [";
+            let origin = url.trim_end_matches('/');
+            manifest = manifest.replace(hosts, &format!("{hosts}\"{origin}\", "));
+            self = self.variable(&format!("rpc_url_{number}"), url);
+        }
+        self.manifest = Some(manifest);
+        Ok(self)
+    }
+
     /// Sets a variable.
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.retain(|(known, _)| known != name);

@@ -6,15 +6,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail, ensure};
+use bytes::Bytes;
 use clap::Parser;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use http::Method;
+use http_body_util::Full;
 use serde_json::json;
 use tokengate_core::Timestamp;
 use tokengate_probe::measure;
 use tokengate_tests::artefact;
 use tokengate_tests::client::Gate;
 use tokengate_tests::config::DOMAIN;
+use tokengate_tests::faulty::{Fault, Faulty};
 use tokengate_tests::service::{SERVICE_KEYS, Service};
 use tokengate_tests::wallet::Wallet;
 use tokengate_tests::world::{HELLO, World};
@@ -118,6 +121,7 @@ async fn main() -> anyhow::Result<()> {
     }
     steps(&world, &token).await?;
     one_by_one(&world).await?;
+    delayed(&world).await?;
     println!("host: {} resident", resident(world.service.id())?);
     println!("machine: {}", machine()?);
     Ok(())
@@ -403,6 +407,73 @@ async fn one_by_one(world: &World) -> anyhow::Result<()> {
     println!(
         "{}",
         Row("cold decision, POST /v1/access", AT_ONCE, &figures, None)
+    );
+    Ok(())
+}
+
+/// First decisions over a provider that takes 50 ms: what they take besides, and how many connections to it they need.
+async fn delayed(world: &World) -> anyhow::Result<()> {
+    const DELAY: Duration = Duration::from_millis(50);
+    const WALLETS: usize = 100;
+    const MANY: usize = 1_000;
+    let provider = Faulty::start(world.chain.url()).await?;
+    let settings = world
+        .settings
+        .clone()
+        .variable("rpc_url", &provider.url())
+        .variable("rpc_origin", &provider.url());
+    let service = Service::start(&settings).await?;
+    let gate = Gate::new(service.url(), DOMAIN);
+    let mut tokens = Vec::new();
+    for n in 0..MANY + WALLETS {
+        tokens.push(
+            gate.sign_in(&Wallet::seeded(&format!("delayed {n}"))?)
+                .await?,
+        );
+    }
+    provider.behave(Fault::Slow(DELAY)).await?;
+    let block = json!({"jsonrpc": "2.0", "id": 1, "method": "eth_blockNumber", "params": []});
+    let mut direct = Vec::new();
+    for _ in 0..WALLETS {
+        let request = http::Request::post(provider.url())
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(block.to_string())))?;
+        let sent = Instant::now();
+        world.http.send(request).await?.expect(200)?;
+        direct.push(sent.elapsed());
+    }
+    let many = tokens.split_off(WALLETS);
+    let mut decided = Vec::new();
+    for token in tokens {
+        let sent = Instant::now();
+        gate.ask(&token, HELLO).await?.problem(403)?;
+        decided.push(sent.elapsed());
+    }
+    let (before, direct) = (
+        provider.connections(),
+        Figures::new(direct, Duration::from_secs(1))?,
+    );
+    let decided = Figures::new(decided, Duration::from_secs(1))?;
+    println!("\na provider that takes 50 ms, one at a time, p50");
+    println!("{:<34} {:>9.2} ms", "asked directly", direct.percentile(50));
+    println!(
+        "{:<34} {:>9.2} ms   {:.2} ms more, {:.3} of it",
+        "cold decision, POST /v1/access",
+        decided.percentile(50),
+        decided.percentile(50) - direct.percentile(50),
+        decided.percentile(50) / direct.percentile(50),
+    );
+    provider.take();
+    let (_, figures) = spread(many, move |token| {
+        let gate = gate.clone();
+        async move { gate.ask(&token, HELLO).await?.problem(403) }
+    })
+    .await?;
+    println!("{}", Row("the same, at once", AT_ONCE, &figures, None));
+    println!(
+        "{} calls to the provider over {} new connections",
+        provider.take().len(),
+        provider.connections() - before
     );
     Ok(())
 }

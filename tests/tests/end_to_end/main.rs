@@ -19,6 +19,7 @@ mod logs;
 mod manifest;
 mod parts;
 mod presigned;
+mod providers;
 mod sessions;
 mod shared_cache;
 mod sign_in;

@@ -1,0 +1,399 @@
+//! A provider that fails on demand as real ones do, in front of a chain. It speaks HTTP over plain sockets, so that it can
+//! stop anywhere in an answer, and counts what is asked of it and over how many connections.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use alloy_primitives::hex;
+use anyhow::{Context, ensure};
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::client::Http;
+
+const MAX_BODY: usize = 1 << 20;
+
+/// What it does with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Answers as the chain does.
+    None,
+    /// Does not listen.
+    Refused,
+    /// Accepts connections and never reads from them.
+    HungAfterAccept,
+    /// Sends half of the answer and no more.
+    HungMidBody,
+    /// Answers after so long.
+    Slow(Duration),
+    /// 429 with `Retry-After` of so many seconds.
+    TooMany(u64),
+    /// This status and a page.
+    Status(u16),
+    /// 200 and a page.
+    Html,
+    /// Half of the JSON, as a whole answer.
+    Truncated,
+    /// An answer to another request.
+    WrongId,
+    /// The answer of another chain.
+    WrongChain,
+    /// What the chain said so many blocks ago.
+    Stale(u64),
+    /// `0x` to every call.
+    Unsynced,
+    /// Every balance but zero is none, and every zero is 7.
+    Lying,
+    /// An answer of two megabytes.
+    Oversized,
+    /// Sends the client elsewhere.
+    Redirect,
+    /// Replaces the newest blocks by others before the next call, and then no more.
+    Reorganising,
+    /// Refuses JSON-RPC batches.
+    NoBatches,
+    /// Refuses calls of more calldata than this, in bytes.
+    Small(usize),
+}
+
+struct State {
+    fault: Fault,
+    requests: Vec<Value>,
+    server: Option<AbortHandle>,
+}
+
+/// A running provider.
+pub struct Faulty {
+    address: SocketAddr,
+    upstream: String,
+    state: Arc<Mutex<State>>,
+    connections: Arc<AtomicUsize>,
+    chain: Option<u64>,
+}
+
+impl Drop for Faulty {
+    fn drop(&mut self) {
+        if let Some(server) = self.lock().server.take() {
+            server.abort();
+        }
+    }
+}
+
+impl Faulty {
+    /// Starts it in front of `upstream` on a free port of the loopback interface.
+    pub async fn start(upstream: &str) -> anyhow::Result<Self> {
+        Self::of_chain(upstream, None).await
+    }
+
+    /// Starts one that says it is of the chain with this id.
+    pub async fn of_chain(upstream: &str, chain: Option<u64>) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let faulty = Self {
+            address: listener.local_addr()?,
+            upstream: upstream.to_owned(),
+            state: Arc::new(Mutex::new(State {
+                fault: Fault::None,
+                requests: Vec::new(),
+                server: None,
+            })),
+            connections: Arc::default(),
+            chain,
+        };
+        faulty.serve(listener);
+        Ok(faulty)
+    }
+
+    /// Its endpoint.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Changes what it does from the next request on. Its connections are closed.
+    pub async fn behave(&self, fault: Fault) -> anyhow::Result<()> {
+        let server = self.lock().server.take();
+        if let Some(server) = server {
+            server.abort();
+        }
+        self.lock().fault = fault;
+        if fault == Fault::Refused {
+            return Ok(());
+        }
+        // The old listener may still be on its way out.
+        for _ in 0..100 {
+            if let Ok(listener) = TcpListener::bind(self.address).await {
+                self.serve(listener);
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        anyhow::bail!("{} cannot be listened on again", self.address)
+    }
+
+    /// Takes the requests seen since the last call.
+    pub fn take(&self) -> Vec<Value> {
+        std::mem::take(&mut self.lock().requests)
+    }
+
+    /// How many connections it has accepted.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn serve(&self, listener: TcpListener) {
+        let front = Front {
+            upstream: self.upstream.clone(),
+            state: Arc::clone(&self.state),
+            connections: Arc::clone(&self.connections),
+            http: Http::default(),
+            chain: self.chain,
+        };
+        let server = tokio::spawn(async move {
+            // Dropped with this task, and all connections with it.
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                while connections.try_join_next().is_some() {}
+                front.connections.fetch_add(1, Ordering::Relaxed);
+                let _ = stream.set_nodelay(true);
+                let front = front.clone();
+                connections.spawn(async move {
+                    // A client that hangs up is no failure of the provider.
+                    let _ = front.connection(stream).await;
+                });
+            }
+        });
+        self.lock().server = Some(server.abort_handle());
+    }
+}
+
+#[derive(Clone)]
+struct Front {
+    upstream: String,
+    state: Arc<Mutex<State>>,
+    connections: Arc<AtomicUsize>,
+    http: Http,
+    chain: Option<u64>,
+}
+
+impl Front {
+    async fn connection(&self, stream: TcpStream) -> anyhow::Result<()> {
+        let mut stream = BufReader::new(stream);
+        loop {
+            if self.lock().fault == Fault::HungAfterAccept {
+                std::future::pending::<()>().await;
+            }
+            let Some(body) = request(&mut stream).await? else {
+                return Ok(());
+            };
+            let asked: Value = serde_json::from_slice(&body)?;
+            let fault = {
+                let mut state = self.lock();
+                state.requests.push(asked.clone());
+                state.fault
+            };
+            self.answer(&mut stream, fault, asked).await?;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn answer(
+        &self,
+        stream: &mut BufReader<TcpStream>,
+        fault: Fault,
+        mut asked: Value,
+    ) -> anyhow::Result<()> {
+        const PAGE: &[u8] = b"<html><body>Please try again later.</body></html>";
+        let id = asked["id"].clone();
+        match fault {
+            Fault::Slow(time) => tokio::time::sleep(time).await,
+            Fault::TooMany(seconds) => {
+                let field = format!("retry-after: {seconds}\r\n");
+                return reply(stream, 429, &field, b"{}").await;
+            }
+            Fault::Status(status) => return reply(stream, status, "", PAGE).await,
+            Fault::Html => return reply(stream, 200, "", PAGE).await,
+            Fault::Redirect => {
+                let field = format!("location: {}\r\n", self.upstream);
+                return reply(stream, 307, &field, b"").await;
+            }
+            Fault::Unsynced => {
+                let answer = json!({"jsonrpc": "2.0", "id": id, "result": "0x"});
+                return reply(stream, 200, "", answer.to_string().as_bytes()).await;
+            }
+            Fault::NoBatches if asked.is_array() => {
+                let error = json!({"code": -32600, "message": "batches are not supported"});
+                let answer = json!({"jsonrpc": "2.0", "id": null, "error": error});
+                return reply(stream, 200, "", answer.to_string().as_bytes()).await;
+            }
+            Fault::Small(limit) => {
+                let data = asked["params"][0]["data"].as_str().unwrap_or_default();
+                if data.len() / 2 > limit {
+                    return reply(stream, 413, "", b"{}").await;
+                }
+            }
+            Fault::Reorganising if asked["method"] == "eth_call" => {
+                self.lock().fault = Fault::None;
+                self.ask(
+                    json!({"jsonrpc": "2.0", "id": 1, "method": "anvil_reorg", "params": [2, []]}),
+                )
+                .await?;
+            }
+            Fault::Stale(blocks) => self.put_back(&mut asked, blocks).await?,
+            _ => {}
+        }
+        let mut answer = self.ask(asked.clone()).await?;
+        match fault {
+            Fault::Stale(blocks) if asked["method"] == "eth_blockNumber" => {
+                let head = quantity(&answer["result"])?;
+                answer["result"] = format!("{:#x}", head.saturating_sub(blocks)).into();
+            }
+            Fault::WrongId => answer["id"] = 4711.into(),
+            Fault::WrongChain => self.replace_words(&mut answer, |word| match word {
+                31_337 => 5,
+                other => other,
+            })?,
+            // Block numbers and times are far from these.
+            Fault::Lying => self.replace_words(&mut answer, |word| match word {
+                0 => 7,
+                1 => 0,
+                other => other,
+            })?,
+            _ => {}
+        }
+        if let Some(chain) = self.chain {
+            self.replace_words(&mut answer, |word| match word {
+                31_337 => chain,
+                other => other,
+            })?;
+            if asked["method"] == "eth_chainId" {
+                answer["result"] = format!("{chain:#x}").into();
+            }
+        }
+        let text = answer.to_string();
+        match fault {
+            Fault::Truncated => {
+                let half = text.as_bytes().get(..text.len() / 2).unwrap_or_default();
+                reply(stream, 200, "", half).await
+            }
+            Fault::Oversized => {
+                let padded = format!("{text}{}", " ".repeat(2 << 20));
+                reply(stream, 200, "", padded.as_bytes()).await
+            }
+            Fault::HungMidBody => {
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", text.len());
+                stream.write_all(head.as_bytes()).await?;
+                let half = text.as_bytes().get(..text.len() / 2).unwrap_or_default();
+                stream.write_all(half).await?;
+                stream.flush().await?;
+                std::future::pending().await
+            }
+            _ => reply(stream, 200, "", text.as_bytes()).await,
+        }
+    }
+
+    async fn ask(&self, body: Value) -> anyhow::Result<Value> {
+        let request = Request::post(&self.upstream)
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(body.to_string())))?;
+        self.http.send(request).await?.expect(200)
+    }
+
+    /// Makes a request for the newest block one for an older block.
+    async fn put_back(&self, asked: &mut Value, blocks: u64) -> anyhow::Result<()> {
+        let at = match asked["method"].as_str() {
+            Some("eth_call") => 1,
+            Some("eth_getBlockByNumber") => 0,
+            _ => return Ok(()),
+        };
+        let head = json!({"jsonrpc": "2.0", "id": 1, "method": "eth_blockNumber", "params": []});
+        let head = quantity(&self.ask(head).await?["result"])?;
+        if let Some(block) = asked["params"]
+            .get_mut(at)
+            .filter(|block| *block == "latest")
+        {
+            *block = format!("{:#x}", head.saturating_sub(blocks)).into();
+        }
+        Ok(())
+    }
+
+    /// Changes the 32-byte words of what a call returned. Those of the answer's own frame, its offsets, lengths and
+    /// successes, are what an aggregate's decoder needs: of them only words behind a length of 32 are changed.
+    fn replace_words(&self, answer: &mut Value, change: impl Fn(u64) -> u64) -> anyhow::Result<()> {
+        let Some(Ok(mut data)) = answer["result"].as_str().map(hex::decode) else {
+            return Ok(());
+        };
+        let mut after_length = false;
+        for word in data.chunks_exact_mut(32) {
+            let (high, low) = word.split_at_mut(24);
+            let value = u64::from_be_bytes(<[u8; 8]>::try_from(&*low)?);
+            let small = high.iter().all(|byte| *byte == 0);
+            if after_length && small {
+                low.copy_from_slice(&change(value).to_be_bytes());
+            }
+            after_length = small && value == 32 && !after_length;
+        }
+        answer["result"] = hex::encode_prefixed(data).into();
+        Ok(())
+    }
+}
+
+fn quantity(value: &Value) -> anyhow::Result<u64> {
+    let digits = value.as_str().and_then(|text| text.strip_prefix("0x"));
+    Ok(u64::from_str_radix(digits.context("no quantity")?, 16)?)
+}
+
+/// A request's body; none where the client has hung up.
+async fn request(stream: &mut BufReader<TcpStream>) -> anyhow::Result<Option<Vec<u8>>> {
+    let mut length = 0;
+    let mut lines = 0;
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).await? == 0 {
+            return Ok(None);
+        }
+        lines += 1;
+        ensure!(lines < 100, "too many header fields");
+        let line = line.trim_end();
+        if line.is_empty() {
+            break;
+        }
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse()?;
+        }
+    }
+    ensure!(length <= MAX_BODY, "a body of {length} bytes");
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await?;
+    Ok(Some(body))
+}
+
+async fn reply(
+    stream: &mut BufReader<TcpStream>,
+    status: u16,
+    fields: &str,
+    body: &[u8],
+) -> anyhow::Result<()> {
+    let head = format!(
+        "HTTP/1.1 {status} -\r\ncontent-type: application/json\r\n{fields}content-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(body).await?;
+    stream.flush().await?;
+    Ok(())
+}
