@@ -95,7 +95,7 @@ async fn verdict(
 /// What a node answers to a call of the service's.
 async fn eth_call(chain: &Chain, call: &Call) -> anyhow::Result<Vec<u8>> {
     let request = jsonrpc::eth_call(call, BlockTag::Latest);
-    let mut request: Value = serde_json::from_slice(&request)?;
+    let mut request: Value = serde_json::from_slice(&request.to_body())?;
     let answer = chain.call("eth_call", request["params"].take()).await?;
     Ok(hex::decode(answer.as_str().context("no answer")?)?)
 }
