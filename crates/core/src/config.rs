@@ -313,6 +313,17 @@ impl Config {
             .min_by(|(_, a), (_, b)| a.specificity(b))
             .map(|(gate, _)| gate)
     }
+
+    /// Has `chain` read at the block of this number from now on, whatever the file says. Whether there is such a chain.
+    pub fn read_at_block(&mut self, chain: ChainId, block: u64) -> bool {
+        match self.chains.get_mut(&chain) {
+            Some(chain) => {
+                chain.read_at = ReadAt::Tag(BlockTag::Number(block));
+                true
+            }
+            None => false,
+        }
+    }
 }
 
 #[derive(Deserialize)]

@@ -1,5 +1,7 @@
 //! JSON-RPC 2.0 requests to an Ethereum node and their replies.
 
+pub mod probe;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 

@@ -145,6 +145,14 @@ impl Signer {
         self.sign(granted.resource(), method, disposition, now, ttl)
     }
 
+    /// Signs a GET of an object that nobody has made: its name is `random`. What the store says to it tells whether it
+    /// accepts the credentials, and opens nothing.
+    pub fn probe(&self, random: [u8; 16], now: Timestamp, ttl: Duration) -> Option<PresignedUrl> {
+        let key = format!("probe/tokengate-probe-{}", hex::encode(random));
+        let resource = Resource::parse(&key).ok()?;
+        self.sign(&resource, Method::Get, None, now, ttl)
+    }
+
     fn sign(
         &self,
         resource: &Resource,
