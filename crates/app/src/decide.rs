@@ -1,12 +1,12 @@
 //! From wallets and gates to verdicts: facts at hand first, what is missing in one call per chain.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::{join, join_all};
 use tokengate_core::Timestamp;
 use tokengate_core::config::Config;
 use tokengate_core::fact::{Fact, FactKey, Facts, Unreadable};
-use tokengate_core::gate::{Decision, Gate, Granted, Truth};
+use tokengate_core::gate::{Basis, Decision, Gate, Granted, Truth};
 use tokengate_core::resource::Resource;
 use tokengate_core::wallet::Holders;
 
@@ -230,6 +230,26 @@ impl Gathered {
             truth = gate.evaluate(&self.holders, &self.facts.within(young, self.now));
         }
         (truth, gate.explain(&self.holders, &fresh))
+    }
+
+    /// The oldest fresh fact of each chain that the gate reads, by chain.
+    pub(crate) fn basis(&self, gate: &Gate) -> Vec<Basis> {
+        let fresh = self.facts.within(gate.fresh, self.now);
+        let mut oldest = BTreeMap::new();
+        for key in gate.reads(&self.holders) {
+            let Some(fact) = fresh.fact(&key) else {
+                continue;
+            };
+            let basis = oldest.entry(key.chain).or_insert(Basis {
+                chain: key.chain,
+                block: fact.block,
+                read_at: fact.read_at,
+            });
+            if fact.read_at < basis.read_at {
+                (basis.block, basis.read_at) = (fact.block, fact.read_at);
+            }
+        }
+        oldest.into_values().collect()
     }
 
     /// Which tier the gate's facts came from.

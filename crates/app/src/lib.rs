@@ -7,6 +7,8 @@
 mod auth;
 mod chain;
 mod decide;
+pub mod doctor;
+mod explain;
 mod forget;
 mod limits;
 mod memory;
@@ -19,6 +21,7 @@ pub mod routes;
 mod service;
 mod store;
 
+pub use explain::{Explanation, explain};
 pub use ports::{CallError, Ports, Reply, StoreError};
 pub use problem::Problem;
 pub use record::Record;

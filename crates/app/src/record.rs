@@ -54,6 +54,11 @@ impl Record {
         }
     }
 
+    /// What has failed outside so far, in words for the operator.
+    pub fn faults(&self) -> Vec<String> {
+        self.faults.borrow().clone()
+    }
+
     /// The state of a limit. Of several, the one that is nearer is told.
     pub(crate) fn quota(&self, quota: Quota) {
         if self.quota.get().is_none_or(|other| quota.is_nearer(&other)) {

@@ -116,8 +116,19 @@ impl Service {
     }
 
     /// The configuration.
-    pub(crate) fn config(&self) -> Result<&Config, Problem> {
+    ///
+    /// # Errors
+    /// [`Problem::Misconfigured`], for a service that was loaded without it.
+    pub fn config(&self) -> Result<&Config, Problem> {
         self.config.as_ref().ok_or(Problem::Misconfigured)
+    }
+
+    /// Has `chain` read at the block of this number from now on, whatever the configuration says. Whether there is such a
+    /// chain.
+    pub fn read_at_block(&mut self, chain: ChainId, block: u64) -> bool {
+        self.config
+            .as_mut()
+            .is_some_and(|config| config.read_at_block(chain, block))
     }
 
     /// The service's keys.

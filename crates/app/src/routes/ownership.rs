@@ -8,9 +8,8 @@ use serde_json::{Value, json};
 use tokengate_core::Address;
 use tokengate_core::gate::{Gate, Truth};
 use tokengate_core::leaf::Delegates;
-use tokengate_core::wallet::{Holders, Wallet};
 
-use crate::decide::{self, Effort};
+use crate::explain::{Explanation, explain};
 use crate::limits;
 use crate::ports::Ports;
 use crate::problem::Problem;
@@ -75,17 +74,16 @@ fn check<'a, P: Ports>(
         let vault = vault.map(|text| text.parse()).transpose()?;
         context.record.address(address);
         limits::client(context, request).await?;
-        let holders = Holders::new([Wallet::of_key(address)], vault);
-        let gathered = decide::gather(context, holders, &[gate], Effort::EveryLeaf).await?;
-        let tier = gathered.tier(gate);
+        let Explanation {
+            truth, tree, tier, ..
+        } = explain(context, gate, address, vault).await?;
         context.record.tier(tier.as_str());
-        let (truth, explain) = gathered.explain(context.service.config()?, gate);
         let granted = match truth {
             Truth::Yes => true,
             Truth::No => false,
             Truth::Unknown => return Err(Problem::ChainUnavailable),
         };
-        let mut response = router::json(StatusCode::OK, &json!({"gate": gate.id.as_str(), "address": address, "granted": granted, "explain": explain}));
+        let mut response = router::json(StatusCode::OK, &json!({"gate": gate.id.as_str(), "address": address, "granted": granted, "explain": tree}));
         response.headers_mut().insert(CACHE_STATUS, HeaderValue::from_static(tier.cache_status()));
         Ok(response)
     }

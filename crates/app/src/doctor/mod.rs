@@ -1,0 +1,176 @@
+//! What is wrong with providers and buckets, before the first request finds out: an operator's question.
+//!
+//! Nothing here decides who may have what. No report holds a URL, which may carry an API key, or a credential: a
+//! provider is named by its chain, its place in the list and its host.
+
+mod bucket;
+mod provider;
+
+use std::future::Future;
+use std::time::Duration;
+
+use futures_util::future::{join, join_all};
+use serde::Serialize;
+use tokengate_core::Timestamp;
+use tokengate_core::secret::Secret;
+
+pub use bucket::BucketReport;
+pub use provider::{ChainReport, ProviderReport};
+
+use crate::ports::{CallError, Ports};
+use crate::problem::Problem;
+use crate::service::Service;
+
+/// A platform that can also read a page, which no function of the service does.
+pub trait Web: Ports {
+    /// GETs `url` and reads at most `limit` bytes of the reply. Redirects are not followed.
+    fn fetch(
+        &self,
+        url: &Secret<String>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Page, CallError>>;
+}
+
+/// A page.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// HTTP status.
+    pub status: u16,
+    /// The time in `Date` (RFC 9110 section 6.6.1), if there is one.
+    pub date: Option<Timestamp>,
+    /// The whole body.
+    pub body: Vec<u8>,
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Requests are answered, but not as well as they could be.
+    Warning,
+    /// Requests fail, or would be decided wrongly.
+    Error,
+}
+
+/// Something that is wrong, and how to mend it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// A stable name of its kind.
+    pub code: &'static str,
+    /// What is wrong.
+    pub problem: String,
+    /// How to mend it.
+    pub mend: String,
+}
+
+impl Finding {
+    /// Something that makes requests fail.
+    pub fn error(code: &'static str, problem: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Error,
+            code,
+            problem: problem.into(),
+            mend: mend.into(),
+        }
+    }
+
+    /// Something to look after.
+    pub fn warning(
+        code: &'static str,
+        problem: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> Self {
+        Self {
+            severity: Severity::Warning,
+            ..Self::error(code, problem, mend)
+        }
+    }
+}
+
+/// All that was found out about what lies outside.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The chains, by id.
+    pub chains: Vec<ChainReport>,
+    /// The buckets, by name.
+    pub buckets: Vec<BucketReport>,
+}
+
+/// The most that one call may take, whatever the configuration allows: somebody is waiting for the report.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Asks every provider and every bucket, all at once. `service` has its providers and its storage loaded.
+///
+/// # Errors
+/// [`Problem::Misconfigured`], for a service that was loaded without its configuration.
+pub async fn examine<P: Web>(service: &Service, ports: &P) -> Result<Report, Problem> {
+    let config = service.config()?;
+    let deadline = config.deadlines.provider.min(PATIENCE);
+    let chains = config
+        .chains()
+        .map(|chain| provider::examine(service, ports, chain, deadline));
+    let mut buckets: Vec<_> = config.buckets().collect();
+    buckets.sort_by(|a, b| a.name.cmp(&b.name));
+    let buckets = buckets
+        .into_iter()
+        .map(|bucket| bucket::examine(service, ports, bucket));
+    let (chains, buckets) = join(join_all(chains), join_all(buckets)).await;
+    Ok(Report {
+        chains,
+        buckets: buckets.into_iter().collect::<Result<_, _>>()?,
+    })
+}
+
+/// The host of a URL: all of it that may be shown.
+fn host(url: &Secret<String>) -> String {
+    url::Url::parse(url.expose())
+        .ok()
+        .and_then(|url| url.host_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+/// How a call failed, with what may be done about it. `source` is where the called URL is written.
+fn call_finding(error: CallError, deadline: Duration, source: &str) -> Finding {
+    let (code, mend) = match error {
+        CallError::Timeout => (
+            "timeout",
+            format!("see that {source} names a server that is near and up"),
+        ),
+        CallError::TooLong | CallError::Protocol => (
+            "not-http",
+            format!("see that {source} has the right host, port and scheme"),
+        ),
+        CallError::Dns => ("dns", format!("correct the host's name in {source}")),
+        CallError::Refused => (
+            "refused",
+            format!("see that {source} has the right host and port, and that it is up"),
+        ),
+        CallError::Tls => (
+            "tls",
+            format!(
+                "see that {source} names the host as its certificate does, and that this machine trusts the authority that signed it"
+            ),
+        ),
+        CallError::Closed | CallError::Failed => (
+            "closed",
+            format!("see that {source} has the right scheme and port, and that it is up"),
+        ),
+        CallError::Denied => (
+            "denied",
+            "name its origin in allowed_outbound_hosts in spin.toml".to_owned(),
+        ),
+    };
+    let problem = match error {
+        CallError::Timeout => format!("no reply within {} ms", deadline.as_millis()),
+        CallError::Dns => "its host's name could not be resolved".to_owned(),
+        other => other.to_string(),
+    };
+    Finding::error(code, problem, mend)
+}
+
+/// Whole seconds from `from` to `to`, negative if it is the other way round.
+fn seconds_between(from: Timestamp, to: Timestamp) -> i64 {
+    to.as_second().saturating_sub(from.as_second())
+}

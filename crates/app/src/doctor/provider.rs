@@ -1,0 +1,387 @@
+//! A provider: whether it serves the chain, how far behind it is, and whether it does what decisions ask of it.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use futures_util::join;
+use serde::Serialize;
+use tokengate_core::ChainId;
+use tokengate_core::abi::multicall3::Aggregate;
+use tokengate_core::config::{Chain, ReadAt, Template};
+use tokengate_core::jsonrpc::probe::{self, Block};
+use tokengate_core::jsonrpc::{self, BlockTag, ReplyError};
+use tokengate_core::secret::Secret;
+
+use super::{Finding, Web, call_finding, host};
+use crate::ports::CallError;
+use crate::service::Service;
+use crate::store::within;
+
+/// The longest reply that is read: a block of many transactions names them all.
+const MAX_REPLY_LEN: usize = 1024 * 1024;
+/// How often latency is measured; an odd number has a median.
+const ROUNDS: usize = 3;
+/// How far back an archive is asked.
+const ARCHIVE_DEPTH: u64 = 10_000;
+
+/// A head so much older than the best provider's is worth a warning, or makes decisions wrong.
+const LAG_WARNING: u64 = 60;
+const LAG_ERROR: u64 = 600;
+/// Chains that are in use make a block every few seconds.
+const OLD_HEAD: i64 = 300;
+/// A block of the future says that our clock is behind.
+const FUTURE_HEAD: i64 = -60;
+
+/// What was found out about a chain.
+#[derive(Clone, Debug, Serialize)]
+pub struct ChainReport {
+    /// Which one.
+    pub chain: ChainId,
+    /// Which state is read, as it is configured.
+    pub read_at: String,
+    /// Its providers, in order of preference.
+    pub providers: Vec<ProviderReport>,
+}
+
+/// What was found out about a provider. What was not found out is `None`.
+#[derive(Clone, Debug, Serialize)]
+pub struct ProviderReport {
+    /// Its place in the chain's list, from 1.
+    pub position: usize,
+    /// The host of its URL.
+    pub host: String,
+    /// How long a call takes: the median of three, in microseconds.
+    pub latency_us: Option<u64>,
+    /// The id of the chain that it serves.
+    pub chain_id: Option<u64>,
+    /// The number of its newest block.
+    pub head: Option<u64>,
+    /// How many blocks it is behind the best provider of the chain.
+    pub lag_blocks: Option<u64>,
+    /// How old its newest block is, by that block's time and our clock.
+    pub head_age_seconds: Option<i64>,
+    /// Whether it answers several requests in one body.
+    pub batch: Option<bool>,
+    /// Whether Multicall3 is there and answers.
+    pub multicall3: Option<bool>,
+    /// Whether it knows the newest safe block.
+    pub safe: Option<bool>,
+    /// Whether it knows the newest finalised block.
+    pub finalized: Option<bool>,
+    /// Whether it answers for a block named by its hash (EIP-1898).
+    pub block_hash: Option<bool>,
+    /// Whether it has the state of 10,000 blocks ago, or of block 1.
+    pub archive: Option<bool>,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+}
+
+/// A provider has no usable answer.
+enum Fault {
+    Call(CallError),
+    Status(u16),
+    Reply(ReplyError),
+}
+
+pub(super) async fn examine<P: Web>(
+    service: &Service,
+    ports: &P,
+    chain: &Chain,
+    deadline: Duration,
+) -> ChainReport {
+    let urls = service.providers(chain.id);
+    let probed = chain.providers.iter().zip(urls).enumerate();
+    let probed = probed.map(|(index, (template, url))| {
+        let provider = Provider {
+            ports,
+            url,
+            chain,
+            deadline,
+            source: source(template),
+        };
+        async move { provider.probe(index + 1).await }
+    });
+    let mut probed = join_all(probed).await;
+    let best = probed
+        .iter()
+        .filter_map(|(_, head)| head.as_ref())
+        .max_by_key(|head| head.number)
+        .cloned();
+    if let Some(best) = best {
+        for (report, head) in &mut probed {
+            if let Some(head) = head {
+                compare(report, head, &best);
+            }
+        }
+    }
+    ChainReport {
+        chain: chain.id,
+        read_at: match chain.read_at {
+            ReadAt::Tag(tag) => tag_name(tag),
+            ReadAt::Confirmations(count) => format!("{count} confirmations"),
+        },
+        providers: probed.into_iter().map(|(report, _)| report).collect(),
+    }
+}
+
+/// Where the provider's URL is to be mended: the variables that hold it, or its place in the file.
+fn source(template: &Template) -> String {
+    let names: Vec<&str> = template.variables().collect();
+    match names.as_slice() {
+        [] => template.position().to_string(),
+        [name] => format!("the variable {name}"),
+        names => format!("the variables {}", names.join(" and ")),
+    }
+}
+
+fn tag_name(tag: BlockTag) -> String {
+    match tag {
+        BlockTag::Latest => "latest".into(),
+        BlockTag::Safe => "safe".into(),
+        BlockTag::Finalized => "finalized".into(),
+        BlockTag::Number(number) => format!("block {number}"),
+    }
+}
+
+fn compare(report: &mut ProviderReport, head: &Block, best: &Block) {
+    let blocks = best.number.saturating_sub(head.number);
+    let seconds = best.timestamp.saturating_sub(head.timestamp);
+    report.lag_blocks = Some(blocks);
+    if blocks > 0 && seconds >= LAG_WARNING {
+        let problem = format!("{blocks} blocks and {seconds} s behind the chain's best provider");
+        let mend = "wait until it has caught up, or put a better one before it";
+        report.findings.push(if seconds >= LAG_ERROR {
+            Finding::error("lagging", problem, mend)
+        } else {
+            Finding::warning("lagging", problem, mend)
+        });
+    }
+}
+
+struct Provider<'a, P> {
+    ports: &'a P,
+    url: &'a Secret<String>,
+    chain: &'a Chain,
+    deadline: Duration,
+    source: String,
+}
+
+impl<P: Web> Provider<'_, P> {
+    /// What is wrong with it, and its newest block if it serves the chain.
+    async fn probe(&self, position: usize) -> (ProviderReport, Option<Block>) {
+        let mut report = ProviderReport {
+            position,
+            host: host(self.url),
+            latency_us: None,
+            chain_id: None,
+            head: None,
+            lag_blocks: None,
+            head_age_seconds: None,
+            batch: None,
+            multicall3: None,
+            safe: None,
+            finalized: None,
+            block_hash: None,
+            archive: None,
+            findings: Vec::new(),
+        };
+        let head = match self.greet(&mut report).await {
+            Ok(true) => self.head(&mut report).await,
+            Ok(false) => None,
+            Err(fault) => {
+                report.findings.push(self.unusable(fault));
+                None
+            }
+        };
+        if let Some(head) = &head {
+            self.abilities(&mut report, head).await;
+        }
+        (report, head)
+    }
+
+    /// Whether it serves the right chain, asked often enough to tell how long it takes.
+    async fn greet(&self, report: &mut ProviderReport) -> Result<bool, Fault> {
+        let mut times = Vec::with_capacity(ROUNDS);
+        for _ in 0..ROUNDS {
+            let start = self.ports.elapsed();
+            let reply = self.call(jsonrpc::eth_chain_id()).await?;
+            times.push(self.ports.elapsed().saturating_sub(start));
+            report.chain_id = Some(jsonrpc::quantity(&reply).map_err(Fault::Reply)?);
+        }
+        times.sort();
+        let median = times.get(ROUNDS / 2).copied().unwrap_or_default();
+        report.latency_us = Some(u64::try_from(median.as_micros()).unwrap_or(u64::MAX));
+        let expected = self.chain.id.id();
+        let served = report.chain_id.unwrap_or_default();
+        if served != expected {
+            report.findings.push(Finding::error(
+                "wrong-chain",
+                format!("it serves chain {served}, not {expected}"),
+                format!("set {} to a provider of {}", self.source, self.chain.id),
+            ));
+        }
+        Ok(served == expected)
+    }
+
+    async fn head(&self, report: &mut ProviderReport) -> Option<Block> {
+        let head = match self.block(BlockTag::Latest).await {
+            Ok(Some(head)) => head,
+            Ok(None) => {
+                report.findings.push(Finding::error(
+                    "no-head",
+                    "it has no newest block",
+                    "wait until the node is synced, or choose another provider",
+                ));
+                return None;
+            }
+            Err(fault) => {
+                report.findings.push(self.unusable(fault));
+                return None;
+            }
+        };
+        let made = i64::try_from(head.timestamp).unwrap_or(i64::MAX);
+        let age = self.ports.now().as_second().saturating_sub(made);
+        report.head = Some(head.number);
+        report.head_age_seconds = Some(age);
+        if age >= OLD_HEAD {
+            report.findings.push(Finding::warning(
+                "old-head",
+                format!("its newest block is {age} s old"),
+                "see that the node is synced and that the chain still makes blocks; a development chain may make none",
+            ));
+        } else if age <= FUTURE_HEAD {
+            report.findings.push(Finding::warning(
+                "clock",
+                format!("its newest block is {} s in the future", age.unsigned_abs()),
+                "set this machine's clock, for example with chrony or systemd-timesyncd",
+            ));
+        }
+        Some(head)
+    }
+
+    /// What decisions need, and what is good to know.
+    async fn abilities(&self, report: &mut ProviderReport, head: &Block) {
+        let archive = match head.number.saturating_sub(ARCHIVE_DEPTH) {
+            0 => head.number.min(1),
+            number => number,
+        };
+        let state = match self.chain.read_at {
+            ReadAt::Tag(tag) => tag,
+            ReadAt::Confirmations(count) => BlockTag::Number(head.number.saturating_sub(count)),
+        };
+        let aggregate = Aggregate::new(self.chain.id, self.chain.multicall3, Vec::new());
+        let by_hash = probe::eth_call_at_hash(&aggregate.call(), &head.hash);
+        let archive = jsonrpc::eth_call(&aggregate.call(), BlockTag::Number(archive));
+        let (code, newest, configured, safe, finalized, batch, by_hash, archive) = join!(
+            self.code(),
+            self.aggregate3(&aggregate, BlockTag::Latest),
+            self.aggregate3(&aggregate, state),
+            self.block(BlockTag::Safe),
+            self.block(BlockTag::Finalized),
+            self.call(probe::batch()),
+            self.call(by_hash),
+            self.call(archive),
+        );
+        let knows = |block: Result<Option<Block>, Fault>| matches!(block, Ok(Some(_)));
+        let answers =
+            |reply: Result<Vec<u8>, Fault>| reply.is_ok_and(|reply| jsonrpc::data(&reply).is_ok());
+        report.safe = Some(knows(safe));
+        report.finalized = Some(knows(finalized));
+        report.batch = Some(batch.is_ok_and(|reply| probe::is_batch(&reply)));
+        report.block_hash = Some(answers(by_hash));
+        report.archive = Some(answers(archive));
+        report.multicall3 = Some(newest);
+        let multicall3 = self.chain.multicall3;
+        if !newest {
+            let problem = match code {
+                Some(0) => format!("there is no contract at {multicall3}"),
+                _ => format!("what is at {multicall3} does not answer aggregate3"),
+            };
+            report.findings.push(Finding::error(
+                "multicall3",
+                format!("Multicall3 cannot be used: {problem}"),
+                "set `multicall3` under [[chain]] to where it is on this chain, and see that the node is synced",
+            ));
+        } else if !configured {
+            let read_at = match self.chain.read_at {
+                ReadAt::Tag(tag) => format!("\"{}\"", tag_name(tag)),
+                ReadAt::Confirmations(count) => count.to_string(),
+            };
+            report.findings.push(Finding::error(
+                "read-at",
+                format!("it does not support `read_at = {read_at}`: every decision of the chain would fail"),
+                "set `read_at` under [[chain]] to \"latest\" or to a smaller number of confirmations, or choose another provider",
+            ));
+        }
+    }
+
+    /// The length of the code where Multicall3 should be.
+    async fn code(&self) -> Option<usize> {
+        let reply = self.call(probe::eth_get_code(self.chain.multicall3)).await;
+        Some(jsonrpc::data(&reply.ok()?).ok()?.len())
+    }
+
+    /// Whether decisions could be read at `state`: by the call that they make, with nothing in it.
+    async fn aggregate3(&self, aggregate: &Aggregate, state: BlockTag) -> bool {
+        let Ok(reply) = self.call(jsonrpc::eth_call(&aggregate.call(), state)).await else {
+            return false;
+        };
+        jsonrpc::data(&reply)
+            .is_ok_and(|returned| aggregate.decode(&returned, self.ports.now()).is_ok())
+    }
+
+    async fn block(&self, tag: BlockTag) -> Result<Option<Block>, Fault> {
+        let reply = self.call(probe::eth_get_block_by_number(tag)).await?;
+        probe::block(&reply).map_err(Fault::Reply)
+    }
+
+    async fn call(&self, body: Vec<u8>) -> Result<Vec<u8>, Fault> {
+        let call = self.ports.post(self.url.expose(), body, MAX_REPLY_LEN);
+        let reply = within(self.ports, self.deadline, call)
+            .await
+            .unwrap_or(Err(CallError::Timeout))
+            .map_err(Fault::Call)?;
+        if reply.status == 200 {
+            Ok(reply.body)
+        } else {
+            Err(Fault::Status(reply.status))
+        }
+    }
+
+    fn unusable(&self, fault: Fault) -> Finding {
+        let source = &self.source;
+        match fault {
+            Fault::Call(error) => call_finding(error, self.deadline, source),
+            Fault::Status(status) => Finding::error(
+                "status",
+                format!("it answers with HTTP status {status}"),
+                match status {
+                    401 | 403 => format!(
+                        "see that the API key in {source} is right and may be used from here"
+                    ),
+                    402 | 429 => format!(
+                        "the quota of the account behind {source} is used up: wait, or get a larger one"
+                    ),
+                    300..=399 | 404 | 405 => format!(
+                        "see that {source} has the right path and scheme: redirects are not followed"
+                    ),
+                    _ => format!(
+                        "see that {source} is the address of a JSON-RPC endpoint, and that it is up"
+                    ),
+                },
+            ),
+            Fault::Reply(ReplyError::Malformed) => Finding::error(
+                "not-json-rpc",
+                "what it answers is not JSON-RPC 2.0",
+                format!("see that {source} is the address of a JSON-RPC endpoint"),
+            ),
+            Fault::Reply(error @ ReplyError::Node { .. }) => Finding::error(
+                "node-error",
+                error.to_string(),
+                format!(
+                    "see that the node behind {source} is synced and that its API key may call eth_* methods"
+                ),
+            ),
+        }
+    }
+}
