@@ -95,12 +95,12 @@ impl Application {
 
         let mut settings = Vec::new();
         for (id, component) in &manifest.components {
+            stores_exist(component, &configured)?;
             let settled = settle(
                 id,
                 component,
                 &manifest.directory,
                 &variables,
-                &configured,
                 mounts.path(),
             )?;
             settings.push((Arc::new(settled), component));
@@ -169,24 +169,31 @@ impl Application {
     }
 }
 
-fn settle(
-    id: &str,
+fn stores_exist(
     component: &manifest::Component,
-    directory: &Path,
-    variables: &Variables,
     stores: &BTreeMap<String, KeyValueStore>,
-    mounts: &Path,
-) -> Result<ComponentSettings, Mistake> {
-    if let Some(label) = component
+) -> Result<(), Mistake> {
+    match component
         .key_value_stores
         .iter()
         .find(|label| !stores.contains_key(&label.value))
     {
-        return Err(label.place.mistake(format!(
+        None => Ok(()),
+        Some(label) => Err(label.place.mistake(format!(
             "there is no key-value store `{0}`: add [key_value_store.{0}] to the runtime configuration and give it with --runtime-config-file",
             label.value
-        )));
+        ))),
     }
+}
+
+/// A component's own settings, its files put together below `mounts`.
+pub(crate) fn settle(
+    id: &str,
+    component: &manifest::Component,
+    directory: &Path,
+    variables: &Variables,
+    mounts: &Path,
+) -> Result<ComponentSettings, Mistake> {
     let values = component
         .variables
         .iter()

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use tokengate_core::chain::ChainIdError;
+use tokengate_core::{Address, ChainId};
 
 use crate::access_log::Format;
 use crate::core::CoreLimits;
@@ -29,6 +31,12 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Serve an application until SIGINT or SIGTERM
     Up(Box<Up>),
+    /// Say what is wrong with configuration, providers and buckets, before the first request finds out
+    #[command(after_help = DOCTOR_CODES)]
+    Doctor(Doctor),
+    /// Explain what a gate says of an address, read from the chain now or at a past block
+    #[command(after_help = CHECK_CODES)]
+    Check(Box<Check>),
     /// List what a component, or every component of a spin.toml, imports and exports
     Imports {
         /// A .wasm component or a spin.toml
@@ -37,17 +45,72 @@ pub(crate) enum Command {
     },
 }
 
+const DOCTOR_CODES: &str = "Exit code: 0 nothing is failing, 1 something is, 2 the manifest or the configuration cannot be used";
+const CHECK_CODES: &str = "Exit code: 0 open, 1 closed, 2 the arguments or the configuration cannot be used, 3 nobody could find out";
+
+/// Which application, and the values of its variables.
 #[derive(Debug, Args)]
-pub(crate) struct Up {
+pub(crate) struct Origin {
     /// The application's manifest
     #[arg(short, long, default_value = "spin.toml", value_name = "FILE")]
     pub(crate) from: PathBuf,
+    /// Give an application variable: NAME=VALUE, or NAME=@FILE for a file's content (also SPIN_VARIABLE_<NAME>)
+    #[arg(long = "variable", value_name = "NAME=VALUE", value_parser = variable)]
+    variables: Vec<Variable>,
+}
+
+impl Origin {
+    /// The variables given on the command line.
+    pub(crate) fn variables(&self) -> Vec<(String, String)> {
+        let given = self.variables.iter();
+        given
+            .map(|given| (given.name.clone(), given.value.clone()))
+            .collect()
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    #[command(flatten)]
+    pub(crate) origin: Origin,
+    /// One JSON document in place of tables
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The gate's id in tokengate.toml
+    pub(crate) gate: String,
+    /// Whom it is asked about
+    pub(crate) address: Address,
+    /// Read at this block, or with eip155:<id>=N at this block of one of several chains; may be given once for each
+    #[arg(long = "block", value_name = "[CHAIN=]N", value_parser = at_block)]
+    pub(crate) blocks: Vec<AtBlock>,
+    /// A vault whose delegate the address claims to be
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) vault: Option<Address>,
+    #[command(flatten)]
+    pub(crate) origin: Origin,
+    /// One JSON document in place of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A block, of the only chain or of a named one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AtBlock {
+    pub(crate) chain: Option<ChainId>,
+    pub(crate) number: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    #[command(flatten)]
+    pub(crate) origin: Origin,
     /// Address to listen on, for HTTP/1.1; port 0 takes a free one. TLS and HTTP/2 are for a proxy in front
     #[arg(long, default_value = "127.0.0.1:3000", value_name = "ADDRESS")]
     listen: SocketAddr,
-    /// Give an application variable: NAME=VALUE, or NAME=@FILE for a file's content (also SPIN_VARIABLE_<NAME>)
-    #[arg(long = "variable", value_name = "NAME=VALUE", value_parser = variable)]
-    pub(crate) variables: Vec<Variable>,
     /// Spin's runtime configuration: where key-value stores keep their data
     #[arg(long, value_name = "FILE")]
     pub(crate) runtime_config_file: Option<PathBuf>,
@@ -105,9 +168,9 @@ pub(crate) struct Up {
 
 /// A given variable. Its value may be secret.
 #[derive(Clone)]
-pub(crate) struct Variable {
-    pub(crate) name: String,
-    pub(crate) value: String,
+struct Variable {
+    name: String,
+    value: String,
 }
 
 impl std::fmt::Debug for Variable {
@@ -183,6 +246,23 @@ fn variable(text: &str) -> Result<Variable, String> {
     })
 }
 
+fn at_block(text: &str) -> Result<AtBlock, String> {
+    let (chain, number) = match text.split_once('=') {
+        Some((chain, number)) => {
+            let chain = chain
+                .parse()
+                .map_err(|error: ChainIdError| error.to_string())?;
+            (Some(chain), number)
+        }
+        None => (None, text),
+    };
+    let decimal = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+    let number = number.parse().ok().filter(|_| decimal);
+    let number =
+        number.ok_or("must be a block's number, such as 21000000, or eip155:1=21000000")?;
+    Ok(AtBlock { chain, number })
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     let wanted = || "must be a time such as 500ms, 10s or 5m".to_owned();
     let digits = text
@@ -256,6 +336,30 @@ mod tests {
         }
         for bad in ["", "MiB", "0", "1MB", "-1", "99999999999GiB"] {
             assert!(size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_block_is_of_one_chain_or_of_a_named_one() {
+        let of = |chain: Option<u64>, number| {
+            Ok(AtBlock {
+                chain: chain.and_then(ChainId::new),
+                number,
+            })
+        };
+        assert_eq!(at_block("21000000"), of(None, 21_000_000));
+        assert_eq!(at_block("eip155:10=7"), of(Some(10), 7));
+        for bad in [
+            "",
+            "latest",
+            "-1",
+            "+1",
+            "0x10",
+            "1=7",
+            "eip155:1=",
+            "eip155:1=latest",
+        ] {
+            assert!(at_block(bad).is_err(), "{bad}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! `tokengate`: serves a Spin application (`spin.toml`) on an embedded WebAssembly host: one process on one machine,
-//! with the imports that Spin gives its guests. It knows nothing of any application.
+//! with the imports that Spin gives its guests. What serves knows nothing of any application; what an operator asks
+//! about this one is in [`operator`].
 #![deny(unsafe_code)]
 
 mod access_log;
@@ -17,6 +18,7 @@ mod guest;
 mod imports;
 mod key_value;
 mod manifest;
+mod operator;
 mod outbound;
 mod problem;
 mod request;
@@ -36,6 +38,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::application::{Application, Sources};
 use crate::cli::{Cli, Command, Up};
+use crate::operator::{Answer, CANNOT_START};
 use crate::stderr::Stderr;
 
 fn main() -> ExitCode {
@@ -57,35 +60,36 @@ fn main() -> ExitCode {
             EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
         )
         .init();
-    let outcome = match cli.command {
-        Command::Up(up) => serve(&up, &stderr),
+    let (outcome, failure) = match cli.command {
+        Command::Up(up) => (serve(&up, &stderr).map(|()| 0), 1),
         Command::Imports { file } => {
-            imports::list(&file).and_then(|lines| Ok(io::stdout().write_all(lines.as_bytes())?))
+            let lines = imports::list(&file).map(|text| Answer { text, code: 0 });
+            (lines.and_then(print), 1)
         }
+        Command::Doctor(asked) => (operator::doctor(&asked).and_then(print), CANNOT_START),
+        Command::Check(asked) => (operator::check(&asked).and_then(print), CANNOT_START),
     };
-    let code = match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            stderr.say(format!("error: {error}\n"));
-            ExitCode::FAILURE
-        }
-    };
+    let code = outcome.unwrap_or_else(|error| {
+        stderr.say(format!("error: {error}\n"));
+        failure
+    });
+    let code = ExitCode::from(code);
     stderr.flush();
     code
+}
+
+fn print(Answer { text, code }: Answer) -> anyhow::Result<u8> {
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(code)
 }
 
 fn serve(up: &Up, stderr: &Stderr) -> anyhow::Result<()> {
     // For Redis over TLS, which takes the process's provider; a second call finds it set, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let variables: Vec<_> = up
-        .variables
-        .iter()
-        .map(|given| (given.name.clone(), given.value.clone()))
-        .collect();
     let application = Application::load(
         &Sources {
-            manifest: &up.from,
-            variables: &variables,
+            manifest: &up.origin.from,
+            variables: &up.origin.variables(),
             runtime_config: up.runtime_config_file.as_deref(),
             state_directory: up.state_dir.as_deref(),
             cache_directory: up.cache_dir.as_deref(),

@@ -128,7 +128,9 @@ impl WasiHttpHooks for Outbound {
     }
 }
 
-async fn send(
+/// Sends `request` over a pooled connection, within the times that `options` leaves to it. Whether it may be sent is
+/// for the caller to know.
+pub(crate) async fn send(
     Client(client): Client,
     request: http::Request<WasiBody>,
     options: RequestOptions,
