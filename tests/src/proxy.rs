@@ -18,6 +18,9 @@ use crate::client::Http;
 
 const MAX_BODY: usize = 1 << 20;
 
+const NODE_ERROR: &[u8] =
+    br#"{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"not here"}}"#;
+
 /// How the provider behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -31,6 +34,8 @@ pub enum Mode {
     HangUp,
     /// Takes the request and never answers.
     Silent,
+    /// Answers as the chain does, but with a node's error where this text is in the request.
+    Refuse(&'static str),
 }
 
 struct State {
@@ -123,8 +128,12 @@ async fn answer(
         state.requests.push(body.clone());
         state.mode
     };
+    let refused = |text: &str| String::from_utf8_lossy(&body).contains(text);
     Ok(match mode {
-        Mode::Faithful => {
+        Mode::Refuse(text) if refused(text) => Response::builder()
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from_static(NODE_ERROR)))?,
+        Mode::Faithful | Mode::Refuse(_) => {
             let request = Request::builder()
                 .method(Method::POST)
                 .uri(upstream)

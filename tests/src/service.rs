@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use std::process::ExitStatus;
+use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -169,6 +169,18 @@ impl Service {
     }
 }
 
+/// Runs another command of the host over the application as `settings` install it; answers how it ended and what it
+/// wrote.
+pub async fn run(settings: &Settings, arguments: &[&str]) -> anyhow::Result<Output> {
+    let directory = tempfile::tempdir()?;
+    let mut command = installed(settings, &directory)?;
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    Ok(tokio::time::timeout(PATIENCE, command.output()).await??)
+}
+
 /// A port of the loopback interface that nothing listens on now.
 pub fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
@@ -176,23 +188,11 @@ pub fn free_port() -> anyhow::Result<u16> {
         .port())
 }
 
-/// The application as it ships, in a directory of its own: unless the settings say otherwise, the manifest is the
-/// repository's, byte for byte.
+/// How the application is served.
 fn command(settings: &Settings, directory: &TempDir) -> anyhow::Result<Command> {
-    let host = artefact("target/native/tokengate", BUILD)?;
-    artefact("target/wasm32-wasip2/release/tokengate_access.wasm", BUILD)?;
     let place = |name: &str| -> PathBuf { directory.path().join(name) };
-    let manifest = match &settings.manifest {
-        None => std::fs::read_to_string(root().join("spin.toml")).context("spin.toml")?,
-        Some(text) => text.clone(),
-    };
-    std::fs::write(place("spin.toml"), manifest)?;
-    std::fs::write(place("tokengate.toml"), &settings.config)?;
-    symlink(root().join("target"), place("target"))?;
-
-    let mut command = Command::new(host);
+    let mut command = installed(settings, directory)?;
     command
-        .current_dir(directory.path())
         .arg("up")
         .arg("--from")
         .arg(place("spin.toml"))
@@ -208,6 +208,25 @@ fn command(settings: &Settings, directory: &TempDir) -> anyhow::Result<Command> 
             .arg("--runtime-config-file")
             .arg(place("runtime-config.toml"));
     }
+    Ok(command)
+}
+
+/// The host, in a directory of its own with the application as it ships: unless the settings say otherwise, the manifest
+/// is the repository's, byte for byte.
+fn installed(settings: &Settings, directory: &TempDir) -> anyhow::Result<Command> {
+    let host = artefact("target/native/tokengate", BUILD)?;
+    artefact("target/wasm32-wasip2/release/tokengate_access.wasm", BUILD)?;
+    let place = |name: &str| -> PathBuf { directory.path().join(name) };
+    let manifest = match &settings.manifest {
+        None => std::fs::read_to_string(root().join("spin.toml")).context("spin.toml")?,
+        Some(text) => text.clone(),
+    };
+    std::fs::write(place("spin.toml"), manifest)?;
+    std::fs::write(place("tokengate.toml"), &settings.config)?;
+    symlink(root().join("target"), place("target"))?;
+
+    let mut command = Command::new(host);
+    command.current_dir(directory.path());
     // Only what the test says: a variable of the caller's environment must not decide a test.
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SPIN_VARIABLE_") {

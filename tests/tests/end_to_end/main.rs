@@ -17,6 +17,7 @@ mod input;
 mod javascript;
 mod logs;
 mod manifest;
+mod operator;
 mod parts;
 mod presigned;
 mod providers;
