@@ -60,19 +60,20 @@ impl Simulated {
                 json!({"number": format!("{head:#x}"), "hash": format!("0x{}", "07".repeat(32)), "timestamp": format!("{made:#x}")})
             }
             "eth_call" => aggregate(head).into(),
+            "eth_getBalance" => "0x0".into(),
             other => panic!("an unexpected call: {other}"),
         };
         Ok(json!({"jsonrpc": "2.0", "id": request["id"], "result": result}))
     }
 }
 
-/// What Multicall3 answers where only its own two calls are made.
+/// What Multicall3 answers where only its own calls are made.
 fn aggregate(head: u64) -> String {
     let word = |value: u64| CallResult {
         success: true,
         returnData: U256::from(value).to_be_bytes::<32>().into(),
     };
-    let returned = aggregate3Call::abi_encode_returns(&vec![word(head), word(1)]);
+    let returned = aggregate3Call::abi_encode_returns(&vec![word(head), word(1), word(1), word(1)]);
     format!("0x{}", hex::encode(returned))
 }
 

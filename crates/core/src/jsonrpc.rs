@@ -1,7 +1,5 @@
 //! JSON-RPC 2.0 requests to an Ethereum node and their replies.
 
-pub mod probe;
-
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -189,6 +187,14 @@ pub fn eth_get_block_by_number(block: BlockTag) -> Request {
     }
 }
 
+/// `eth_getCode` at the head.
+pub fn eth_get_code(address: Address) -> Request {
+    Request {
+        method: "eth_getCode",
+        params: json!([address.to_lower_hex(), BlockTag::Latest.to_json()]),
+    }
+}
+
 /// A block's name and age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -333,18 +339,24 @@ impl Answer {
     }
 }
 
-/// The block in a reply to [`eth_get_block_by_number`].
+/// The block in a reply to [`eth_get_block_by_number`]; none where the node does not have it.
 ///
 /// # Errors
-/// [`ReplyError`], also for a block that the node does not have.
-pub fn header(body: &[u8]) -> Result<Header, ReplyError> {
+/// [`ReplyError`].
+pub fn header(body: &[u8]) -> Result<Option<Header>, ReplyError> {
     #[derive(Deserialize)]
     struct Block {
         number: String,
         hash: String,
         timestamp: String,
     }
-    let block: Block = alone(body)?;
+    let reply: Reply<Value> = serde_json::from_slice(body).map_err(|_| ReplyError::Malformed)?;
+    let has_none = reply.error.is_none() && reply.result.is_none() && reply.jsonrpc == "2.0";
+    if has_none && reply.id == json!(ID) {
+        return Ok(None);
+    }
+    let block = serde_json::from_value::<Block>(result(reply, ID)?);
+    let block = block.map_err(|_| ReplyError::Malformed)?;
     let read = || {
         Some(Header {
             number: number(&block.number)?,
@@ -352,7 +364,7 @@ pub fn header(body: &[u8]) -> Result<Header, ReplyError> {
             timestamp: number(&block.timestamp)?,
         })
     };
-    read().ok_or(ReplyError::Malformed)
+    read().map(Some).ok_or(ReplyError::Malformed)
 }
 
 /// The bytes in a reply whose result is DATA (`0x` and pairs of hexadecimal digits).
@@ -519,10 +531,21 @@ mod tests {
             hash: [10; 32],
             timestamp: 6,
         };
-        assert_eq!(header(body.to_string().as_bytes()), Ok(expected));
+        assert_eq!(header(body.to_string().as_bytes()), Ok(Some(expected)));
         assert_eq!(
             header(br#"{"jsonrpc":"2.0","id":1,"result":null}"#),
-            Err(ReplyError::Malformed)
+            Ok(None)
+        );
+        for broken in [
+            &br#"{"jsonrpc":"2.0","id":2,"result":null}"#[..],
+            br#"{"jsonrpc":"2.0","id":1,"result":{}}"#,
+            br#"{"jsonrpc":"2.0","id":1,"result":{"number":"0x1","hash":"0x07","timestamp":"0x1"}}"#,
+        ] {
+            assert_eq!(header(broken), Err(ReplyError::Malformed));
+        }
+        assert_eq!(
+            header(br#"{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"no tag"}}"#),
+            Err(ReplyError::Node { code: -32602 })
         );
     }
 

@@ -1,7 +1,7 @@
 //! One provider and the calls that it is asked for.
 
 use tokengate_core::config::Chain;
-use tokengate_core::jsonrpc::{self, BlockTag, Header, Request};
+use tokengate_core::jsonrpc::{self, BlockTag, Header, ReplyError, Request};
 use tokengate_core::secret::Secret;
 
 use super::fault::Fault;
@@ -40,6 +40,7 @@ impl<P: Ports> Provider<'_, P> {
 
     pub(super) async fn header(&self, block: BlockTag) -> Result<Header, Fault> {
         let request = jsonrpc::eth_get_block_by_number(block);
-        Ok(jsonrpc::header(&self.send(request.to_body()).await?)?)
+        let header = jsonrpc::header(&self.send(request.to_body()).await?)?;
+        Ok(header.ok_or(ReplyError::Malformed)?)
     }
 }

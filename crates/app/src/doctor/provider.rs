@@ -5,12 +5,11 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use futures_util::join;
 use serde::Serialize;
-use tokengate_core::ChainId;
 use tokengate_core::abi::multicall3::Aggregate;
 use tokengate_core::config::{Chain, ReadAt, Template};
-use tokengate_core::jsonrpc::probe::{self, Block};
-use tokengate_core::jsonrpc::{self, BlockTag, ReplyError};
+use tokengate_core::jsonrpc::{self, Answer, BlockTag, Header, ReplyError, Request};
 use tokengate_core::secret::Secret;
+use tokengate_core::{Address, ChainId};
 
 use super::{Finding, Web, call_finding, host};
 use crate::ports::CallError;
@@ -140,10 +139,12 @@ fn tag_name(tag: BlockTag) -> String {
         BlockTag::Safe => "safe".into(),
         BlockTag::Finalized => "finalized".into(),
         BlockTag::Number(number) => format!("block {number}"),
+        // No configuration names a block so.
+        BlockTag::Hash(_) => "a block".into(),
     }
 }
 
-fn compare(report: &mut ProviderReport, head: &Block, best: &Block) {
+fn compare(report: &mut ProviderReport, head: &Header, best: &Header) {
     let blocks = best.number.saturating_sub(head.number);
     let seconds = best.timestamp.saturating_sub(head.timestamp);
     report.lag_blocks = Some(blocks);
@@ -168,7 +169,7 @@ struct Provider<'a, P> {
 
 impl<P: Web> Provider<'_, P> {
     /// What is wrong with it, and its newest block if it serves the chain.
-    async fn probe(&self, position: usize) -> (ProviderReport, Option<Block>) {
+    async fn probe(&self, position: usize) -> (ProviderReport, Option<Header>) {
         let mut report = ProviderReport {
             position,
             host: host(self.url),
@@ -223,7 +224,7 @@ impl<P: Web> Provider<'_, P> {
         Ok(served == expected)
     }
 
-    async fn head(&self, report: &mut ProviderReport) -> Option<Block> {
+    async fn head(&self, report: &mut ProviderReport) -> Option<Header> {
         let head = match self.block(BlockTag::Latest).await {
             Ok(Some(head)) => head,
             Ok(None) => {
@@ -260,7 +261,7 @@ impl<P: Web> Provider<'_, P> {
     }
 
     /// What decisions need, and what is good to know.
-    async fn abilities(&self, report: &mut ProviderReport, head: &Block) {
+    async fn abilities(&self, report: &mut ProviderReport, head: &Header) {
         let archive = match head.number.saturating_sub(ARCHIVE_DEPTH) {
             0 => head.number.min(1),
             number => number,
@@ -269,30 +270,24 @@ impl<P: Web> Provider<'_, P> {
             ReadAt::Tag(tag) => tag,
             ReadAt::Confirmations(count) => BlockTag::Number(head.number.saturating_sub(count)),
         };
-        let aggregate = Aggregate::new(self.chain.id, self.chain.multicall3, Vec::new());
-        let by_hash = probe::eth_call_at_hash(&aggregate.call(), &head.hash);
-        let archive = jsonrpc::eth_call(&aggregate.call(), BlockTag::Number(archive));
         let (code, newest, configured, safe, finalized, batch, by_hash, archive) = join!(
             self.code(),
-            self.aggregate3(&aggregate, BlockTag::Latest),
-            self.aggregate3(&aggregate, state),
+            self.reads_at(BlockTag::Latest),
+            self.reads_at(state),
             self.block(BlockTag::Safe),
             self.block(BlockTag::Finalized),
-            self.call(probe::batch()),
-            self.call(by_hash),
-            self.call(archive),
+            self.takes_batches(),
+            self.knows_state(BlockTag::Hash(head.hash)),
+            self.knows_state(BlockTag::Number(archive)),
         );
-        let knows = |block: Result<Option<Block>, Fault>| matches!(block, Ok(Some(_)));
-        let answers =
-            |reply: Result<Vec<u8>, Fault>| reply.is_ok_and(|reply| jsonrpc::data(&reply).is_ok());
+        let knows = |block: Result<Option<Header>, Fault>| matches!(block, Ok(Some(_)));
         report.safe = Some(knows(safe));
         report.finalized = Some(knows(finalized));
-        report.batch = Some(batch.is_ok_and(|reply| probe::is_batch(&reply)));
-        report.block_hash = Some(answers(by_hash));
-        report.archive = Some(answers(archive));
-        report.multicall3 = Some(newest);
-        let multicall3 = self.chain.multicall3;
-        if !newest {
+        report.batch = Some(batch);
+        report.block_hash = Some(by_hash);
+        report.archive = Some(archive);
+        report.multicall3 = self.chain.multicall3.map(|_| newest);
+        if let Some(multicall3) = self.chain.multicall3.filter(|_| !newest) {
             let problem = match code {
                 Some(0) => format!("there is no contract at {multicall3}"),
                 _ => format!("what is at {multicall3} does not answer aggregate3"),
@@ -317,25 +312,49 @@ impl<P: Web> Provider<'_, P> {
 
     /// The length of the code where Multicall3 should be.
     async fn code(&self) -> Option<usize> {
-        let reply = self.call(probe::eth_get_code(self.chain.multicall3)).await;
+        let request = jsonrpc::eth_get_code(self.chain.multicall3?);
+        let reply = self.call(request).await;
         Some(jsonrpc::data(&reply.ok()?).ok()?.len())
     }
 
     /// Whether decisions could be read at `state`: by the call that they make, with nothing in it.
-    async fn aggregate3(&self, aggregate: &Aggregate, state: BlockTag) -> bool {
+    async fn reads_at(&self, state: BlockTag) -> bool {
+        let Some(multicall3) = self.chain.multicall3 else {
+            return self.knows_state(state).await;
+        };
+        let aggregate = Aggregate::new(self.chain.id, multicall3, Vec::new(), None);
         let Ok(reply) = self.call(jsonrpc::eth_call(&aggregate.call(), state)).await else {
             return false;
         };
-        jsonrpc::data(&reply)
-            .is_ok_and(|returned| aggregate.decode(&returned, self.ports.now()).is_ok())
+        jsonrpc::data(&reply).is_ok_and(|returned| aggregate.decode(&returned).is_ok())
     }
 
-    async fn block(&self, tag: BlockTag) -> Result<Option<Block>, Fault> {
-        let reply = self.call(probe::eth_get_block_by_number(tag)).await?;
-        probe::block(&reply).map_err(Fault::Reply)
+    /// Whether the state at a block can be asked for at all.
+    async fn knows_state(&self, block: BlockTag) -> bool {
+        let nobody = Address::from_bytes([0; 20]);
+        let reply = self.call(jsonrpc::eth_get_balance(nobody, block)).await;
+        reply.is_ok_and(|reply| Answer::read(&reply).is_ok_and(|answer| answer.amount().is_ok()))
     }
 
-    async fn call(&self, body: Vec<u8>) -> Result<Vec<u8>, Fault> {
+    async fn takes_batches(&self) -> bool {
+        let requests = [jsonrpc::eth_chain_id(), jsonrpc::eth_chain_id()];
+        let reply = self.send(jsonrpc::batch(&requests)).await;
+        reply.is_ok_and(|reply| {
+            jsonrpc::batched(&reply, requests.len())
+                .is_ok_and(|answers| answers.iter().all(Result::is_ok))
+        })
+    }
+
+    async fn block(&self, tag: BlockTag) -> Result<Option<Header>, Fault> {
+        let reply = self.call(jsonrpc::eth_get_block_by_number(tag)).await?;
+        jsonrpc::header(&reply).map_err(Fault::Reply)
+    }
+
+    async fn call(&self, request: Request) -> Result<Vec<u8>, Fault> {
+        self.send(request.to_body()).await
+    }
+
+    async fn send(&self, body: Vec<u8>) -> Result<Vec<u8>, Fault> {
         let call = self.ports.post(self.url.expose(), body, MAX_REPLY_LEN);
         let reply = within(self.ports, self.deadline, call)
             .await
@@ -375,13 +394,15 @@ impl<P: Web> Provider<'_, P> {
                 "what it answers is not JSON-RPC 2.0",
                 format!("see that {source} is the address of a JSON-RPC endpoint"),
             ),
-            Fault::Reply(error @ ReplyError::Node { .. }) => Finding::error(
-                "node-error",
-                error.to_string(),
-                format!(
-                    "see that the node behind {source} is synced and that its API key may call eth_* methods"
-                ),
-            ),
+            Fault::Reply(error @ (ReplyError::Node { .. } | ReplyError::Reverted(_))) => {
+                Finding::error(
+                    "node-error",
+                    error.to_string(),
+                    format!(
+                        "see that the node behind {source} is synced and that its API key may call eth_* methods"
+                    ),
+                )
+            }
         }
     }
 }
