@@ -16,9 +16,11 @@ use crate::problem::Problem;
 use crate::router::Context;
 use crate::store;
 
-/// Where the facts of a decision came from.
+/// Where what a decision rests on came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tier {
+    /// All from the configuration: no fact was needed.
+    Config,
     /// All from the shared store.
     Store,
     /// At least one from a chain.
@@ -29,6 +31,7 @@ impl Tier {
     /// The name in answers and in the log.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
+            Self::Config => "config",
             Self::Store => "store",
             Self::Chain => "chain",
         }
@@ -37,6 +40,8 @@ impl Tier {
     /// The member of `Cache-Status` (RFC 9211) that says so.
     pub(crate) const fn cache_status(self) -> &'static str {
         match self {
+            // Neither found in the cache nor looked for elsewhere.
+            Self::Config => "tokengate; detail=config",
             Self::Store => "tokengate; hit; detail=store",
             Self::Chain => "tokengate; fwd=miss; detail=chain",
         }
@@ -73,14 +78,17 @@ pub(crate) async fn gather<P: Ports>(
 ) -> Result<Gathered, Problem> {
     let config = context.service.config()?;
     let now = context.ports.now();
+    let mut facts = Facts::default();
     let mut keys = BTreeSet::new();
     for gate in gates {
-        keys.append(&mut gate.reads(&holders));
+        let opens = gate.holds_by_configuration(&holders, &facts.within(gate.fresh, now));
+        if !opens || effort == Effort::EveryLeaf {
+            keys.append(&mut gate.reads(&holders));
+        }
     }
     let keys = Vec::from_iter(keys);
     // Of gates that are judged together, all rest on what satisfies the strictest.
     let agreement = gates.iter().map(|gate| gate.agreement).max().unwrap_or(1);
-    let mut facts = Facts::default();
     let stored = store::facts(context, config.deadlines.store, agreement, &keys);
     let (stored, ()) = join(stored, chain::learn(context)).await;
     for (key, fact) in keys.iter().zip(stored) {
@@ -252,14 +260,14 @@ impl Gathered {
         oldest.into_values().collect()
     }
 
-    /// Which tier the gate's facts came from.
+    /// Which tier the verdict of `gate` came from.
     pub(crate) fn tier(&self, gate: &Gate) -> Tier {
-        if gate
-            .reads(&self.holders)
-            .iter()
-            .any(|key| self.read.contains(key))
-        {
+        let reads = gate.reads(&self.holders);
+        let fresh = self.facts.within(gate.fresh, self.now);
+        if reads.iter().any(|key| self.read.contains(key)) {
             Tier::Chain
+        } else if reads.is_empty() || gate.holds_by_configuration(&self.holders, &fresh) {
+            Tier::Config
         } else {
             Tier::Store
         }

@@ -1,38 +1,35 @@
-//! Why a gate is open or closed to an address: for the check that anybody may ask for, and for an operator's.
+//! Why a gate is open or closed to somebody: for the check that anybody may ask for, and for an operator's.
 
 use serde_json::Value;
-use tokengate_core::Address;
 use tokengate_core::gate::{Basis, Gate, Truth};
-use tokengate_core::wallet::{Holders, Wallet};
+use tokengate_core::wallet::Holders;
 
 use crate::decide::{self, Effort, Tier};
 use crate::ports::Ports;
 use crate::problem::Problem;
 use crate::router::Context;
 
-/// What a gate says of an address, and why.
+/// What a gate says of somebody, and why.
 #[derive(Clone, Debug)]
 pub struct Explanation {
     /// Whether it is open.
     pub truth: Truth,
-    /// What it demands, with what the address has at each leaf.
+    /// What it demands, with what they have at each leaf.
     pub tree: Value,
     /// What that rests on: the oldest fact of each chain.
     pub basis: Vec<Basis>,
     pub(crate) tier: Tier,
 }
 
-/// Explains what `gate` says of `address`, and of `vault` as far as the gate takes delegations.
+/// Explains what `gate` says of `holders`.
 ///
 /// # Errors
 /// [`Problem::Misconfigured`], for a service that was loaded without its configuration.
 pub async fn explain<P: Ports>(
     context: &Context<'_, P>,
     gate: &Gate,
-    address: Address,
-    vault: Option<Address>,
+    holders: Holders,
 ) -> Result<Explanation, Problem> {
-    let holders = Holders::new([Wallet::of_key(address)], vault);
     let gathered = decide::gather(context, holders, &[gate], Effort::EveryLeaf).await?;
     let (truth, tree) = gathered.explain(context.service.config()?, gate);
     Ok(Explanation {

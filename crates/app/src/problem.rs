@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokengate_core::address::AddressError;
 use tokengate_core::chain::ChainIdError;
 use tokengate_core::eip4361::ParseError;
+use tokengate_core::merkle::ProofError;
 use tokengate_core::nonce::NonceError;
 use tokengate_core::resource::ResourceError;
 use tokengate_core::session::{TokenError, TooManyWallets};
@@ -37,6 +38,8 @@ pub enum Problem {
     Query(String),
     /// Not an address.
     Address(AddressError),
+    /// Not a proof that an address is on a list.
+    Proof(ProofError),
     /// Not a CAIP-2 chain.
     Chain(ChainIdError),
     /// A chain that is not configured.
@@ -122,6 +125,7 @@ impl Problem {
             Self::Body(detail) => (S::BAD_REQUEST, "malformed-body", detail.clone()),
             Self::Query(detail) => (S::BAD_REQUEST, "malformed-query", detail.clone()),
             Self::Address(error) => (S::BAD_REQUEST, "malformed-address", sentence(error)),
+            Self::Proof(error) => (S::BAD_REQUEST, "malformed-proof", sentence(error)),
             Self::Chain(error) => (S::BAD_REQUEST, "malformed-chain", sentence(error)),
             Self::UnknownChain => (S::UNPROCESSABLE_ENTITY, "unknown-chain", "This service does not know the chain.".into()),
             Self::UnknownDomain => (S::UNPROCESSABLE_ENTITY, "unknown-domain", "This service does not sign in for the domain.".into()),
@@ -266,6 +270,7 @@ macro_rules! from {
 
 from! {
     AddressError => Address,
+    ProofError => Proof,
     ChainIdError => Chain,
     ResourceError => Resource,
     ParseError => Message,

@@ -2,6 +2,7 @@
 
 use http::header::CONTENT_TYPE;
 use serde::de::DeserializeOwned;
+use tokengate_core::merkle::Proof;
 
 use crate::problem::Problem;
 use crate::router::Request;
@@ -63,6 +64,16 @@ pub(crate) fn query<const N: usize>(
 /// A query parameter that must be there.
 pub(crate) fn required(value: Option<String>, name: &str) -> Result<String, Problem> {
     value.ok_or_else(|| Problem::Query(format!("The parameter `{name}` is missing.")))
+}
+
+/// A proof that an address is on a list, as a query parameter: its entries, separated by commas.
+pub(crate) fn proof(value: Option<String>) -> Result<Option<Proof>, Problem> {
+    let proof = value.map(|text| match text.as_str() {
+        // A tree of one leaf: the leaf is the root.
+        "" => Proof::parse([]),
+        entries => Proof::parse(entries.split(',')),
+    });
+    Ok(proof.transpose()?)
 }
 
 fn brief(text: &str) -> String {

@@ -4,6 +4,8 @@
 //! is the more specific are errors that name the place and the mend. Endpoints may hold `{variable}` placeholders,
 //! which the platform resolves later and only for the functions that need them.
 
+mod requirement;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::ops::Range;
@@ -18,15 +20,16 @@ use crate::abi::{delegate_registry, multicall3};
 use crate::decimal;
 use crate::domain::Domain;
 use crate::eip4361;
-use crate::gate::{Count, Gate, GateId, Group, Requirement};
+use crate::gate::{Gate, GateId};
 use crate::jsonrpc::BlockTag;
-use crate::leaf::{Delegates, Holding, Leaf, Threshold};
+use crate::leaf::Delegates;
 use crate::network::{Network, Numbering};
 use crate::pattern::Pattern;
 use crate::presign::{self, Addressing};
 use crate::resource::{self, Resource};
 use crate::session::Lifetime;
-use crate::{Address, ChainId, U256};
+use crate::{Address, ChainId};
+use requirement::RawRequirement;
 
 /// The longest configuration read, in bytes.
 pub const MAX_LEN: usize = 1024 * 1024;
@@ -451,35 +454,8 @@ struct RawGate {
     require: Spanned<RawRequirement>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-enum RawRequirement {
-    Any(Vec<Spanned<RawRequirement>>),
-    All(Vec<Spanned<RawRequirement>>),
-    Not(Box<Spanned<RawRequirement>>),
-    AtLeast {
-        count: Spanned<usize>,
-        of: Vec<Spanned<RawRequirement>>,
-    },
-    Erc721(RawHolding),
-    Erc1155(RawHolding),
-    Erc20(RawHolding),
-    Native(RawHolding),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawHolding {
-    chain: Spanned<String>,
-    contract: Option<Spanned<String>>,
-    at_least: Option<Spanned<String>>,
-    token_ids: Option<Spanned<Vec<Spanned<String>>>>,
-}
-
 const DEFAULT_STATEMENT: &str =
     "Sign in to open content for token holders. This costs nothing and sends no transaction.";
-const MAX_TOKEN_IDS: usize = 256;
-const MAX_DEPTH: usize = 16;
 
 type Span = Range<usize>;
 
@@ -973,7 +949,7 @@ impl Place<'_> {
                 return Err(self.error(raw.span(), "`stale` is shorter than `fresh`", "a fact decides alone up to `fresh` and may still grant up to `stale`: make it at least as long"));
             }
             let require_span = raw.require.span();
-            let require = self.requirement(raw.require, chains, MAX_DEPTH)?;
+            let require = self.requirement(raw.require, chains)?;
             if require.opens_for_nobody_in_particular() {
                 return Err(self.error(
                     require_span,
@@ -981,7 +957,7 @@ impl Place<'_> {
                         "gate {:?} lets in a wallet that meets none of its conditions",
                         id.as_str()
                     ),
-                    "demand something beside `not`: anybody can make a wallet that holds nothing",
+                    "demand something that a new wallet does not meet by itself, as it does `not`, a time, or a call that answers everybody the same",
                 ));
             }
             // Of the chain with the fewest providers among those that the gate reads.
@@ -1003,216 +979,6 @@ impl Place<'_> {
             });
         }
         Ok(gates)
-    }
-
-    fn requirement(
-        &self,
-        raw: Spanned<RawRequirement>,
-        chains: &BTreeMap<ChainId, Chain>,
-        depth: usize,
-    ) -> Result<Requirement, ConfigError> {
-        let span = raw.span();
-        let Some(depth) = depth.checked_sub(1) else {
-            return Err(self.error(
-                span,
-                format!("requirements are nested deeper than {MAX_DEPTH}"),
-                "flatten the tree",
-            ));
-        };
-        let group = |parts: Vec<Spanned<RawRequirement>>| {
-            let parts = parts
-                .into_iter()
-                .map(|part| self.requirement(part, chains, depth))
-                .collect::<Result<Vec<_>, _>>()?;
-            let group = Group::new(parts).ok_or_else(|| self.error(span.clone(), "the requirement is empty", "name at least one condition: an empty one would hold for everybody or for nobody"))?;
-            if group.repeats() {
-                return Err(self.error(
-                    span.clone(),
-                    "a condition stands twice in one list",
-                    "remove one: it would count twice",
-                ));
-            }
-            Ok(group)
-        };
-        Ok(match raw.into_inner() {
-            RawRequirement::Any(parts) => Requirement::Any(group(parts)?),
-            RawRequirement::All(parts) => Requirement::All(group(parts)?),
-            RawRequirement::Not(part) => {
-                Requirement::Not(Box::new(self.requirement(*part, chains, depth)?))
-            }
-            RawRequirement::AtLeast { count, of } => {
-                let group = group(of)?;
-                let needed = Count::new(*count.get_ref(), &group).ok_or_else(|| {
-                    self.error(
-                        count.span(),
-                        format!(
-                            "{} of {} would always or never hold",
-                            count.get_ref(),
-                            group.len()
-                        ),
-                        format!("write a count from 1 to {}", group.len()),
-                    )
-                })?;
-                Requirement::AtLeast(needed, group)
-            }
-            RawRequirement::Erc721(raw) => {
-                Requirement::Leaf(self.leaf(Kind::Erc721, raw, &span, chains)?)
-            }
-            RawRequirement::Erc1155(raw) => {
-                Requirement::Leaf(self.leaf(Kind::Erc1155, raw, &span, chains)?)
-            }
-            RawRequirement::Erc20(raw) => {
-                Requirement::Leaf(self.leaf(Kind::Erc20, raw, &span, chains)?)
-            }
-            RawRequirement::Native(raw) => {
-                Requirement::Leaf(self.leaf(Kind::Native, raw, &span, chains)?)
-            }
-        })
-    }
-
-    fn leaf(
-        &self,
-        kind: Kind,
-        raw: RawHolding,
-        span: &Span,
-        chains: &BTreeMap<ChainId, Chain>,
-    ) -> Result<Leaf, ConfigError> {
-        let chain = self.read::<ChainId>(&raw.chain)?;
-        if !chains.contains_key(&chain) {
-            return Err(self.error(
-                raw.chain.span(),
-                format!("chain {chain} is not configured"),
-                format!("add a [[chain]] with id = \"{chain}\""),
-            ));
-        }
-        let contract = raw
-            .contract
-            .as_ref()
-            .map(|contract| self.read::<Address>(contract))
-            .transpose()?;
-        let token_ids = raw
-            .token_ids
-            .as_ref()
-            .map(|ids| self.token_ids(ids))
-            .transpose()?;
-        let at_least = match (&raw.at_least, kind) {
-            (Some(amount), _) => self.amount(amount)?,
-            (None, Kind::Erc721 | Kind::Erc1155) => U256::ONE,
-            (None, Kind::Erc20 | Kind::Native) => {
-                return Err(self.error(
-                    span.clone(),
-                    format!("{} needs `at_least`", kind.as_str()),
-                    "write the amount in smallest units, as a decimal string",
-                ));
-            }
-        };
-        let at_least_span = raw
-            .at_least
-            .as_ref()
-            .map_or_else(|| span.clone(), Spanned::span);
-        let threshold = Threshold::new(at_least).ok_or_else(|| {
-            self.error(
-                at_least_span.clone(),
-                "a threshold of zero holds for everybody",
-                "write at least \"1\"",
-            )
-        })?;
-        let needs_contract = || {
-            self.error(
-                span.clone(),
-                format!("{} needs `contract`", kind.as_str()),
-                "write the token contract's address",
-            )
-        };
-        let foreign = |span: Span, key: &str| {
-            self.error(
-                span,
-                format!("{} has no `{key}`", kind.as_str()),
-                format!("remove `{key}`"),
-            )
-        };
-        let holding = match kind {
-            Kind::Erc721 => {
-                let token_ids = token_ids.unwrap_or_default();
-                if !token_ids.is_empty() && at_least > U256::from(token_ids.len()) {
-                    return Err(self.error(
-                        at_least_span,
-                        format!("nobody can own {at_least} of {} tokens", token_ids.len()),
-                        "lower `at_least` or name more tokens",
-                    ));
-                }
-                Holding::Erc721 {
-                    contract: contract.ok_or_else(needs_contract)?,
-                    token_ids,
-                }
-            }
-            Kind::Erc1155 => {
-                let token_ids = token_ids.ok_or_else(|| {
-                    self.error(
-                        span.clone(),
-                        "erc1155 needs `token_ids`",
-                        "name the token kinds that count, as decimal strings",
-                    )
-                })?;
-                Holding::Erc1155 {
-                    contract: contract.ok_or_else(needs_contract)?,
-                    token_ids,
-                }
-            }
-            Kind::Erc20 => match raw.token_ids {
-                Some(ids) => return Err(foreign(ids.span(), "token_ids")),
-                None => Holding::Erc20 {
-                    contract: contract.ok_or_else(needs_contract)?,
-                },
-            },
-            Kind::Native => match (raw.token_ids, raw.contract) {
-                (Some(ids), _) => return Err(foreign(ids.span(), "token_ids")),
-                (None, Some(contract)) => return Err(foreign(contract.span(), "contract")),
-                (None, None) => Holding::Native,
-            },
-        };
-        Ok(Leaf {
-            chain,
-            at_least: threshold,
-            holding,
-        })
-    }
-
-    fn token_ids(&self, raw: &Spanned<Vec<Spanned<String>>>) -> Result<Vec<U256>, ConfigError> {
-        let ids = raw.get_ref();
-        if ids.is_empty() || ids.len() > MAX_TOKEN_IDS {
-            return Err(self.error(
-                raw.span(),
-                format!("{} token ids", ids.len()),
-                format!(
-                    "name 1 to {MAX_TOKEN_IDS}, or leave `token_ids` out where every token counts"
-                ),
-            ));
-        }
-        let mut read = Vec::new();
-        for id in ids {
-            let value = self.amount(id)?;
-            if read.contains(&value) {
-                return Err(self.error(
-                    id.span(),
-                    format!("token id {value} stands twice"),
-                    "remove one: it would count twice",
-                ));
-            }
-            read.push(value);
-        }
-        Ok(read)
-    }
-
-    fn amount(&self, raw: &Spanned<String>) -> Result<U256, ConfigError> {
-        let digits = raw.get_ref();
-        decimal::parse(digits).ok_or_else(|| {
-            self.error(
-                raw.span(),
-                format!("{digits:?} is no amount"),
-                "write a decimal string of at most 256 bits",
-            )
-        })
     }
 
     fn template(&self, raw: Spanned<String>) -> Result<Template, ConfigError> {
@@ -1285,25 +1051,6 @@ impl Place<'_> {
             ));
         }
         Ok(duration)
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Kind {
-    Erc721,
-    Erc1155,
-    Erc20,
-    Native,
-}
-
-impl Kind {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Erc721 => "erc721",
-            Self::Erc1155 => "erc1155",
-            Self::Erc20 => "erc20",
-            Self::Native => "native",
-        }
     }
 }
 

@@ -12,6 +12,19 @@ pub(crate) fn parse(digits: &str) -> Option<U256> {
     }
 }
 
+/// Reads a number with at most `places` digits behind its point as so many of its smallest units: with 2 places, `1.5`
+/// is 150.
+pub(crate) fn parse_scaled(text: &str, places: usize) -> Option<U256> {
+    let (whole, fraction) = match text.split_once('.') {
+        None => (text, ""),
+        Some((_, "")) => return None,
+        Some(parts) => parts,
+    };
+    let missing = places.checked_sub(fraction.len())?;
+    parse(whole)?;
+    parse(&format!("{whole}{fraction}{}", "0".repeat(missing)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -31,6 +44,42 @@ mod tests {
             "115792089237316195423570985008687907853269984665640564039457584007913129639936",
         ] {
             assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn decimal_amounts_are_whole_in_their_smallest_units() {
+        for (text, places, units) in [
+            ("1.5", 18, Some("1500000000000000000")),
+            ("1.50", 2, Some("150")),
+            ("0.01", 2, Some("1")),
+            ("7", 0, Some("7")),
+            ("7", 2, Some("700")),
+            (
+                "115792089237316195423570985008687907853269984665640564039457.584007913129639935",
+                18,
+                Some(
+                    "115792089237316195423570985008687907853269984665640564039457584007913129639935",
+                ),
+            ),
+            (
+                "115792089237316195423570985008687907853269984665640564039457.584007913129639936",
+                18,
+                None,
+            ),
+            ("1.500", 2, None),
+            ("1.5", 0, None),
+            ("1.", 2, None),
+            (".5", 2, None),
+            ("1.5.5", 2, None),
+            ("1,5", 2, None),
+            ("1e2", 2, None),
+            ("-1.5", 2, None),
+            ("1.-5", 2, None),
+            ("", 2, None),
+        ] {
+            let found = parse_scaled(text, places).map(|units| units.to_string());
+            assert_eq!(found.as_deref(), units, "{text}");
         }
     }
 }

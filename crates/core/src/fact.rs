@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::abi::delegate_registry::{Delegation, Scope};
-use crate::abi::{DecodeError, erc20, erc721, erc1155, multicall3};
+use crate::abi::view::{Element, Returned};
+use crate::abi::{DecodeError, erc20, erc721, erc1155, erc4907, erc6551, multicall3};
 use crate::decimal;
 use crate::{Address, ChainId, U256};
 
@@ -58,6 +59,27 @@ pub enum Read {
         /// The account asked about.
         owner: Address,
     },
+    /// ERC-4907 `userOf`.
+    Erc4907User {
+        /// The token contract.
+        contract: Address,
+        /// The token.
+        token_id: U256,
+    },
+    /// `owner` of an ERC-6551 account.
+    AccountOwner {
+        /// The account.
+        account: Address,
+    },
+    /// A view function that the configuration names.
+    View {
+        /// The contract.
+        contract: Address,
+        /// The call.
+        calldata: Vec<u8>,
+        /// Which of the returned values counts.
+        element: Element,
+    },
     /// A check of the delegate registry at `registry`.
     Delegation {
         /// The registry.
@@ -74,10 +96,12 @@ pub enum Value {
     Amount(U256),
     /// The sum of several balances, saturating.
     Amounts(U256),
-    /// The owner of a token.
+    /// The owner of a token or of an account, or the user of a token.
     Owner(Address),
-    /// The token has no owner: `ownerOf` reverted in words that say so.
+    /// There is none: `ownerOf` reverted in words that say so, or the others answered the zero address.
     Nobody,
+    /// What a view function returned.
+    Returned(Returned),
 }
 
 /// The contract gave no answer that its standard allows. Neither a yes nor a no.
@@ -129,6 +153,11 @@ impl Read {
             } => (*contract, erc1155::balance_of_batch(*owner, ids)),
             Self::Erc20Balance { contract, owner } => (*contract, erc20::balance_of(*owner)),
             Self::NativeBalance { owner } => (multicall3, multicall3::eth_balance(*owner)),
+            Self::Erc4907User { contract, token_id } => (*contract, erc4907::user_of(*token_id)),
+            Self::AccountOwner { account } => (*account, erc6551::owner()),
+            Self::View {
+                contract, calldata, ..
+            } => (*contract, calldata.clone()),
             Self::Delegation {
                 registry,
                 delegation,
@@ -152,6 +181,13 @@ impl Read {
             ),
             Self::Erc20Balance { .. } => Value::Amount(erc20::decode_balance(returned)?),
             Self::NativeBalance { .. } => Value::Amount(multicall3::decode_eth_balance(returned)?),
+            Self::Erc4907User { .. } => {
+                erc4907::decode_user(returned)?.map_or(Value::Nobody, Value::Owner)
+            }
+            Self::AccountOwner { .. } => {
+                erc6551::decode_owner(returned)?.map_or(Value::Nobody, Value::Owner)
+            }
+            Self::View { element, .. } => Value::Returned(element.decode(returned)?),
             Self::Delegation { delegation, .. } => Value::Amount(delegation.decode(returned)?),
         })
     }
@@ -213,6 +249,19 @@ impl FactKey {
                 owner.to_lower_hex()
             ),
             Read::NativeBalance { owner } => format!("{chain}:native:{}", owner.to_lower_hex()),
+            Read::Erc4907User { contract, token_id } => {
+                format!("{chain}:4907:{}:{token_id}", contract.to_lower_hex())
+            }
+            Read::AccountOwner { account } => format!("{chain}:6551:{}", account.to_lower_hex()),
+            Read::View {
+                contract,
+                calldata,
+                element,
+            } => format!(
+                "{chain}:view:{}:{}:{element}",
+                contract.to_lower_hex(),
+                hex::encode(alloy_primitives::keccak256(calldata))
+            ),
             Read::Delegation {
                 registry,
                 delegation,
@@ -257,6 +306,8 @@ impl Fact {
             Value::Amounts(sum) => format!("s{sum}"),
             Value::Owner(owner) => format!("o{}", owner.to_lower_hex()),
             Value::Nobody => "n".to_owned(),
+            Value::Returned(Returned::Word(word)) => format!("w{}", hex::encode(word)),
+            Value::Returned(Returned::Bytes(bytes)) => format!("b{}", hex::encode(bytes)),
         };
         // Serialising integers and a string into a vector has no way to fail.
         serde_json::to_vec(&Stored {
@@ -285,8 +336,22 @@ impl Fact {
                 | Read::Delegation { .. },
             ) => Value::Amount(decimal::parse(rest)?),
             ("s", Read::Erc1155Balances { .. }) => Value::Amounts(decimal::parse(rest)?),
-            ("o", Read::Erc721Owner { .. }) => Value::Owner(rest.parse().ok()?),
-            ("n", Read::Erc721Owner { .. }) if rest.is_empty() => Value::Nobody,
+            (
+                "o",
+                Read::Erc721Owner { .. } | Read::Erc4907User { .. } | Read::AccountOwner { .. },
+            ) => Value::Owner(rest.parse().ok()?),
+            (
+                "n",
+                Read::Erc721Owner { .. } | Read::Erc4907User { .. } | Read::AccountOwner { .. },
+            ) if rest.is_empty() => Value::Nobody,
+            ("w" | "b", Read::View { element, .. }) => {
+                let bytes = hex::decode(rest).ok()?;
+                let value = match kind {
+                    "w" => Returned::Word(bytes.try_into().ok()?),
+                    _ => Returned::Bytes(bytes),
+                };
+                Value::Returned(Some(value).filter(|value| element.kind().has(value))?)
+            }
             _ => return None,
         };
         Some(Self {
@@ -334,6 +399,11 @@ impl Facts {
 }
 
 impl<'a> View<'a> {
+    /// As of when they are looked at.
+    pub const fn now(&self) -> Timestamp {
+        self.now
+    }
+
     /// The fact, if it is there and young enough.
     pub fn fact(&self, key: &FactKey) -> Option<&'a Fact> {
         self.facts
@@ -346,6 +416,7 @@ impl<'a> View<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::abi::view;
 
     const OWNER: Address = Address::from_bytes([7; 20]);
     const CONTRACT: Address = Address::from_bytes([9; 20]);
@@ -404,7 +475,33 @@ mod tests {
                 Read::NativeBalance { owner: OWNER },
                 Value::Amount(U256::from(5)),
             ),
+            (
+                Read::Erc4907User {
+                    contract: CONTRACT,
+                    token_id: U256::from(1),
+                },
+                Value::Owner(OWNER),
+            ),
+            (Read::AccountOwner { account: CONTRACT }, Value::Nobody),
+            (view("uint8", 4), Value::Returned(Returned::Word([0; 32]))),
+            (view("uint8", 5), Value::Returned(Returned::Word([0; 32]))),
+            (
+                view("string", 4),
+                Value::Returned(Returned::Bytes(b"gold".to_vec())),
+            ),
         ]
+    }
+
+    fn view(returns: &str, argument: u8) -> Read {
+        let function = format!("function f() view returns ({returns})");
+        Read::View {
+            contract: CONTRACT,
+            calldata: vec![1, 2, 3, argument],
+            element: view::Function::parse(&function)
+                .unwrap()
+                .element("0")
+                .unwrap(),
+        }
     }
 
     #[test]

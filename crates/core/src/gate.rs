@@ -1,4 +1,4 @@
-//! Gates: boolean trees over facts, and the proof that one is open.
+//! Gates: boolean trees over facts, lists and times, and the proof that one is open.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -82,7 +82,7 @@ pub enum Requirement {
     Not(Box<Requirement>),
     /// At least `count` hold.
     AtLeast(Count, Group),
-    /// A condition on the chain.
+    /// One condition.
     Leaf(Leaf),
 }
 
@@ -157,6 +157,52 @@ impl Truth {
             Self::Unknown => Self::Unknown,
         }
     }
+
+    pub(crate) const fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::No, _) | (_, Self::No) => Self::No,
+            (Self::Yes, Self::Yes) => Self::Yes,
+            (Self::Unknown, _) | (_, Self::Unknown) => Self::Unknown,
+        }
+    }
+
+    pub(crate) const fn or(self, other: Self) -> Self {
+        self.not().and(other.not()).not()
+    }
+}
+
+/// What a condition may come to for a wallet that has nothing and did nothing yet, now or some day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Outlook {
+    /// It may hold.
+    pub(crate) may_hold: bool,
+    /// It may not hold.
+    pub(crate) may_fail: bool,
+}
+
+impl Outlook {
+    /// Nothing meets it that is nothing.
+    pub(crate) const NEVER: Self = Self {
+        may_hold: false,
+        may_fail: true,
+    };
+    /// It is the same for everybody, and what that is nobody knows beforehand.
+    pub(crate) const EITHER: Self = Self {
+        may_hold: true,
+        may_fail: true,
+    };
+    /// Whoever has nothing meets it.
+    pub(crate) const ALWAYS: Self = Self {
+        may_hold: true,
+        may_fail: false,
+    };
+
+    const fn not(self) -> Self {
+        Self {
+            may_hold: self.may_fail,
+            may_fail: self.may_hold,
+        }
+    }
 }
 
 impl From<bool> for Truth {
@@ -184,33 +230,49 @@ impl Requirement {
                 group.0.iter().flat_map(Self::chains).collect()
             }
             Self::Not(part) => part.chains(),
-            Self::Leaf(leaf) => BTreeSet::from([leaf.chain]),
+            Self::Leaf(leaf) => leaf.chain().into_iter().collect(),
         }
     }
 
     /// Whether the requirement holds for `subject`, as far as `facts` tell.
     pub(crate) fn evaluate(&self, subject: &Subject<'_>, facts: &View<'_>) -> Truth {
+        self.truth(&|leaf| leaf.evaluate(subject, facts))
+    }
+
+    /// Whether it holds whatever any chain says.
+    fn holds_by_configuration(&self, subject: &Subject<'_>, facts: &View<'_>) -> bool {
+        let truth = self.truth(&|leaf| {
+            if leaf.rests_on_facts() {
+                Truth::Unknown
+            } else {
+                leaf.evaluate(subject, facts)
+            }
+        });
+        truth == Truth::Yes
+    }
+
+    fn truth(&self, leaf: &dyn Fn(&Leaf) -> Truth) -> Truth {
         match self {
-            Self::Any(group) => group.count(1, subject, facts),
-            Self::All(group) => group.count(group.0.len(), subject, facts),
-            Self::AtLeast(count, group) => group.count(count.0, subject, facts),
-            Self::Not(part) => part.evaluate(subject, facts).not(),
-            Self::Leaf(leaf) => leaf.evaluate(subject, facts),
+            Self::Any(group) => group.count(1, leaf),
+            Self::All(group) => group.count(group.0.len(), leaf),
+            Self::AtLeast(count, group) => group.count(count.0, leaf),
+            Self::Not(part) => part.truth(leaf).not(),
+            Self::Leaf(condition) => leaf(condition),
         }
     }
 
-    /// Whether a wallet that meets no condition at all is let in: then anybody with a new key is.
+    /// Whether a wallet that meets no condition of its own is let in, or may be some day: then anybody with a new key is.
     pub fn opens_for_nobody_in_particular(&self) -> bool {
-        let met = |group: &Group| {
-            let open = |part: &&Self| part.opens_for_nobody_in_particular();
-            group.0.iter().filter(open).count()
-        };
+        self.outlook().may_hold
+    }
+
+    fn outlook(&self) -> Outlook {
         match self {
-            Self::Any(group) => met(group) >= 1,
-            Self::All(group) => met(group) == group.0.len(),
-            Self::AtLeast(count, group) => met(group) >= count.0,
-            Self::Not(part) => !part.opens_for_nobody_in_particular(),
-            Self::Leaf(_) => false,
+            Self::Any(group) => group.outlook(1),
+            Self::All(group) => group.outlook(group.0.len()),
+            Self::AtLeast(count, group) => group.outlook(count.0),
+            Self::Not(part) => part.outlook().not(),
+            Self::Leaf(leaf) => leaf.outlook(),
         }
     }
 
@@ -285,10 +347,18 @@ impl Requirement {
 }
 
 impl Group {
-    fn count(&self, needed: usize, subject: &Subject<'_>, facts: &View<'_>) -> Truth {
+    fn outlook(&self, needed: usize) -> Outlook {
+        let outlooks = || self.0.iter().map(Requirement::outlook);
+        Outlook {
+            may_hold: outlooks().filter(|part| part.may_hold).count() >= needed,
+            may_fail: outlooks().filter(|part| !part.may_fail).count() < needed,
+        }
+    }
+
+    fn count(&self, needed: usize, leaf: &dyn Fn(&Leaf) -> Truth) -> Truth {
         let (mut yes, mut unknown) = (0, 0);
         for part in &self.0 {
-            match part.evaluate(subject, facts) {
+            match part.truth(leaf) {
                 Truth::Yes => yes += 1,
                 Truth::Unknown => unknown += 1,
                 Truth::No => {}
@@ -320,7 +390,7 @@ pub struct Basis {
 pub struct Granted {
     gate: GateId,
     resource: Resource,
-    basis: Basis,
+    basis: Option<Basis>,
 }
 
 impl Granted {
@@ -334,9 +404,9 @@ impl Granted {
         &self.resource
     }
 
-    /// What the decision rests on.
-    pub const fn basis(&self) -> &Basis {
-        &self.basis
+    /// What the decision rests on, unless that is the configuration alone: its lists and times.
+    pub const fn basis(&self) -> Option<&Basis> {
+        self.basis.as_ref()
     }
 }
 
@@ -379,6 +449,13 @@ impl Gate {
         self.require.evaluate(&self.subject(holders), facts)
     }
 
+    /// Whether the gate holds for `holders` by its lists and times alone, whatever any chain says. Of `facts` it takes no
+    /// more than the time.
+    pub fn holds_by_configuration(&self, holders: &Holders, facts: &View<'_>) -> bool {
+        self.require
+            .holds_by_configuration(&self.subject(holders), facts)
+    }
+
     /// What the gate demands as JSON, with what `holders` have at each leaf: `has` and `met` are null where the facts
     /// do not tell.
     pub fn explain(&self, holders: &Holders, facts: &View<'_>) -> Json {
@@ -399,15 +476,22 @@ impl Gate {
         match self.evaluate(holders, facts) {
             Truth::No => Decision::Denied,
             Truth::Unknown => Decision::Unknown,
-            Truth::Yes => match self.basis(holders, facts) {
-                Some(basis) => Decision::Granted(Granted {
+            Truth::Yes => {
+                let basis = if self.holds_by_configuration(holders, facts) {
+                    None
+                } else {
+                    match self.basis(holders, facts) {
+                        // What the configuration does not open by itself, at least one fact does.
+                        None => return Decision::Unknown,
+                        basis => basis,
+                    }
+                };
+                Decision::Granted(Granted {
                     gate: self.id.clone(),
                     resource: resource.clone(),
                     basis,
-                }),
-                // A grant rests on at least one fact: every requirement has a leaf.
-                None => Decision::Unknown,
-            },
+                })
+            }
         }
     }
 
@@ -430,7 +514,7 @@ mod tests {
     use super::*;
     use crate::abi::delegate_registry::{self, Delegation, Scope};
     use crate::fact::{Fact, Facts, Read, Value};
-    use crate::leaf::{Holding, Threshold};
+    use crate::leaf::{Balance, Holding, Threshold};
     use crate::wallet::{Control, Wallet};
     use crate::{Address, U256};
     use proptest::prelude::*;
@@ -462,13 +546,13 @@ mod tests {
     }
 
     fn erc20(n: u8, at_least: u64) -> Requirement {
-        Requirement::Leaf(Leaf {
+        Requirement::Leaf(Leaf::Balance(Balance {
             chain: chain(),
             at_least: Threshold::new(U256::from(at_least)).unwrap(),
             holding: Holding::Erc20 {
                 contract: contract(n),
             },
-        })
+        }))
     }
 
     fn group(parts: Vec<Requirement>) -> Group {
@@ -814,7 +898,7 @@ mod tests {
     #[test]
     fn named_tokens_count_only_for_their_owner() {
         let ids = [1, 2, 3].map(U256::from);
-        let leaf = Leaf {
+        let leaf = Balance {
             chain: chain(),
             at_least: Threshold::new(U256::from(1)).unwrap(),
             holding: Holding::Erc721 {
@@ -846,7 +930,7 @@ mod tests {
                 read_at: now(),
             },
         );
-        let requirement = Requirement::Leaf(leaf);
+        let requirement = Requirement::Leaf(Leaf::Balance(leaf));
         assert_eq!(evaluate(&requirement, &facts), Truth::Unknown);
         facts.insert(
             key(ids[2]),
@@ -891,8 +975,11 @@ mod tests {
             &view,
         ) {
             Decision::Granted(granted) => assert_eq!(
-                (granted.basis().block, granted.resource().key()),
-                (1, "a/x")
+                (
+                    granted.basis().map(|basis| basis.block),
+                    granted.resource().key()
+                ),
+                (Some(1), "a/x")
             ),
             other => panic!("{other:?}"),
         }

@@ -1,71 +1,34 @@
-//! Leaves: conditions on one contract or one balance, and who may meet them.
+//! Leaves: single conditions, and who may meet them.
 
-use std::fmt;
+pub mod allowlist;
+pub mod balance;
+pub mod call;
+pub mod window;
 
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
 use crate::abi::delegate_registry::{Delegation, Scope};
 use crate::fact::{FactKey, Read, Value, View};
-use crate::gate::Truth;
+use crate::gate::{Outlook, Truth};
 use crate::wallet::Holders;
 use crate::{Address, ChainId, U256};
 
-/// An amount that must be reached, at least 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Threshold(U256);
+pub use allowlist::Allowlist;
+pub use balance::{Balance, Holding, Threshold};
+pub use call::Call;
+pub use window::Window;
 
-impl Threshold {
-    /// The threshold, unless it is zero: everybody reaches zero.
-    pub fn new(amount: U256) -> Option<Self> {
-        if amount.is_zero() {
-            None
-        } else {
-            Some(Self(amount))
-        }
-    }
-}
-
-impl fmt::Display for Threshold {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
-    }
-}
-
-/// A condition on one contract or one balance.
+/// A single condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leaf {
-    /// The chain it is read on.
-    pub chain: ChainId,
-    /// How much is needed.
-    pub at_least: Threshold,
-    /// What is counted.
-    pub holding: Holding,
-}
-
-/// What a leaf counts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Holding {
-    /// Tokens of an ERC-721 contract; with token ids, only those tokens.
-    Erc721 {
-        /// The token contract.
-        contract: Address,
-        /// Only these tokens count; empty: all do.
-        token_ids: Vec<U256>,
-    },
-    /// The sum of the balances of ERC-1155 ids.
-    Erc1155 {
-        /// The token contract.
-        contract: Address,
-        /// The token kinds, at least one.
-        token_ids: Vec<U256>,
-    },
-    /// Smallest units of an ERC-20 token.
-    Erc20 {
-        /// The token contract.
-        contract: Address,
-    },
-    /// Wei of the chain's own currency.
-    Native,
+pub enum Leaf {
+    /// Enough of something on a chain.
+    Balance(Balance),
+    /// What a view function of a contract returns.
+    Call(Box<Call>),
+    /// To be on a list.
+    Allowlist(Allowlist),
+    /// A span of time.
+    Time(Window),
 }
 
 /// Which delegations a gate takes.
@@ -99,50 +62,20 @@ struct Claim<'a> {
     delegate: Option<(Address, &'a Delegates)>,
 }
 
-/// A part of what is counted, and the read that says how much of it is delegated.
-struct Portion {
-    held: FactKey,
-    delegated: Option<FactKey>,
-}
-
-impl Portion {
-    /// How much of it counts, if the facts tell.
-    fn value(&self, owner: Address, facts: &View<'_>) -> Option<U256> {
-        let held = facts.fact(&self.held).map(|fact| match fact.value {
-            Value::Amount(amount) | Value::Amounts(amount) => amount,
-            Value::Owner(other) => U256::from(u8::from(other == owner)),
-            Value::Nobody => U256::ZERO,
-        });
-        let Some(key) = &self.delegated else {
-            return held;
-        };
-        let delegated = facts.fact(key).map(|fact| match fact.value {
-            Value::Amount(amount) => amount,
-            // No answer of a registry.
-            Value::Amounts(_) | Value::Owner(_) | Value::Nobody => U256::ZERO,
-        });
-        match (held, delegated) {
-            (Some(held), Some(delegated)) => Some(held.min(delegated)),
-            (Some(none), None) | (None, Some(none)) if none.is_zero() => Some(none),
-            _ => None,
-        }
-    }
-}
-
-impl Leaf {
-    fn claims<'a>(&self, subject: &Subject<'a>) -> Vec<Claim<'a>> {
+impl<'a> Subject<'a> {
+    /// The ways to meet a leaf on `chain`: by each wallet that counts there, and by the vault as its delegate.
+    fn claims(&self, chain: ChainId) -> Vec<Claim<'a>> {
         let wallets = || {
-            subject
-                .holders
+            self.holders
                 .wallets()
                 .iter()
-                .filter(|wallet| wallet.counts_on(self.chain))
+                .filter(move |wallet| wallet.counts_on(chain))
         };
         let own = wallets().map(|wallet| Claim {
             owner: wallet.address,
             delegate: None,
         });
-        let vault = subject.holders.vault().zip(subject.delegation);
+        let vault = self.holders.vault().zip(self.delegation);
         let delegated = vault.into_iter().flat_map(|(vault, delegates)| {
             wallets().map(move |wallet| Claim {
                 owner: vault,
@@ -151,192 +84,128 @@ impl Leaf {
         });
         own.chain(delegated).collect()
     }
+}
 
-    fn portions(&self, claim: &Claim<'_>) -> Vec<Portion> {
-        let owner = claim.owner;
-        let key = |read| FactKey {
-            chain: self.chain,
-            read,
-        };
-        let portion = |read, scope| Portion {
-            held: key(read),
-            delegated: claim.delegate.map(|(to, delegates)| {
-                key(Read::Delegation {
-                    registry: delegates.registry,
-                    delegation: Delegation {
-                        to,
-                        from: owner,
-                        scope,
-                        rights: delegates.rights,
-                    },
-                })
-            }),
-        };
-        match &self.holding {
-            Holding::Erc721 {
-                contract,
-                token_ids,
-            } if token_ids.is_empty() => vec![portion(
-                Read::Erc721Balance {
-                    contract: *contract,
-                    owner,
+impl Claim<'_> {
+    /// The read that says how much of `scope` is delegated, if the claim needs it to be.
+    fn delegation(&self, chain: ChainId, scope: Scope) -> Option<FactKey> {
+        self.delegate.map(|(to, delegates)| FactKey {
+            chain,
+            read: Read::Delegation {
+                registry: delegates.registry,
+                delegation: Delegation {
+                    to,
+                    from: self.owner,
+                    scope,
+                    rights: delegates.rights,
                 },
-                Scope::Contract(*contract),
-            )],
-            Holding::Erc721 {
-                contract,
-                token_ids,
-            } => token_ids
-                .iter()
-                .map(|&token_id| {
-                    portion(
-                        Read::Erc721Owner {
-                            contract: *contract,
-                            token_id,
-                        },
-                        Scope::Erc721(*contract, token_id),
-                    )
-                })
-                .collect(),
-            // One's own tokens of several ids are one read. A delegation is of one id, so their sum would not tell.
-            Holding::Erc1155 {
-                contract,
-                token_ids,
-            } if token_ids.len() > 1 && claim.delegate.is_none() => vec![Portion {
-                held: key(Read::Erc1155Balances {
-                    contract: *contract,
-                    owner,
-                    ids: token_ids.clone(),
-                }),
-                delegated: None,
-            }],
-            Holding::Erc1155 {
-                contract,
-                token_ids,
-            } => token_ids
-                .iter()
-                .map(|&id| {
-                    portion(
-                        Read::Erc1155Balance {
-                            contract: *contract,
-                            owner,
-                            id,
-                        },
-                        Scope::Erc1155(*contract, id),
-                    )
-                })
-                .collect(),
-            Holding::Erc20 { contract } => vec![portion(
-                Read::Erc20Balance {
-                    contract: *contract,
-                    owner,
-                },
-                Scope::Erc20(*contract),
-            )],
-            Holding::Native => vec![portion(Read::NativeBalance { owner }, Scope::All)],
+            },
+        })
+    }
+}
+
+/// How much is delegated, if the facts tell.
+fn delegated(key: &FactKey, facts: &View<'_>) -> Option<U256> {
+    facts.fact(key).map(|fact| match fact.value {
+        Value::Amount(amount) => amount,
+        // No answer of a registry.
+        Value::Amounts(_) | Value::Owner(_) | Value::Nobody | Value::Returned(_) => U256::ZERO,
+    })
+}
+
+impl Leaf {
+    /// The chain that is asked, if one is.
+    pub(crate) const fn chain(&self) -> Option<ChainId> {
+        match self {
+            Self::Balance(balance) => Some(balance.chain),
+            Self::Call(call) => Some(call.chain),
+            Self::Allowlist(_) | Self::Time(_) => None,
+        }
+    }
+
+    /// Whether a chain has to be asked. What does not need one rests on the configuration and the time alone.
+    pub(crate) const fn rests_on_facts(&self) -> bool {
+        match self {
+            Self::Balance(_) | Self::Call(_) => true,
+            Self::Allowlist(_) | Self::Time(_) => false,
         }
     }
 
     /// The reads that decide the leaf for `subject`.
     pub(crate) fn reads(&self, subject: &Subject<'_>) -> Vec<FactKey> {
-        self.claims(subject)
-            .iter()
-            .flat_map(|claim| self.portions(claim))
-            .flat_map(|portion| [Some(portion.held), portion.delegated])
-            .flatten()
-            .collect()
-    }
-
-    /// What each claim comes to as far as the facts tell, and whether they tell all of it.
-    fn held<'a>(
-        &'a self,
-        subject: &Subject<'a>,
-        facts: &'a View<'_>,
-    ) -> impl Iterator<Item = (U256, bool)> + 'a {
-        self.claims(subject).into_iter().map(move |claim| {
-            let portions = self.portions(&claim);
-            let values = portions.iter().map(|part| part.value(claim.owner, facts));
-            values.fold((U256::ZERO, true), |(held, whole), value| match value {
-                Some(value) => (held.saturating_add(value), whole),
-                None => (held, false),
-            })
-        })
-    }
-
-    /// Whether the leaf holds: for one claim by itself. The sum of several wallets would count a token twice that
-    /// moved from one to another between two reads.
-    pub(crate) fn evaluate(&self, subject: &Subject<'_>, facts: &View<'_>) -> Truth {
-        let mut truth = Truth::No;
-        for (held, whole) in self.held(subject, facts) {
-            if held >= self.at_least.0 {
-                return Truth::Yes;
-            }
-            if !whole {
-                truth = Truth::Unknown;
-            }
+        match self {
+            Self::Balance(balance) => balance.reads(subject),
+            Self::Call(call) => call.reads(subject),
+            Self::Allowlist(_) | Self::Time(_) => Vec::new(),
         }
-        truth
     }
 
-    /// The most that one claim comes to; null where the facts do not tell.
+    /// Whether the leaf holds: for one wallet by itself, or for its vault.
+    pub(crate) fn evaluate(&self, subject: &Subject<'_>, facts: &View<'_>) -> Truth {
+        match self {
+            Self::Balance(balance) => balance.evaluate(subject, facts),
+            Self::Call(call) => call.evaluate(subject, facts),
+            Self::Allowlist(list) => list.admits(subject.holders).into(),
+            Self::Time(window) => window.contains(facts.now()).into(),
+        }
+    }
+
+    /// What it may come to for a wallet that has nothing.
+    pub(crate) fn outlook(&self) -> Outlook {
+        match self {
+            // Also of tokens that it uses, and of accounts: a new wallet has none.
+            Self::Balance(_) | Self::Allowlist(_) => Outlook::NEVER,
+            Self::Call(call) => call.outlook(),
+            Self::Time(_) => Outlook::EITHER,
+        }
+    }
+
+    /// What is at hand of what it needs; null where the facts do not tell.
     pub(crate) fn has(&self, subject: &Subject<'_>, facts: &View<'_>) -> Json {
-        let held: Vec<_> = self.held(subject, facts).collect();
-        let most = held.iter().map(|(held, _)| *held).max().unwrap_or_default();
-        if held.iter().all(|(_, whole)| *whole) {
-            most.to_string().into()
-        } else {
-            Json::Null
+        match self {
+            Self::Balance(balance) => balance.has(subject, facts),
+            Self::Call(call) => call.has(subject, facts),
+            Self::Allowlist(list) => list.has(subject.holders).into(),
+            Self::Time(_) => crate::rfc3339::format(facts.now()).into(),
         }
     }
 
     const fn kind(&self) -> &'static str {
-        match self.holding {
-            Holding::Erc721 { .. } => "erc721",
-            Holding::Erc1155 { .. } => "erc1155",
-            Holding::Erc20 { .. } => "erc20",
-            Holding::Native => "native",
+        match self {
+            Self::Balance(balance) => balance.kind(),
+            Self::Call(_) => "call",
+            Self::Allowlist(_) => "allowlist",
+            Self::Time(_) => "time",
         }
     }
 
-    fn members(&self) -> serde_json::Map<String, Json> {
-        let mut members = serde_json::Map::new();
-        members.insert("chain".into(), self.chain.to_string().into());
-        let (contract, token_ids): (Option<&Address>, &[U256]) = match &self.holding {
-            Holding::Erc721 {
-                contract,
-                token_ids,
-            }
-            | Holding::Erc1155 {
-                contract,
-                token_ids,
-            } => (Some(contract), token_ids),
-            Holding::Erc20 { contract } => (Some(contract), &[]),
-            Holding::Native => (None, &[]),
-        };
-        if let Some(contract) = contract {
-            members.insert("contract".into(), contract.to_string().into());
+    /// What it is about, without how much of it is needed.
+    fn members(&self) -> Map<String, Json> {
+        match self {
+            Self::Balance(balance) => balance.members(),
+            Self::Call(call) => call.members(),
+            Self::Allowlist(list) => list.members(),
+            Self::Time(window) => window.members(),
         }
-        if !token_ids.is_empty() {
-            members.insert(
-                "token_ids".into(),
-                token_ids.iter().map(U256::to_string).collect(),
-            );
-        }
-        members
     }
 
+    /// The leaf as JSON, in the shape of the configuration.
     pub(crate) fn describe(&self) -> Json {
         let mut members = self.members();
-        members.insert("at_least".into(), self.at_least.to_string().into());
+        match self {
+            Self::Balance(balance) => balance.demand(&mut members),
+            Self::Call(call) => call.demand(&mut members),
+            Self::Allowlist(_) | Self::Time(_) => {}
+        }
         json!({ self.kind(): members })
     }
 
     pub(crate) fn needs(&self) -> String {
-        match &self.holding {
-            Holding::Erc721 { token_ids, .. } if !token_ids.is_empty() => {
-                format!("owned tokens ≥ {}", self.at_least)
-            }
-            _ => format!("balance ≥ {}", self.at_least),
+        match self {
+            Self::Balance(balance) => balance.needs(),
+            Self::Call(call) => call.needs(),
+            Self::Allowlist(_) => "to be on the list".to_owned(),
+            Self::Time(window) => window.needs(),
         }
     }
 

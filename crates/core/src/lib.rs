@@ -22,6 +22,7 @@ pub mod gate;
 pub mod jsonrpc;
 pub mod keys;
 pub mod leaf;
+pub mod merkle;
 pub mod network;
 pub mod nonce;
 pub mod pattern;

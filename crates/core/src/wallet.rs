@@ -1,5 +1,6 @@
 //! Who may speak for an account, and for how much of it.
 
+use crate::merkle::Proof;
 use crate::{Address, ChainId};
 
 /// How an account was shown to be in the hands of whoever signed.
@@ -30,6 +31,11 @@ impl Wallet {
         }
     }
 
+    /// Whether the account is held by its own key, so that it is the same one on every chain.
+    pub fn is_of_key(&self) -> bool {
+        self.control == Control::Key
+    }
+
     /// Whether what the account has on `chain` is its signer's.
     pub fn counts_on(&self, chain: ChainId) -> bool {
         match self.control {
@@ -50,6 +56,7 @@ impl Wallet {
 pub struct Holders {
     wallets: Vec<Wallet>,
     vault: Option<Address>,
+    proof: Option<Proof>,
 }
 
 impl Holders {
@@ -58,7 +65,13 @@ impl Holders {
         Self {
             wallets: wallets.into_iter().collect(),
             vault,
+            proof: None,
         }
+    }
+
+    /// With a proof that one of the wallets is on a list.
+    pub fn with_proof(self, proof: Option<Proof>) -> Self {
+        Self { proof, ..self }
     }
 
     /// The wallets.
@@ -69,5 +82,10 @@ impl Holders {
     /// The account that may have delegated to one of them. Only a registry on chain can say so.
     pub const fn vault(&self) -> Option<Address> {
         self.vault
+    }
+
+    /// What came along to prove that one of them is on a list. Anybody can write anything into it.
+    pub const fn proof(&self) -> Option<&Proof> {
+        self.proof.as_ref()
     }
 }

@@ -346,8 +346,7 @@ async fn with_all_providers_dead_there_is_no_verdict_and_none_is_kept() -> anyho
 }
 
 #[tokio::test]
-async fn a_fresh_instance_knows_what_others_learnt()
--> anyhow::Result<()> {
+async fn a_fresh_instance_knows_what_others_learnt() -> anyhow::Result<()> {
     let grounds = Grounds::new().await?;
     let (redis, busy, healthy) = (
         Redis::start().await?,

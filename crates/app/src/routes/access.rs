@@ -11,7 +11,8 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use tokengate_core::Address;
-use tokengate_core::gate::{Gate, GateId};
+use tokengate_core::gate::{Basis, Gate, GateId};
+use tokengate_core::merkle::Proof;
 use tokengate_core::presign::{self, Disposition, PresignedUrl};
 use tokengate_core::resource::Resource;
 use tokengate_core::rfc3339;
@@ -54,6 +55,8 @@ struct Body {
     resources: Option<Vec<Wanted>>,
     #[serde(default)]
     vault: Option<String>,
+    #[serde(default)]
+    proof: Option<Vec<String>>,
 }
 
 /// One resource and how it is wanted; in a list also a bare name.
@@ -125,7 +128,11 @@ async fn access<P: Ports>(
     let session = auth::session(context, request).await?;
     let mut body: Body = request::json(request)?;
     let vault = body.vault.take().map(|text| text.parse()).transpose()?;
-    let claimant = Claimant::new(session, vault);
+    let proof = body.proof.take();
+    let proof = proof
+        .map(|entries| Proof::parse(entries.iter().map(String::as_str)))
+        .transpose()?;
+    let claimant = Claimant::new(session, vault, proof);
     match body {
         Body {
             resource: Some(resource),
@@ -149,22 +156,22 @@ async fn access<P: Ports>(
             ..
         } => open_all(context, &claimant, wanted).await,
         _ => Err(Problem::Body(
-            "The body has either `resource`, with `method` and `disposition` where needed, or `resources`; and `vault` with either.".into(),
+            "The body has either `resource`, with `method` and `disposition` where needed, or `resources`; and `vault` and `proof` with either.".into(),
         )),
     }
 }
 
-/// A session, and the vault that one of its wallets may be a delegate of.
+/// A session, the vault that one of its wallets may be a delegate of, and the proof that one of them may be on a list.
 pub(crate) struct Claimant {
     session: Session,
     holders: Holders,
 }
 
 impl Claimant {
-    /// Who asks, and for whom besides.
-    pub(crate) fn new(session: Session, vault: Option<Address>) -> Self {
+    /// Who asks, for whom besides, and with what proof.
+    pub(crate) fn new(session: Session, vault: Option<Address>, proof: Option<Proof>) -> Self {
         let wallets = session.members().iter().map(|member| member.wallet);
-        let holders = Holders::new(wallets, vault);
+        let holders = Holders::new(wallets, vault).with_proof(proof);
         Self { session, holders }
     }
 }
@@ -178,13 +185,13 @@ pub(crate) struct Opened {
 
 impl Opened {
     fn document(&self) -> Value {
-        let basis = self.granted.basis();
+        let basis = |basis: &Basis| json!({"chain": basis.chain, "block": basis.block, "read_at": rfc3339::format(basis.read_at), "tier": self.tier.as_str()});
         json!({
             "url": self.url.url.expose(),
             "method": self.url.method.as_str(),
             "expires_at": rfc3339::format(self.url.expires_at),
             "gate": self.granted.gate().as_str(),
-            "basis": {"chain": basis.chain, "block": basis.block, "read_at": rfc3339::format(basis.read_at), "tier": self.tier.as_str()},
+            "basis": self.granted.basis().map(basis),
         })
     }
 

@@ -10,7 +10,7 @@ use tokengate_core::resource::Resource;
 use crate::auth;
 use crate::ports::Ports;
 use crate::problem::Problem;
-use crate::request::query;
+use crate::request::{self, query};
 use crate::router::{self, Context, Request, Response, Route};
 use crate::routes::access;
 
@@ -46,8 +46,9 @@ async fn redirect<P: Ports>(
     method: presign::Method,
 ) -> Result<Response, Problem> {
     let session = auth::session(context, request).await?;
-    let [disposition, vault] = query(request, ["disposition", "vault"])?;
+    let [disposition, vault, proof] = query(request, ["disposition", "vault", "proof"])?;
     let vault = vault.map(|text| text.parse()).transpose()?;
+    let proof = request::proof(proof)?;
     let disposition = match disposition.as_deref() {
         None => None,
         Some("attachment") => Some(presign::Disposition::Attachment),
@@ -60,7 +61,7 @@ async fn redirect<P: Ports>(
     };
     let opened = access::open(
         context,
-        &access::Claimant::new(session, vault),
+        &access::Claimant::new(session, vault, proof),
         &Resource::from_url_path(path)?,
         method,
         disposition,

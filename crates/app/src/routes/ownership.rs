@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 use tokengate_core::Address;
 use tokengate_core::gate::{Gate, Truth};
 use tokengate_core::leaf::Delegates;
+use tokengate_core::wallet::{Holders, Wallet};
 
 use crate::explain::{Explanation, explain};
 use crate::limits;
 use crate::ports::Ports;
 use crate::problem::Problem;
-use crate::request::{query, required};
+use crate::request::{self, query, required};
 use crate::router::{self, Context, Needs, Request, Response, Route};
 use crate::routes::access::CACHE_STATUS;
 
@@ -69,14 +70,16 @@ fn check<'a, P: Ports>(
 ) -> LocalBoxFuture<'a, Result<Response, Problem>> {
     async move {
         let gate = gate(context, id)?;
-        let [address, vault] = query(request, ["address", "vault"])?;
+        let [address, vault, proof] = query(request, ["address", "vault", "proof"])?;
         let address: Address = required(address, "address")?.parse()?;
         let vault = vault.map(|text| text.parse()).transpose()?;
+        let proof = request::proof(proof)?;
         context.record.address(address);
         limits::client(context, request).await?;
+        let holders = Holders::new([Wallet::of_key(address)], vault).with_proof(proof);
         let Explanation {
             truth, tree, tier, ..
-        } = explain(context, gate, address, vault).await?;
+        } = explain(context, gate, holders).await?;
         context.record.tier(tier.as_str());
         let granted = match truth {
             Truth::Yes => true,

@@ -40,7 +40,7 @@ pub(crate) fn check(asked: &Check) -> anyhow::Result<Answer> {
             ports,
             record: &record,
         };
-        let explanation = explain(&context, gate, asked.address, asked.vault)
+        let explanation = explain(&context, gate, holders(asked))
             .await
             .map_err(|problem| anyhow::anyhow!("{}", problem.code()))?;
         let faults = record.faults();
@@ -72,10 +72,14 @@ fn find<'a>(service: &'a Service, id: &str) -> anyhow::Result<&'a Gate> {
     )
 }
 
+/// Whom the question is about.
+fn holders(asked: &Check) -> Holders {
+    Holders::new([Wallet::of_key(asked.address)], asked.vault)
+}
+
 /// The chains that the gate reads.
 fn chains(gate: &Gate, asked: &Check) -> BTreeSet<ChainId> {
-    let holders = Holders::new([Wallet::of_key(asked.address)], asked.vault);
-    gate.reads(&holders)
+    gate.reads(&holders(asked))
         .into_iter()
         .map(|key| key.chain)
         .collect()

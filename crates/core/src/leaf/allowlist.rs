@@ -1,0 +1,73 @@
+//! Lists of addresses, in the configuration or as the root of a Merkle tree.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value as Json};
+
+use crate::wallet::Holders;
+use crate::{Address, ChainId};
+
+/// A list of addresses. What a wallet's vault is on does not count: being listed cannot be delegated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allowlist {
+    /// Who is on it.
+    pub members: Members,
+    /// Where its addresses are contracts, if they may be. The same address on another chain may be somebody else's.
+    pub chain: Option<ChainId>,
+    /// Whether it is there to keep its members out. Then a member counts by its address, whoever proved it how.
+    pub excludes: bool,
+}
+
+/// Who is on a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Members {
+    /// These.
+    Addresses(BTreeSet<Address>),
+    /// Whoever brings a proof that leads to this root.
+    Merkle([u8; 32]),
+}
+
+impl Allowlist {
+    /// Whether one of the wallets is on it, and may say so.
+    pub fn admits(&self, holders: &Holders) -> bool {
+        holders.wallets().iter().any(|wallet| {
+            let proven = self.excludes
+                || wallet.is_of_key()
+                || self.chain.is_some_and(|chain| wallet.counts_on(chain));
+            proven
+                && match &self.members {
+                    Members::Addresses(addresses) => addresses.contains(&wallet.address),
+                    Members::Merkle(root) => holders
+                        .proof()
+                        .is_some_and(|proof| proof.leads(wallet.address, root)),
+                }
+        })
+    }
+
+    pub(super) fn has(&self, holders: &Holders) -> &'static str {
+        match (&self.members, holders.proof()) {
+            _ if self.admits(holders) => "on the list",
+            (Members::Merkle(_), None) => "no proof",
+            (Members::Merkle(_), Some(_)) => "a proof of something else",
+            (Members::Addresses(_), _) => "not on the list",
+        }
+    }
+
+    /// Without the addresses: who else is on it is nobody's business.
+    pub(super) fn members(&self) -> Map<String, Json> {
+        let mut members = Map::new();
+        match &self.members {
+            Members::Addresses(addresses) => {
+                members.insert("addresses".into(), addresses.len().into());
+            }
+            Members::Merkle(root) => {
+                let root = format!("0x{}", hex::encode(root));
+                members.insert("merkle_root".into(), root.into());
+            }
+        }
+        if let Some(chain) = self.chain {
+            members.insert("chain".into(), chain.to_string().into());
+        }
+        members
+    }
+}
