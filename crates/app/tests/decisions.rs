@@ -87,6 +87,40 @@ const NEEDS: Needs = Needs {
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
+/// Gates over what is no token: `LISTED` is the wallet, `ROOT` that of a list with it.
+const MORE_GATES: &str = r#"
+[[gate]]
+id = "list"
+resources = ["media/list/**"]
+fresh = "10s"
+require = { allowlist = { addresses = ["LISTED"] } }
+
+[[gate]]
+id = "either"
+resources = ["media/either/**"]
+fresh = "10s"
+require = { any = [ { erc721 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f032d93f642f64180aa3" } }, { allowlist = { addresses = ["LISTED"] } } ] }
+
+[[gate]]
+id = "proven"
+resources = ["media/proven/**"]
+fresh = "10s"
+require = { allowlist = { merkle_root = "ROOT" } }
+
+[[gate]]
+id = "premiere"
+resources = ["media/premiere/**"]
+fresh = "10s"
+require = { all = [ { allowlist = { addresses = ["LISTED"] } }, { time = { from = "2026-06-01T00:10:00Z", until = "2026-06-01T00:20:00Z" } } ] }
+
+[[gate]]
+id = "stakers"
+resources = ["media/stakers/**"]
+fresh = "10s"
+stale = "60s"
+require = { call = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f032d93f642f64180aa3", function = "function stakeOf(address owner) view returns (uint256 amount, uint64 until)", args = ["$address"], returns = "amount", compare = ">=", value = "100" } }
+"#;
+
 /// What a provider does with a call.
 #[derive(Clone, Copy, PartialEq)]
 enum Provider {
@@ -116,6 +150,8 @@ struct World {
     balance: Cell<u64>,
     /// The hash of every block before the present one.
     hash: Cell<u64>,
+    /// What is staked; the call reverts where nothing is said.
+    stake: Cell<Option<u64>>,
     /// What the chain makes of signatures: 0, there is no contract; 1, it accepts; 2, it does not.
     contract: Cell<u64>,
     calls: Cell<usize>,
@@ -144,6 +180,7 @@ impl Simulated {
             providers: [Cell::new(Provider::Honest), Cell::new(Provider::Honest)],
             balance: Cell::new(1),
             hash: Cell::new(1),
+            stake: Cell::new(Some(100)),
             contract: Cell::new(0),
             calls: Cell::new(0),
             blocks: RefCell::default(),
@@ -251,6 +288,13 @@ impl Simulated {
                 "3408e470" => word(chain),
                 "70a08231" => word(balance),
                 "4d2301cc" => word(1),
+                "42623360" => CallResult {
+                    success: self.0.stake.get().is_some(),
+                    returnData: [self.0.stake.get().unwrap_or_default(), 0]
+                        .map(|word| U256::from(word).to_be_bytes::<32>())
+                        .concat()
+                        .into(),
+                },
                 other => panic!("an unexpected call: {other}"),
             })
             .collect();
@@ -392,7 +436,7 @@ impl Visit {
         Self {
             ports: ports.clone(),
             service: block_on(Service::load(ports, NEEDS)),
-            key: SigningKey::from_slice(&[key; 32]).unwrap(),
+            key: self::key(key),
             token: String::new(),
         }
     }
@@ -432,9 +476,7 @@ impl Visit {
     }
 
     fn address(&self) -> String {
-        let point = self.key.verifying_key().to_sec1_point(false);
-        let hash = alloy_sol_types::private::keccak256(&point.as_bytes()[1..]);
-        format!("0x{}", hex::encode(&hash[12..]))
+        address_of(&self.key)
     }
 
     fn challenge(&self) -> String {
@@ -483,6 +525,14 @@ impl Visit {
         )
     }
 
+    /// Asks for a resource, with more members in the body.
+    fn open(&self, resource: &str, more: Value) -> (StatusCode, Value) {
+        let mut body = json!({"resource": resource});
+        let members = body.as_object_mut().unwrap();
+        members.extend(more.as_object().unwrap().clone());
+        self.ask(Method::POST, "/v1/access", Some(body))
+    }
+
     fn calls(&self) -> usize {
         self.ports.0.calls.replace(0)
     }
@@ -519,6 +569,39 @@ fn answer(response: &Response) -> (StatusCode, Value) {
 
 fn token(session: &Value) -> String {
     session["token"].as_str().unwrap().to_owned()
+}
+
+fn key(byte: u8) -> SigningKey {
+    SigningKey::from_slice(&[byte; 32]).unwrap()
+}
+
+fn address_of(key: &SigningKey) -> String {
+    let point = key.verifying_key().to_sec1_point(false);
+    let hash = alloy_sol_types::private::keccak256(&point.as_bytes()[1..]);
+    format!("0x{}", hex::encode(&hash[12..]))
+}
+
+/// A visit of a service with the gates over what is no token.
+fn visit_more() -> Visit {
+    Visit::with(|config| {
+        let more = MORE_GATES
+            .replace("LISTED", &address_of(&key(7)))
+            .replace("ROOT", &format!("0x{}", hex::encode(merkle_root())));
+        config + &more
+    })
+}
+
+/// Somebody else's leaf in the list of the gate `proven`.
+const SIBLING: [u8; 32] = [0x5a; 32];
+
+/// The root over the wallet's leaf and [`SIBLING`].
+fn merkle_root() -> [u8; 32] {
+    use alloy_sol_types::private::keccak256;
+    let mut word = [0; 32];
+    hex::decode_to_slice(&address_of(&key(7))[2..], &mut word[12..]).unwrap();
+    let mut pair = [keccak256(keccak256(word)).0, SIBLING];
+    pair.sort();
+    keccak256(pair.concat()).0
 }
 
 #[test]
@@ -1490,4 +1573,185 @@ fn what_costs_calls_is_limited_for_each_client_and_nothing_else_is() {
         let refused = answers.filter(|status| *status == StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(150 - refused.count(), admitted, "{target}");
     }
+}
+
+#[test]
+fn what_lists_open_no_chain_has_a_say_in() {
+    let visit = visit_more();
+    visit.ports.providers(Provider::Down);
+    for resource in ["media/list/x", "media/either/x"] {
+        visit.ports.0.log.borrow_mut().clear();
+        let response = visit.send(
+            Method::POST,
+            "/v1/access",
+            Some(json!({"resource": resource})),
+        );
+        assert_eq!((response.status(), visit.calls()), (StatusCode::OK, 0));
+        let status = response.headers()["cache-status"].to_str().unwrap();
+        assert_eq!(status, "tokengate; detail=config", "{resource}");
+        let granted: Value = serde_json::from_slice(response.body()).unwrap();
+        assert!(granted.as_object().unwrap()["basis"].is_null(), "{granted}");
+        let log = visit.ports.0.log.borrow();
+        let line: Value = serde_json::from_str(&log[0]).unwrap();
+        assert_eq!(line["tier"], "config");
+    }
+    let everything = json!({"resources": ["media/list/x", RESOURCE, "media/either/x"]});
+    let (_, batch) = visit.ask(Method::POST, "/v1/access", Some(everything));
+    let granted = |index: usize| batch["results"][index].get("url").is_some();
+    assert_eq!([granted(0), granted(1), granted(2)], [true, false, true]);
+    let stranger = "0x5fbdb2315678afecb367f032d93f642f64180aa3";
+    let check = |gate: &str| {
+        let target = format!("/v1/gates/{gate}/check?address={stranger}");
+        visit.ask(Method::GET, &target, None)
+    };
+    let (status, refused) = check("list");
+    assert_eq!(
+        (status, &refused["granted"]),
+        (StatusCode::OK, &json!(false))
+    );
+    assert_eq!(refused["explain"]["has"], "not on the list");
+    assert_eq!(check("either").0, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[test]
+fn a_proof_opens_for_whom_it_is_and_only_where_one_is_asked_for() {
+    let visit = visit_more();
+    let node = format!("0x{}", hex::encode(SIBLING));
+    let resource = "media/proven/x";
+    let (status, refused) = visit.open(resource, json!({}));
+    assert_eq!(
+        (status, &refused["unmet"][0]["has"]),
+        (StatusCode::FORBIDDEN, &json!("no proof"))
+    );
+    assert_eq!(
+        visit.open(resource, json!({"proof": [node]})).0,
+        StatusCode::OK
+    );
+    let batch = json!({"resources": [resource, resource], "proof": [node]});
+    let (_, batch) = visit.ask(Method::POST, "/v1/access", Some(batch));
+    assert!(batch["results"][1].get("url").is_some(), "{batch}");
+    let root = format!("0x{}", hex::encode(merkle_root()));
+    for wrong in [
+        json!([]),
+        json!([root]),
+        json!([node, node]),
+        json!([root, node]),
+    ] {
+        let (status, refused) = visit.open(resource, json!({"proof": wrong}));
+        assert_eq!(status, StatusCode::FORBIDDEN, "{wrong}");
+        assert_eq!(refused["unmet"][0]["has"], "a proof of something else");
+    }
+    for malformed in [json!(["0x12"]), json!([""]), json!(vec![node.as_str(); 65])] {
+        let (status, problem) = visit.open(resource, json!({"proof": malformed}));
+        assert_eq!(
+            (status, &problem["code"]),
+            (StatusCode::BAD_REQUEST, &json!("malformed-proof"))
+        );
+    }
+    let (_, problem) = visit.open(resource, json!({"proof": [node, "0x12"]}));
+    assert!(
+        problem["detail"]
+            .as_str()
+            .unwrap()
+            .starts_with("Entry 1 of the proof")
+    );
+    let (_, problem) = visit.open(resource, json!({"proof": node}));
+    assert_eq!(problem["code"], "malformed-body");
+    let content = |query: &str| {
+        let target = format!("/v1/content/{resource}{query}");
+        visit.send(Method::GET, &target, None).status()
+    };
+    assert_eq!(content(&format!("?proof={node}")), StatusCode::FOUND);
+    assert_eq!(
+        content(&format!("?proof={node},{node}")),
+        StatusCode::FORBIDDEN
+    );
+    assert_eq!(content("?proof="), StatusCode::FORBIDDEN);
+    assert_eq!(content(""), StatusCode::FORBIDDEN);
+    assert_eq!(content(&format!("?proof={node},")), StatusCode::BAD_REQUEST);
+    let check = |address: &str, proof: &str| {
+        let target = format!("/v1/gates/proven/check?address={address}&proof={proof}");
+        visit.ask(Method::GET, &target, None)
+    };
+    assert_eq!(check(&visit.address(), &node).1["granted"], true);
+    let stranger = "0x5fbdb2315678afecb367f032d93f642f64180aa3";
+    assert_eq!(check(stranger, &node).1["granted"], false);
+    assert_eq!(check(stranger, "0x12").1["code"], "malformed-proof");
+    // A gate of tokens does not look at it.
+    visit.ports.0.balance.set(0);
+    assert_eq!(
+        visit.open(RESOURCE, json!({"proof": [node]})).0,
+        StatusCode::FORBIDDEN
+    );
+    assert_eq!(
+        visit.open("media/list/x", json!({"proof": [root]})).0,
+        StatusCode::OK
+    );
+}
+
+#[test]
+fn a_list_is_for_the_account_that_a_key_proved() {
+    let mut visit = visit_more();
+    // The contract accepts what no key made: on the list's chains it could be somebody else's.
+    visit.ports.0.contract.set(1);
+    let body = json!({"message": visit.challenge(), "signature": "0x", "link": false});
+    let (status, session) = visit.ask(Method::POST, "/v1/session", Some(body));
+    assert_eq!(status, StatusCode::CREATED, "{session}");
+    visit.token = session["token"].as_str().unwrap().to_owned();
+    assert_eq!(
+        visit.open("media/list/x", json!({})).0,
+        StatusCode::FORBIDDEN
+    );
+    assert_eq!(visit.access().0, StatusCode::OK);
+}
+
+#[test]
+fn a_time_begins_and_ends_by_the_services_clock() {
+    let visit = visit_more();
+    let premiere = || visit.open("media/premiere/x", json!({}));
+    visit.ports.advance(599);
+    let (status, refused) = premiere();
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert_eq!(refused["unmet"].as_array().unwrap().len(), 1);
+    assert_eq!(refused["unmet"][0]["kind"], "time");
+    assert_eq!(refused["unmet"][0]["has"], "2026-06-01T00:09:59.000Z");
+    visit.ports.advance(1);
+    assert_eq!(premiere().0, StatusCode::OK);
+    visit.ports.advance(599);
+    assert_eq!(premiere().0, StatusCode::OK);
+    visit.ports.advance(1);
+    assert_eq!(premiere().0, StatusCode::FORBIDDEN);
+    assert_eq!(visit.calls(), 0);
+}
+
+#[test]
+fn a_view_function_decides_and_its_revert_does_not() {
+    let visit = visit_more();
+    let stakers = || visit.open("media/stakers/x", json!({}));
+    visit.ports.0.stake.set(None);
+    assert_eq!(
+        (stakers().0, visit.calls()),
+        (StatusCode::SERVICE_UNAVAILABLE, 1)
+    );
+    visit.ports.0.stake.set(Some(100));
+    let (status, granted) = stakers();
+    assert_eq!((status, visit.calls()), (StatusCode::OK, 1));
+    assert_eq!(granted["basis"]["tier"], "chain");
+    let (_, again) = stakers();
+    assert_eq!(
+        (again["basis"]["tier"].as_str(), visit.calls()),
+        (Some("store"), 0)
+    );
+    visit.ports.advance(11);
+    visit.ports.0.stake.set(None);
+    assert_eq!(
+        stakers().0,
+        StatusCode::SERVICE_UNAVAILABLE,
+        "who can make it revert must not profit from an older answer"
+    );
+    visit.ports.0.stake.set(Some(99));
+    let (status, refused) = stakers();
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert_eq!(refused["unmet"][0]["has"], "99");
+    assert_eq!(refused["unmet"][0]["needs"], "stakeOf.amount ≥ 100");
 }

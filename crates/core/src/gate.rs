@@ -685,11 +685,11 @@ mod tests {
                 registry: delegate_registry::CANONICAL,
                 rights: RIGHTS,
             }),
-            ..gate(Requirement::Leaf(Leaf {
+            ..gate(Requirement::Leaf(Leaf::Balance(Balance {
                 chain: chain(),
                 at_least: Threshold::new(U256::from(at_least)).unwrap(),
                 holding,
-            }))
+            })))
         };
         (gate, Holders::new([Wallet::of_key(WALLET)], Some(VAULT)))
     }

@@ -1,4 +1,5 @@
-//! What the tests over vectors and the fuzzing share.
+//! What the tests over vectors, the fuzzing and the tests of requirements share.
+#![allow(dead_code, reason = "each of them uses a part of it")]
 
 use std::path::PathBuf;
 

@@ -1,0 +1,876 @@
+//! What each kind of requirement makes of what the chain, the clock and the request say, from the text of a
+//! configuration to the truth.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, also in its helpers"
+)]
+
+mod support;
+
+use std::time::Duration;
+
+use alloy_dyn_abi::{DynSolType, DynSolValue, Specifier as _};
+use proptest::prelude::*;
+use serde_json::Value as Json;
+use support::{bytes, read, text};
+use tokengate_core::abi::view::{Function, MAX_VALUE_LEN};
+use tokengate_core::abi::{erc4907, erc6551};
+use tokengate_core::config::Config;
+use tokengate_core::fact::{Fact, FactKey, Facts, Read, Unreadable, Value};
+use tokengate_core::gate::{Decision, Gate, Truth};
+use tokengate_core::merkle::{Proof, ProofError};
+use tokengate_core::resource::Resource;
+use tokengate_core::wallet::{Control, Holders, Wallet};
+use tokengate_core::{Address, ChainId, Timestamp, U256};
+
+const OWN: Address = Address::from_bytes([7; 20]);
+const OTHER: Address = Address::from_bytes([8; 20]);
+const VAULT: Address = Address::from_bytes([9; 20]);
+const NOBODY: Address = Address::from_bytes([0; 20]);
+const CONTRACT: &str = "0x5fbdb2315678afecb367f032d93f642f64180aa3";
+
+fn gate(require: &str) -> Gate {
+    let text = format!(
+        r#"
+[service]
+domains = ["gate.example"]
+session_ttl = "1h"
+url_ttl = "5m"
+[[chain]]
+id = "eip155:1"
+providers = ["{{rpc_url}}"]
+[[chain]]
+id = "eip155:10"
+providers = ["{{rpc_url}}"]
+[[bucket]]
+name = "media"
+endpoint = "http://127.0.0.1:9000"
+region = "us-east-1"
+addressing = "path"
+credentials = "media"
+[[gate]]
+id = "g"
+resources = ["media/**"]
+fresh = "5m"
+delegation = {{}}
+require = {}
+"#,
+        require.replace(
+            "AT",
+            &format!("chain = \"eip155:1\", contract = \"{CONTRACT}\"")
+        )
+    );
+    let config = Config::parse(&text).unwrap_or_else(|error| panic!("{require}: {error}"));
+    config.gate("g").unwrap().clone()
+}
+
+/// A requirement that would not make a gate by itself, beside a list that has everybody here.
+fn beside_a_list(require: &str) -> Gate {
+    gate(&format!(
+        r#"{{ all = [ {{ allowlist = {{ addresses = ["{OWN}", "{OTHER}"], chain = "eip155:1" }} }}, {require} ] }}"#
+    ))
+}
+
+fn now() -> Timestamp {
+    "2026-12-01T00:00:00Z".parse().unwrap()
+}
+
+fn of_key(address: Address) -> Holders {
+    Holders::new([Wallet::of_key(address)], None)
+}
+
+fn by_contract(address: Address, chain: u64) -> Holders {
+    let control = Control::Contract(ChainId::new(chain).unwrap());
+    Holders::new([Wallet { address, control }], None)
+}
+
+/// What a chain answers: words, or a revert.
+type Chain<'a> = dyn Fn(&Read) -> Option<Vec<u8>> + 'a;
+
+fn word(value: impl Into<U256>) -> Vec<u8> {
+    value.into().to_be_bytes::<32>().to_vec()
+}
+
+fn account(address: Address) -> Vec<u8> {
+    [&[0; 12], address.as_bytes().as_slice()].concat()
+}
+
+/// The facts that a gate needs, as far as the chain's answers can be read; each makes its way through the store.
+fn facts(gate: &Gate, holders: &Holders, chain: &Chain<'_>) -> Facts {
+    let mut facts = Facts::default();
+    for key in gate.reads(holders) {
+        let answer = match chain(&key.read) {
+            Some(returned) => key.read.decode(&returned),
+            None => key.read.reverted(&[0x08, 0xc3, 0x79, 0xa0]),
+        };
+        if let Ok(value) = answer {
+            let fact = Fact {
+                value,
+                block: 1,
+                read_at: now(),
+            };
+            let kept = Fact::from_bytes(&key.read, &fact.to_bytes());
+            assert_eq!(kept.as_ref(), Some(&fact), "{key:?}");
+            facts.insert(key, fact);
+        }
+    }
+    facts
+}
+
+fn truth(gate: &Gate, holders: &Holders, chain: &Chain<'_>) -> Truth {
+    let facts = facts(gate, holders, chain);
+    gate.evaluate(holders, &facts.within(gate.fresh, now()))
+}
+
+/// A chain that must not be asked.
+fn silent(read: &Read) -> Option<Vec<u8>> {
+    panic!("{read:?}")
+}
+
+#[test]
+fn a_tokens_user_is_who_the_contract_says_and_never_the_zero_address() {
+    let gate = gate(r#"{ erc4907 = { AT, token_ids = ["4-6"], at_least = "2" } }"#);
+    let used = |users: [Option<Address>; 3]| {
+        move |read: &Read| match read {
+            Read::Erc4907User { token_id, .. } => {
+                users[usize::try_from(*token_id).unwrap() - 4].map(account)
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    for (users, expected) in [
+        ([Some(OWN), Some(OWN), None], Truth::Yes),
+        ([Some(OWN), Some(OTHER), Some(NOBODY)], Truth::No),
+        ([Some(OWN), None, Some(OTHER)], Truth::Unknown),
+        ([None, None, Some(OTHER)], Truth::Unknown),
+        ([Some(OTHER), Some(NOBODY), None], Truth::Unknown),
+    ] {
+        assert_eq!(
+            truth(&gate, &of_key(OWN), &used(users)),
+            expected,
+            "{users:?}"
+        );
+    }
+    assert_eq!(
+        truth(&gate, &of_key(NOBODY), &used([Some(NOBODY); 3])),
+        Truth::No
+    );
+    assert_eq!(
+        truth(&gate, &by_contract(OWN, 1), &used([Some(OWN); 3])),
+        Truth::Yes
+    );
+    assert_eq!(truth(&gate, &by_contract(OWN, 10), &silent), Truth::No);
+}
+
+#[test]
+fn a_used_token_counts_for_the_delegate_of_its_user() {
+    let gate = gate(r#"{ erc4907 = { AT, token_ids = ["4"] } }"#);
+    let holders = Holders::new([Wallet::of_key(OWN)], Some(VAULT));
+    let chain = |allowed: u64| {
+        move |read: &Read| match read {
+            Read::Erc4907User { .. } => Some(account(VAULT)),
+            Read::Delegation { delegation, .. } => {
+                assert_eq!((delegation.to, delegation.from), (OWN, VAULT));
+                Some(word(U256::from(allowed)))
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(truth(&gate, &holders, &chain(1)), Truth::Yes);
+    assert_eq!(truth(&gate, &holders, &chain(0)), Truth::No);
+}
+
+#[test]
+fn an_account_belongs_to_the_owner_that_it_names_and_to_nobody_at_zero() {
+    let gate = gate(&format!(
+        r#"{{ owner_of_account = {{ chain = "eip155:1", account = "{CONTRACT}" }} }}"#
+    ));
+    for (answer, expected) in [
+        (Some(account(OWN)), Truth::Yes),
+        (Some(account(OTHER)), Truth::No),
+        (Some(account(NOBODY)), Truth::No),
+        (Some(word(U256::MAX)), Truth::Unknown),
+        (Some(Vec::new()), Truth::Unknown),
+        (None, Truth::Unknown),
+    ] {
+        let chain = |read: &Read| {
+            assert!(matches!(read, Read::AccountOwner { .. }));
+            answer.clone()
+        };
+        assert_eq!(truth(&gate, &of_key(OWN), &chain), expected, "{answer:?}");
+    }
+    assert_eq!(
+        truth(&gate, &of_key(NOBODY), &|_: &Read| Some(account(NOBODY))),
+        Truth::No
+    );
+}
+
+#[test]
+fn each_id_has_to_reach_what_a_sum_would() {
+    let balances = |read: &Read| match read {
+        Read::Erc1155Balance { id, .. } => Some(word(*id)),
+        Read::Erc1155Balances { ids, .. } => {
+            let list = ids.iter().flat_map(U256::to_be_bytes::<32>);
+            let head = [word(U256::from(32)), word(U256::from(ids.len()))];
+            Some(head.concat().into_iter().chain(list).collect())
+        }
+        other => panic!("{other:?}"),
+    };
+    let with = |more: &str| {
+        let gate = gate(&format!(
+            "{{ erc1155 = {{ AT, token_ids = [\"2-4\"], {more} }} }}"
+        ));
+        truth(&gate, &of_key(OWN), &balances)
+    };
+    assert_eq!(with("at_least = \"9\""), Truth::Yes);
+    assert_eq!(with("at_least = \"10\""), Truth::No);
+    assert_eq!(with("at_least = \"2\", each = true"), Truth::Yes);
+    assert_eq!(with("at_least = \"3\", each = true"), Truth::No);
+}
+
+#[test]
+fn a_returned_value_is_compared_by_its_type() {
+    let minus = |n: u64| word(U256::ZERO.wrapping_sub(U256::from(n)));
+    let text = |text: &str| {
+        let length = U256::from(text.len());
+        let mut bytes = [word(U256::from(32)), word(length)].concat();
+        bytes.extend(text.as_bytes());
+        bytes.resize(bytes.len().next_multiple_of(32), 0);
+        bytes
+    };
+    let left = |bytes: &[u8]| {
+        let mut word = bytes.to_vec();
+        word.resize(32, 0);
+        word
+    };
+    let (yes, no, unknown) = (Truth::Yes, Truth::No, Truth::Unknown);
+    // The type, the comparison and the value; what is answered; the truth.
+    let table = [
+        ("uint256", ">=", "100", Some(word(U256::from(100))), yes),
+        ("uint256", ">=", "100", Some(word(U256::from(99))), no),
+        ("uint256", ">", "100", Some(word(U256::from(100))), no),
+        ("uint256", "<", "100", Some(word(U256::from(99))), yes),
+        ("uint256", "<", "100", Some(word(U256::MAX)), no),
+        ("uint256", "<=", "100", Some(word(U256::from(100))), yes),
+        ("uint256", "==", "100", Some(word(U256::from(100))), yes),
+        ("uint256", "!=", "100", Some(word(U256::from(100))), no),
+        ("uint64", ">", "1", Some(word(U256::from(u64::MAX))), yes),
+        (
+            "uint64",
+            ">",
+            "1",
+            Some(word(U256::from(u128::MAX))),
+            unknown,
+        ),
+        ("int256", ">", "-5", Some(minus(4)), yes),
+        ("int256", ">", "-5", Some(minus(6)), no),
+        ("int256", "<", "0", Some(minus(1)), yes),
+        ("int256", ">", "0", Some(minus(1)), no),
+        ("int8", ">=", "-128", Some(minus(128)), yes),
+        ("int8", "<=", "127", Some(minus(129)), unknown),
+        ("int8", "<=", "127", Some(word(U256::from(128))), unknown),
+        ("bool", "==", "true", Some(word(U256::ONE)), yes),
+        ("bool", "==", "true", Some(word(U256::ZERO)), no),
+        ("bool", "!=", "false", Some(word(U256::from(2))), unknown),
+        ("address", "==", CONTRACT, Some(account(OTHER)), no),
+        ("address", "!=", CONTRACT, Some(account(OTHER)), yes),
+        ("address", "==", "$address", Some(account(OWN)), yes),
+        ("address", "==", "$address", Some(account(OTHER)), no),
+        ("address", "!=", "$address", Some(account(OTHER)), yes),
+        ("address", "!=", "$address", Some(word(U256::MAX)), unknown),
+        (
+            "bytes4",
+            "==",
+            "0xdeadbeef",
+            Some(left(&[0xde, 0xad, 0xbe, 0xef])),
+            yes,
+        ),
+        (
+            "bytes4",
+            "!=",
+            "0xdeadbeef",
+            Some(left(&[0xde, 0xad, 0xbe, 0xef, 1])),
+            unknown,
+        ),
+        ("string", "==", "gold", Some(text("gold")), yes),
+        ("string", "==", "gold", Some(text("gold ")), no),
+        ("string", "!=", "gold", Some(text("")), yes),
+        ("bytes", "==", "0x676f6c64", Some(text("gold")), yes),
+        (
+            "string",
+            "!=",
+            "gold",
+            Some(text(&"g".repeat(MAX_VALUE_LEN))),
+            yes,
+        ),
+        (
+            "string",
+            "!=",
+            "gold",
+            Some(text(&"g".repeat(MAX_VALUE_LEN + 1))),
+            unknown,
+        ),
+        (
+            "string",
+            "!=",
+            "gold",
+            Some(text("gold")[..68].to_vec()),
+            no,
+        ),
+        (
+            "string",
+            "==",
+            "gold",
+            Some(text("gold")[..68].to_vec()),
+            yes,
+        ),
+        (
+            "string",
+            "==",
+            "gold",
+            Some(text("gold")[..67].to_vec()),
+            unknown,
+        ),
+        ("string", "!=", "gold", Some(minus(32)), unknown),
+        (
+            "string",
+            "!=",
+            "gold",
+            Some([word(U256::from(32)), minus(1)].concat()),
+            unknown,
+        ),
+        // No contract, an answer cut short, and a revert, are no answers: not even for what holds unless.
+        ("uint256", "!=", "100", Some(Vec::new()), unknown),
+        ("uint256", "!=", "100", Some(vec![0; 31]), unknown),
+        ("uint256", "!=", "100", None, unknown),
+        ("bool", "==", "false", None, unknown),
+    ];
+    for (ty, compare, value, answer, expected) in table {
+        let gate = beside_a_list(&format!(
+            r#"{{ call = {{ AT, function = "function f(address who) view returns ({ty})", args = ["$address"], compare = "{compare}", value = "{value}" }} }}"#
+        ));
+        let chain = |_: &Read| answer.clone();
+        let found = truth(&gate, &of_key(OWN), &chain);
+        assert_eq!(found, expected, "{ty} {compare} {value}: {answer:?}");
+    }
+}
+
+#[test]
+fn a_call_is_about_each_account_unless_it_names_none() {
+    let about = beside_a_list(
+        r#"{ call = { AT, function = "function f(address who) view returns (uint256)", args = ["$address"], compare = ">", value = "0" } }"#,
+    );
+    let both = Holders::new([OWN, OTHER].map(Wallet::of_key), Some(VAULT));
+    let calls = |gate: &Gate, holders: &Holders| {
+        let keys = gate.reads(holders);
+        let is_call = |key: &&FactKey| matches!(key.read, Read::View { .. });
+        (keys.iter().filter(is_call).count(), keys.len())
+    };
+    // Three accounts are asked about, and whether the vault has named either wallet.
+    assert_eq!(calls(&about, &both), (3, 5));
+    assert_eq!(calls(&about, &by_contract(OWN, 10)), (0, 0));
+    let of = |member: Address, allowed: u64| {
+        move |read: &Read| match read {
+            Read::View { calldata, .. } => Some(word(U256::from(u8::from(
+                calldata.ends_with(member.as_bytes()),
+            )))),
+            Read::Delegation { .. } => Some(word(U256::from(allowed))),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(truth(&about, &both, &of(OTHER, 0)), Truth::Yes);
+    assert_eq!(truth(&about, &both, &of(VAULT, 1)), Truth::Yes);
+    assert_eq!(truth(&about, &both, &of(VAULT, 0)), Truth::No);
+    let global = beside_a_list(
+        r#"{ call = { AT, function = "function open() view returns (bool)", compare = "==", value = "true" } }"#,
+    );
+    assert_eq!(calls(&global, &both), (1, 1));
+    assert_eq!(calls(&global, &by_contract(OWN, 10)), (1, 1));
+    let open = |_: &Read| Some(word(U256::ONE));
+    assert_eq!(truth(&global, &by_contract(OWN, 1), &open), Truth::Yes);
+    // One call for all, and each is compared with the one account that was answered.
+    let owned = gate(
+        r#"{ call = { AT, function = "function keeper() view returns (address)", compare = "==", value = "$address" } }"#,
+    );
+    let both = Holders::new([OWN, OTHER].map(Wallet::of_key), None);
+    assert_eq!(calls(&owned, &both), (1, 1));
+    assert_eq!(
+        truth(&owned, &both, &|_: &Read| Some(account(OTHER))),
+        Truth::Yes
+    );
+    assert_eq!(
+        truth(&owned, &both, &|_: &Read| Some(account(VAULT))),
+        Truth::No
+    );
+}
+
+#[test]
+fn calls_are_encoded_and_answers_read_as_viem_does() {
+    let vectors: Vec<Json> = read("view/calls.json");
+    assert_eq!(vectors.len(), 10);
+    for vector in vectors {
+        let signature = text(&vector, "function").unwrap();
+        let function = Function::parse(signature).unwrap();
+        let args = vector["args"].as_array().unwrap();
+        let args: Vec<&str> = args.iter().map(|arg| arg.as_str().unwrap()).collect();
+        let calldata = function.calldata(&args).unwrap();
+        let about = text(&vector, "account").unwrap().parse().unwrap();
+        assert_eq!(
+            hex::encode(calldata.about(about)),
+            hex::encode(bytes(&vector, "calldata")),
+            "{signature}"
+        );
+        assert_eq!(
+            calldata.names_account(),
+            args.iter().any(|arg| arg.contains("$address"))
+        );
+        let element = function.element(text(&vector, "returns").unwrap()).unwrap();
+        let returned = element.decode(&bytes(&vector, "returned")).unwrap();
+        assert_eq!(
+            Some(element.kind().text(&returned).as_str()),
+            text(&vector, "text")
+        );
+        for length in 0..bytes(&vector, "returned").len() {
+            // Cut short it is refused, or its head is whole and the value is the same.
+            let cut = element.decode(&bytes(&vector, "returned")[..length]);
+            assert!(
+                cut.is_err() || cut.as_ref() == Ok(&returned),
+                "{signature} {length}"
+            );
+        }
+    }
+    let of = |name: &str| {
+        let vectors: Vec<Json> = read("view/calls.json");
+        let is = |vector: &&Json| text(vector, "function").unwrap().contains(name);
+        vectors.iter().find(is).unwrap().clone()
+    };
+    let (user, owner) = (of("userOf"), of("owner()"));
+    assert_eq!(erc4907::user_of(U256::from(7)), bytes(&user, "calldata"));
+    assert_eq!(erc6551::owner(), bytes(&owner, "calldata"));
+    let found = [
+        erc4907::decode_user(&bytes(&user, "returned")),
+        erc6551::decode_owner(&bytes(&owner, "returned")),
+    ];
+    for found in found {
+        let address = text(&user, "text").unwrap().parse().unwrap();
+        assert_eq!(found, Ok(Some(address)));
+    }
+}
+
+#[test]
+fn a_list_admits_by_key_everywhere_and_by_contract_where_it_says() {
+    let list = |chain: &str| {
+        gate(&format!(
+            r#"{{ allowlist = {{ addresses = ["{OWN}"] {chain} }} }}"#
+        ))
+    };
+    let (anywhere, here) = (list(""), list(", chain = \"eip155:1\""));
+    for (gate, holders, admitted) in [
+        (&anywhere, of_key(OWN), true),
+        (&anywhere, of_key(OTHER), false),
+        (&anywhere, by_contract(OWN, 1), false),
+        (
+            &anywhere,
+            Holders::new([OTHER, OWN].map(Wallet::of_key), None),
+            true,
+        ),
+        (&anywhere, Holders::new([], None), false),
+        (&here, of_key(OWN), true),
+        (&here, by_contract(OWN, 1), true),
+        (&here, by_contract(OWN, 10), false),
+        (&here, by_contract(OTHER, 1), false),
+        // Being listed is nothing that a vault could hand on.
+        (
+            &here,
+            Holders::new([Wallet::of_key(OTHER)], Some(OWN)),
+            false,
+        ),
+    ] {
+        assert_eq!(
+            truth(gate, &holders, &silent),
+            admitted.into(),
+            "{holders:?}"
+        );
+    }
+}
+
+#[test]
+fn a_list_that_keeps_out_keeps_out_whoever_has_the_address() {
+    let gate = gate(&format!(
+        r#"{{ all = [ {{ owner_of_account = {{ chain = "eip155:10", account = "{CONTRACT}" }} }}, {{ not = {{ allowlist = {{ addresses = ["{OWN}"] }} }} }} ] }}"#
+    ));
+    let owns = |of: Address| move |_: &Read| Some(account(of));
+    assert_eq!(truth(&gate, &of_key(OTHER), &owns(OTHER)), Truth::Yes);
+    assert_eq!(truth(&gate, &of_key(OWN), &owns(OWN)), Truth::No);
+    assert_eq!(truth(&gate, &by_contract(OWN, 10), &owns(OWN)), Truth::No);
+}
+
+#[test]
+fn proofs_of_openzeppelins_trees_lead_to_their_roots_and_nothing_else_does() {
+    let trees: Vec<Json> = read("merkle/addresses.json");
+    assert_eq!(trees.len(), 5);
+    let proof = |member: &Json| {
+        let nodes = member["proof"].as_array().unwrap();
+        Proof::parse(nodes.iter().map(|node| node.as_str().unwrap())).unwrap()
+    };
+    let address = |member: &Json| text(member, "address").unwrap().parse::<Address>().unwrap();
+    for (index, tree) in trees.iter().enumerate() {
+        let root = text(tree, "root").unwrap();
+        let gate = gate(&format!(
+            r#"{{ allowlist = {{ merkle_root = "{root}" }} }}"#
+        ));
+        let admitted = |who: Address, proof: Option<Proof>| {
+            truth(&gate, &of_key(who).with_proof(proof), &silent) == Truth::Yes
+        };
+        let members = tree["members"].as_array().unwrap();
+        for member in members {
+            let own = proof(member);
+            assert!(admitted(address(member), Some(own.clone())), "{member}");
+            assert!(!admitted(address(member), None), "{member}");
+            assert!(!admitted(OTHER, Some(own.clone())), "{member}");
+            let safe = by_contract(address(member), 1).with_proof(Some(own));
+            assert_eq!(truth(&gate, &safe, &silent), Truth::No, "{member}");
+            for other in members.iter().filter(|other| *other != member) {
+                let others = proof(other);
+                assert!(!admitted(address(member), Some(others)), "{member} {other}");
+            }
+            // A proof of the same member in another tree.
+            for foreign in trees.iter().enumerate().filter(|(at, _)| *at != index) {
+                let same = foreign.1["members"].as_array().unwrap().iter();
+                for same in same.filter(|same| same["address"] == member["address"]) {
+                    assert!(!admitted(address(member), Some(proof(same))));
+                }
+            }
+            // A node more, a node less, a bit.
+            let nodes = member["proof"].as_array().unwrap();
+            let nodes: Vec<&str> = nodes.iter().map(|node| node.as_str().unwrap()).collect();
+            let changed = nodes.iter().map(|node| node.replace('1', "2"));
+            for wrong in [
+                [nodes.as_slice(), &[root]].concat(),
+                nodes.iter().copied().skip(1).collect(),
+                changed
+                    .collect::<Vec<_>>()
+                    .iter()
+                    .map(String::as_str)
+                    .collect(),
+            ] {
+                let wrong = (wrong != nodes).then(|| Proof::parse(wrong).unwrap());
+                assert!(!admitted(address(member), wrong));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_proof_has_up_to_64_nodes_of_32_bytes() {
+    let node = format!("0x{}", "ab".repeat(32));
+    let nodes = |count: usize| Proof::parse(std::iter::repeat_n(node.as_str(), count));
+    assert!(nodes(0).is_ok() && nodes(64).is_ok());
+    assert_eq!(nodes(65), Err(ProofError::Long));
+    for wrong in [
+        "",
+        "0x",
+        "ab",
+        &node[2..],
+        &node[..65],
+        &format!("{node}00"),
+        &node.replace('b', "g"),
+    ] {
+        assert_eq!(
+            Proof::parse([node.as_str(), wrong]),
+            Err(ProofError::Node(1)),
+            "{wrong}"
+        );
+    }
+}
+
+#[test]
+fn a_time_includes_its_start_and_not_its_end() {
+    let at = |require: &str, time: &str| {
+        let gate = beside_a_list(require);
+        let time = time.parse().unwrap();
+        gate.evaluate(&of_key(OWN), &Facts::default().within(gate.fresh, time))
+    };
+    let both = r#"{ time = { from = "2026-12-01T00:00:00Z", until = "2027-01-01T00:00:00Z" } }"#;
+    let from = r#"{ time = { from = "2026-12-01T00:00:00Z" } }"#;
+    let until = r#"{ time = { until = "2026-12-01T00:00:00Z" } }"#;
+    for (require, time, holds) in [
+        (both, "2026-11-30T23:59:59.999Z", false),
+        (both, "2026-12-01T00:00:00Z", true),
+        (both, "2026-12-31T23:59:59.999Z", true),
+        (both, "2027-01-01T00:00:00Z", false),
+        (from, "2026-11-30T23:59:59.999Z", false),
+        (from, "2999-01-01T00:00:00Z", true),
+        (until, "1999-01-01T00:00:00Z", true),
+        (until, "2026-12-01T00:00:00Z", false),
+    ] {
+        assert_eq!(at(require, time), holds.into(), "{require} {time}");
+    }
+}
+
+#[test]
+fn what_the_configuration_opens_by_itself_rests_on_no_fact_and_nothing_else_does() {
+    let resource = Resource::parse("media/a").unwrap();
+    let decide = |require: &str, holders: &Holders, chain: Option<&Chain<'_>>| {
+        let gate = gate(require);
+        let facts = chain.map_or_else(Facts::default, |chain| facts(&gate, holders, chain));
+        let view = facts.within(gate.fresh, now());
+        match gate.decide(holders, &resource, &view) {
+            Decision::Granted(granted) => granted.basis().map_or("config", |_| "fact"),
+            Decision::Denied => "denied",
+            Decision::Unknown => "unknown",
+        }
+    };
+    let listed = format!(r#"{{ allowlist = {{ addresses = ["{OWN}"], chain = "eip155:10" }} }}"#);
+    let either = format!("{{ any = [ {{ erc721 = {{ AT }} }}, {listed} ] }}");
+    let both = format!("{{ all = [ {{ not = {{ erc721 = {{ AT }} }} }}, {listed} ] }}");
+    let holds = |_: &Read| Some(word(U256::ONE));
+    let holds: &Chain<'_> = &holds;
+    let own = of_key(OWN);
+    assert_eq!(decide(&listed, &own, None), "config");
+    assert_eq!(decide(&listed, &of_key(OTHER), None), "denied");
+    assert_eq!(decide(&either, &own, None), "config");
+    assert_eq!(decide(&either, &own, Some(holds)), "config");
+    assert_eq!(decide(&either, &of_key(OTHER), None), "unknown");
+    assert_eq!(decide(&either, &of_key(OTHER), Some(holds)), "fact");
+    assert_eq!(decide(&both, &own, None), "unknown");
+    assert_eq!(decide(&both, &own, Some(holds)), "denied");
+    assert_eq!(
+        decide(&both, &own, Some(&|_: &Read| Some(word(U256::ZERO)))),
+        "fact"
+    );
+    // Nothing of it counts on the token's chain, so nothing was read: that it has no token there is no fact.
+    assert_eq!(decide(&both, &by_contract(OWN, 10), None), "unknown");
+}
+
+#[test]
+fn a_refusal_names_each_kind_in_its_own_words() {
+    let gate = gate(&format!(
+        r#"{{ all = [
+  {{ erc4907 = {{ AT, token_ids = ["1-3"] }} }},
+  {{ owner_of_account = {{ chain = "eip155:1", account = "{CONTRACT}" }} }},
+  {{ call = {{ AT, function = "function stakeOf(address) view returns (uint256, uint256 amount)", args = ["$address"], returns = "amount", compare = ">=", value = "100" }} }},
+  {{ call = {{ AT, function = "function keeper() view returns (address)", compare = "==", value = "$address" }} }},
+  {{ not = {{ allowlist = {{ addresses = ["{OWN}"] }} }} }},
+  {{ allowlist = {{ merkle_root = "0x{}" }} }},
+  {{ time = {{ until = "2026-01-01T00:00:00Z" }} }} ] }}"#,
+        "ab".repeat(32)
+    )
+    .replace('\n', ""));
+    let own = of_key(OWN);
+    let chain = |read: &Read| match read {
+        Read::View { calldata, .. } if calldata.len() > 4 => {
+            Some([word(U256::from(1)), word(U256::from(99))].concat())
+        }
+        _ => Some(account(OTHER)),
+    };
+    let facts = facts(&gate, &own, &chain);
+    let unmet = gate.unmet(&own, &facts.within(gate.fresh, now()));
+    let found: Vec<_> = unmet
+        .iter()
+        .map(|leaf| ["kind", "needs", "has"].map(|name| leaf[name].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ["erc4907", "used tokens ≥ 1", "0"],
+            ["owner_of_account", "owned accounts ≥ 1", "0"],
+            ["call", "stakeOf.amount ≥ 100", "99"],
+            ["call", "keeper.0 = the account", &OTHER.to_string()],
+            ["allowlist", "not to be on the list", "on the list"],
+            ["allowlist", "to be on the list", "no proof"],
+            [
+                "time",
+                "time < 2026-01-01T00:00:00.000Z",
+                "2026-12-01T00:00:00.000Z"
+            ],
+        ]
+    );
+}
+
+#[test]
+fn a_revert_of_anything_but_owner_of_says_nothing() {
+    let gate = gate(&format!(
+        r#"{{ all = [ {{ erc4907 = {{ AT, token_ids = ["1"] }} }}, {{ owner_of_account = {{ chain = "eip155:1", account = "{CONTRACT}" }} }}, {{ call = {{ AT, function = "function keeper() view returns (address)", compare = "==", value = "$address" }} }} ] }}"#
+    ));
+    let reads = gate.reads(&of_key(OWN));
+    assert_eq!(reads.len(), 3);
+    for key in reads {
+        for data in [
+            &[][..],
+            &[0x08, 0xc3, 0x79, 0xa0],
+            &[0x7e, 0x27, 0x32, 0x89],
+        ] {
+            assert_eq!(key.read.reverted(data), Err(Unreadable), "{key:?}");
+        }
+        assert_eq!(key.read.decode(&[]), Err(Unreadable), "{key:?}");
+    }
+}
+
+#[test]
+fn different_calls_have_different_keys_of_bounded_length() {
+    let key = |function: &str, arg: &str, returns: &str| {
+        let gate = beside_a_list(&format!(
+            r#"{{ call = {{ AT, function = "{function}", args = ["{arg}"], returns = "{returns}", compare = "!=", value = "0" }} }}"#
+        ));
+        let key = gate.reads(&of_key(OWN)).pop_first().unwrap();
+        key.store_key()
+    };
+    let two = "function f(bytes) view returns (uint256, uint256)";
+    let keys = [
+        key(two, "0x01", "0"),
+        key(two, "0x01", "1"),
+        key(two, "0x02", "0"),
+        key(
+            "function g(bytes) view returns (uint256, uint256)",
+            "0x01",
+            "0",
+        ),
+        key("function f(bytes) view returns (uint256)", "0x01", "0"),
+        key(
+            "function f(bytes) view returns (int256, uint256)",
+            "0x01",
+            "0",
+        ),
+        key(two, &format!("0x{}", "ab".repeat(4096)), "0"),
+    ];
+    let distinct: std::collections::BTreeSet<_> = keys.iter().collect();
+    assert_eq!(distinct.len(), keys.len(), "{keys:?}");
+    assert!(keys.iter().all(|key| key.len() < 160), "{keys:?}");
+}
+
+#[test]
+fn kept_answers_are_read_back_only_as_what_they_are() {
+    let read_of = |returns: &str| {
+        let gate = beside_a_list(&format!(
+            r#"{{ call = {{ AT, function = "function f() view returns ({returns})", compare = "!=", value = "VALUE" }} }}"#
+        ).replace("VALUE", if returns == "bool" { "true" } else { "0x01" }));
+        gate.reads(&of_key(OWN)).pop_first().unwrap().read
+    };
+    let (truth, bytes) = (read_of("bool"), read_of("bytes"));
+    let entry = |value: &str| format!(r#"{{"e":1,"v":"{value}","b":1,"t":1}}"#).into_bytes();
+    let one = format!("w{:064x}", 1);
+    assert!(Fact::from_bytes(&truth, &entry(&one)).is_some());
+    assert!(Fact::from_bytes(&bytes, &entry("b01")).is_some());
+    let long = format!("b{}", "00".repeat(MAX_VALUE_LEN + 1));
+    for (read, value) in [
+        (&truth, format!("w{:064x}", 2)),
+        (&truth, format!("w{:062x}", 1)),
+        (&truth, "b01".to_owned()),
+        (&truth, "a1".to_owned()),
+        (&truth, "n".to_owned()),
+        (&bytes, one.clone()),
+        (&bytes, "b0".to_owned()),
+        (&bytes, long),
+    ] {
+        assert_eq!(Fact::from_bytes(read, &entry(&value)), None, "{value}");
+    }
+    let native = Read::NativeBalance { owner: OWN };
+    assert_eq!(Fact::from_bytes(&native, &entry(&one)), None);
+    let facts = Fact::from_bytes(&truth, &entry(&one)).unwrap();
+    assert!(matches!(facts.value, Value::Returned(_)));
+    assert!(facts.is_within(Duration::ZERO, facts.read_at));
+}
+
+/// A type and a text of one of its values, as both readers take them.
+fn typed() -> impl Strategy<Value = (String, String)> {
+    let bytes = |count: std::ops::RangeInclusive<usize>| {
+        prop::collection::vec(any::<u8>(), count)
+            .prop_map(|bytes| format!("0x{}", hex::encode(bytes)))
+    };
+    let plain = prop_oneof![
+        (1..=32_usize, any::<u8>())
+            .prop_map(|(bytes, value)| (format!("uint{}", bytes * 8), value.to_string())),
+        any::<[u8; 32]>()
+            .prop_map(|word| ("uint".to_owned(), U256::from_be_bytes(word).to_string())),
+        (1..=32_usize, any::<i8>())
+            .prop_map(|(bytes, value)| (format!("int{}", bytes * 8), value.to_string())),
+        any::<bool>().prop_map(|value| ("bool".to_owned(), value.to_string())),
+        bytes(20..=20).prop_map(|text| ("address".to_owned(), text)),
+        (1..=32_usize).prop_flat_map(move |length| {
+            bytes(length..=length).prop_map(move |text| (format!("bytes{length}"), text))
+        }),
+        bytes(0..=70).prop_map(|text| ("bytes".to_owned(), text)),
+        "[a-z][a-z ]{0,40}[a-z]".prop_map(|text| ("string".to_owned(), text)),
+    ];
+    plain.prop_recursive(3, 12, 3, |inner| {
+        let tuple = (prop::collection::vec(inner.clone(), 1..4), any::<bool>());
+        prop_oneof![
+            (inner.clone(), 0..3_usize).prop_map(|((ty, value), count)| {
+                (
+                    format!("{ty}[]"),
+                    format!("[{}]", vec![value; count].join(", ")),
+                )
+            }),
+            (inner, 1..3_usize).prop_map(|((ty, value), count)| {
+                (
+                    format!("{ty}[{count}]"),
+                    format!("[{}]", vec![value; count].join(",")),
+                )
+            }),
+            tuple.prop_map(|(mut parts, quoted)| {
+                if quoted {
+                    parts.push(("string".to_owned(), "\"a, [b]) \"".to_owned()));
+                }
+                let (types, values): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+                (
+                    format!("({})", types.join(",")),
+                    format!("({})", values.join(", ")),
+                )
+            }),
+        ]
+    })
+}
+
+/// The calldata that alloy makes of a signature and texts.
+fn by_alloy(signature: &str, args: &[&str]) -> Option<Vec<u8>> {
+    let function = alloy_json_abi::Function::parse(signature).ok()?;
+    let values = function.inputs.iter().zip(args).map(|(param, text)| {
+        let ty: DynSolType = param.resolve().ok()?;
+        ty.coerce_str(text).ok()
+    });
+    let arguments = DynSolValue::Tuple(values.collect::<Option<_>>()?).abi_encode_params();
+    Some([function.selector().as_slice(), &arguments].concat())
+}
+
+proptest! {
+    #[test]
+    fn signatures_and_texts_are_read_as_alloy_reads_them(parts in prop::collection::vec(typed(), 0..4)) {
+        let types: Vec<&str> = parts.iter().map(|(ty, _)| ty.as_str()).collect();
+        let args: Vec<&str> = parts.iter().map(|(_, text)| text.as_str()).collect();
+        let signature = format!("function f({}) view returns (bool)", types.join(", "));
+        let function = Function::parse(&signature).unwrap();
+        let calldata = function.calldata(&args).unwrap();
+        prop_assert!(!calldata.names_account());
+        prop_assert_eq!(Some(calldata.about(OWN)), by_alloy(&signature, &args), "{} {:?}", signature, args);
+    }
+
+    /// The other way round there is more that alloy takes: units, exponents, addresses with wrong checksums.
+    #[test]
+    fn what_is_accepted_alloy_accepts(signature in "function [a-z(]{1,3}[()a-z0-9, \\[\\]]{0,24} (view|pure|) returns \\([a-z0-9,]{0,10}\\)", argument in "[-0-9a-fx\\[\\](),. \"]{0,12}", ty in "(u?int(8|256|)|bool|bytes[1-4]?|address)(\\[2?\\])?") {
+        if Function::parse(&signature).is_ok() {
+            prop_assert!(alloy_json_abi::Function::parse(&signature).is_ok(), "{}", signature);
+        }
+        let signature = format!("function f({ty}) view returns (bool)");
+        let function = Function::parse(&signature).unwrap();
+        if let Ok(calldata) = function.calldata(&[&argument]) {
+            prop_assert_eq!(Some(calldata.about(OWN)), by_alloy(&signature, &[&argument]), "{} {:?}", ty, argument);
+        }
+    }
+
+    #[test]
+    fn no_answer_of_a_contract_is_more_than_it_may_be(which in 0..6_usize, words in prop::collection::vec(prop_oneof![Just(U256::ZERO), (0..300_u64).prop_map(U256::from), any::<[u8; 32]>().prop_map(U256::from_be_bytes)], 0..12), cut in 0..40_usize) {
+        let function = Function::parse("function f() view returns (uint8[2] a, int16, bytes, string, address, bytes3 z)").unwrap();
+        let names = ["1", "2", "3", "4", "5", "z"];
+        let element = function.element(names[which]).unwrap();
+        let mut returned: Vec<u8> = words.iter().flat_map(U256::to_be_bytes::<32>).collect();
+        returned.truncate(returned.len().saturating_sub(cut));
+        if let Ok(value) = element.decode(&returned) {
+            prop_assert!(returned.len() >= 7 * 32);
+            prop_assert!(element.kind().has(&value));
+            prop_assert!(element.kind().text(&value).len() <= 2 + 2 * MAX_VALUE_LEN);
+        }
+    }
+}
