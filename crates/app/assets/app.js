@@ -855,7 +855,9 @@ class GateCard {
 
 // ------------------------------------------------------------------------------------------------------- Requirements
 
-const STANDARDS = { erc721: 'ERC-721', erc1155: 'ERC-1155', erc20: 'ERC-20' };
+const STANDARDS = { erc721: 'ERC-721', erc1155: 'ERC-1155', erc20: 'ERC-20', erc4907: 'ERC-4907' };
+const KINDS = [...Object.keys(STANDARDS), 'native', 'owner_of_account', 'call', 'allowlist', 'time'];
+const COMPARISONS = { '==': 'is', '!=': 'is not', '<': 'is less than', '<=': 'is at most', '>': 'is more than', '>=': 'is at least' };
 
 /** The explanations for several wallets as one: a condition is met where one of them meets it by itself. */
 function together([first, ...others]) {
@@ -864,7 +866,9 @@ function together([first, ...others]) {
   if (first.all) return { all: parts((tree) => tree.all) };
   if (first.at_least?.of) return { at_least: { ...first.at_least, of: parts((tree) => tree.at_least.of) } };
   if (first.not) return { not: parts((tree) => [tree.not])[0] };
-  const most = (a, b) => (a.met === true || b.met === false && (a.met == null || BigInt(a.has) >= BigInt(b.has)) ? a : b);
+  // Not everything is counted: a list or a contract may say anything.
+  const count = (has) => (/^\d+$/.test(has ?? '') ? BigInt(has) : -1n);
+  const most = (a, b) => (a.met === true || b.met === false && (a.met == null || count(a.has) >= count(b.has)) ? a : b);
   return others.reduce(most, first);
 }
 
@@ -885,37 +889,69 @@ function requirement(tree) {
   if (Array.isArray(tree?.all)) return branch('All of these', tree.all);
   if (Array.isArray(tree?.at_least?.of)) return branch(`At least ${tree.at_least.count} of these`, tree.at_least.of);
   if (tree?.not) return branch('Not this', [tree.not]);
-  const kind = Object.keys(STANDARDS).concat('native').find((name) => tree?.[name]);
+  const kind = KINDS.find((name) => tree?.[name]);
   if (!kind) return h('p', { class: 'leaf' }, 'A requirement that this page does not know');
   const verdict = tree.met === true ? 'met' : tree.met === false ? 'unmet' : 'unknown';
   return h('p', { class: `leaf leaf-${verdict}` },
     h('span', { class: 'lamp', 'aria-hidden': 'true' }),
     h('span', null, leafInWords(kind, tree[kind]),
       verdict !== 'unknown' && h('span', { class: 'sr-only' }, verdict === 'met' ? ', met:' : ', not met:'),
-      tree.has !== undefined && h('span', { class: 'has' }, hasInWords(tree.has))));
+      tree.has !== undefined && h('span', { class: 'has' }, hasInWords(kind, tree.has))));
 }
 
 function leafInWords(kind, leaf) {
+  if (kind === 'time') return spanInWords(leaf);
+  if (kind === 'allowlist') return leaf.merkle_root ? 'A place on a list that the service knows by its Merkle root' : `A place on a list of ${leaf.addresses} address${leaf.addresses === 1 ? '' : 'es'}`;
+  const at = ` on ${chainName(leaf.chain)}`;
+  const of = leaf.contract ? [' ', shortAddress(leaf.contract), at] : at;
+  if (kind === 'owner_of_account') return ['The token-bound account ', shortAddress(leaf.account), at];
+  if (kind === 'call') return [`${callInWords(leaf)} ${COMPARISONS[leaf.compare] ?? leaf.compare} ${leaf.value === '$address' ? 'your address' : readable(leaf.value)}, by the contract`, of];
   const amount = readable(leaf.at_least);
-  const at = leaf.contract ? [' ', shortAddress(leaf.contract), ` on ${chainName(leaf.chain)}`] : ` on ${chainName(leaf.chain)}`;
   const ids = (leaf.token_ids ?? []).map(readable).join(', ');
-  if (kind === 'native') return [`At least ${amount} wei`, at];
-  if (kind === 'erc20') return [`At least ${amount} units of the ERC-20 token`, at];
-  if (kind === 'erc1155') return [`At least ${amount} of token ${ids} in the ERC-1155 contract`, at];
-  if (ids) return [leaf.token_ids.length === 1 ? `Token ${ids} of the ERC-721 collection` : `At least ${amount} of tokens ${ids} in the ERC-721 collection`, at];
-  return [amount === '1' ? 'A token of the ERC-721 collection' : `At least ${amount} tokens of the ERC-721 collection`, at];
+  const single = leaf.token_ids?.length === 1 && /^\d+$/.test(leaf.token_ids[0]);
+  if (kind === 'native') return [`At least ${amount} wei`, of];
+  if (kind === 'erc20') return [`At least ${amount} units of the ERC-20 token`, of];
+  if (kind === 'erc1155') return [`At least ${amount} of token ${ids} in the ERC-1155 contract`, of];
+  if (kind === 'erc4907') return [single ? `The use of token ${ids} of the ERC-4907 collection` : `The use of at least ${amount} of tokens ${ids} in the ERC-4907 collection`, of];
+  if (ids) return [single ? `Token ${ids} of the ERC-721 collection` : `At least ${amount} of tokens ${ids} in the ERC-721 collection`, of];
+  return [amount === '1' ? 'A token of the ERC-721 collection' : `At least ${amount} tokens of the ERC-721 collection`, of];
 }
 
-function hasInWords(has) {
+/** Which value of which function: `stakeOf` or, where the value has a name, `amount of stakeOf`. */
+function callInWords({ function: signature, returns }) {
+  const name = /^\s*(?:function\s+)?([\w$]+)/.exec(signature)?.[1] ?? signature;
+  return returns === undefined || /^\d+$/.test(returns) ? name : `${returns} of ${name}`;
+}
+
+function spanInWords({ from, until }) {
+  const time = (text) => new Date(text).toLocaleString([], { dateStyle: 'medium', timeStyle: 'short' });
+  if (from && until) return `From ${time(from)} until ${time(until)}`;
+  return from ? `From ${time(from)} on` : `Until ${time(until)}`;
+}
+
+function hasInWords(kind, has) {
   if (has === null) return 'not known';
-  return has === '0' ? 'you hold none' : `you hold ${readable(has)}`;
+  switch (kind) {
+    case 'time': return 'by the service’s clock';
+    case 'allowlist': return { 'on the list': 'you are on it', 'not on the list': 'you are not on it' }[has] ?? 'nothing shows that you are on it';
+    case 'call': return `it says ${readable(has)}`;
+    case 'owner_of_account': return has === '0' ? 'it is not yours' : 'it is yours';
+    case 'erc4907': return has === '0' ? 'you use none' : `you use ${readable(has)}`;
+    default: return has === '0' ? 'you hold none' : `you hold ${readable(has)}`;
+  }
 }
 
 /** One entry of a 403's `unmet`: `needs` is the service's own wording. */
 function unmetInWords(leaf) {
-  const what = STANDARDS[leaf.kind] ? [`${STANDARDS[leaf.kind]} `, shortAddress(String(leaf.contract)), ' on '] : 'The balance on ';
+  const has = hasInWords(leaf.kind, leaf.has ?? null);
+  const wanted = String(leaf.needs).startsWith('not ') ? 'Not this: ' : '';
+  if (leaf.kind === 'time') return [wanted, spanInWords(leaf), '.'];
+  if (leaf.kind === 'allowlist') return [wanted, leafInWords(leaf.kind, leaf), `; ${has}.`];
+  if (leaf.kind === 'owner_of_account') return [wanted, leafInWords(leaf.kind, leaf), `; ${has}.`];
+  const what = leaf.kind === 'call' ? ['The contract ', shortAddress(String(leaf.contract)), ' on ']
+    : STANDARDS[leaf.kind] ? [`${STANDARDS[leaf.kind]} `, shortAddress(String(leaf.contract)), ' on '] : 'The balance on ';
   const ids = Array.isArray(leaf.token_ids) ? `, token ${leaf.token_ids.map(readable).join(', ')}` : '';
-  return [what, chainName(String(leaf.chain)), ids, `: needs ${readable(leaf.needs)}; `, hasInWords(leaf.has ?? null), '.'];
+  return [what, chainName(String(leaf.chain)), ids, `: needs ${readable(leaf.needs)}; `, has, '.'];
 }
 
 // ------------------------------------------------------------------------------------------------------------ Preview
