@@ -24,6 +24,7 @@ const stranger = privateKeyToAccount('0x59c6995e998f97a5a0044966f0945389dc9e86da
 const anybody = () => privateKeyToAccount(generatePrivateKey());
 const CHAIN = 'eip155:31337';
 const HELLO = 'media/season-1/hello.txt';
+const NODE = `0x${'ab'.repeat(32)}`;
 // One of the demo's: an account with code that knows nothing of signatures.
 const TOKEN_CONTRACT = '0x5FbDB2315678afecb367f032d93F642f64180aa3';
 
@@ -446,7 +447,7 @@ test('signing out', async () => {
 test('access', async () => {
   const [holder, other] = [await token(owner), await token(stranger)];
   const { cookie } = await signIn(owner, { more: { cookie: true } });
-  for (const json of [{ resource: HELLO }, { resource: HELLO, method: 'HEAD', disposition: 'attachment' }, { resource: HELLO, vault: stranger.address }]) {
+  for (const json of [{ resource: HELLO }, { resource: HELLO, method: 'HEAD', disposition: 'attachment' }, { resource: HELLO, vault: stranger.address }, { resource: HELLO, proof: [NODE] }]) {
     assert.equal((await call('POST', '/v1/access', { token: holder, json })).json.gate, 'season-1');
   }
   assert.equal((await call('POST', '/v1/access', { cookie, headers: ours, json: { resource: HELLO } })).json.gate, 'season-1');
@@ -464,6 +465,8 @@ test('access', async () => {
   await post('404 unknown-resource', { json: { resource: 'media/nowhere/x' } });
   await post('400 malformed-resource', { json: { resource: 'media/../x' } });
   await post('400 malformed-address', { json: { resource: HELLO, vault: '0x12' } });
+  await post('400 malformed-proof', { json: { resource: HELLO, proof: ['0x12'] } });
+  await post('400 malformed-proof', { json: { resource: HELLO, proof: Array(65).fill(NODE) } });
   await post('400 malformed-body', { json: { resource: HELLO, method: 'PUT' } });
   await post('400 malformed-body', { json: { resource: HELLO, resources: [HELLO] } });
   await post('400 malformed-body', { json: { resources: [{ resource: HELLO, vault: stranger.address }] } });
@@ -478,13 +481,14 @@ for (const method of ['GET', 'HEAD']) {
     const [holder, other] = [await token(owner), await token(stranger)];
     const { cookie } = await signIn(owner, { more: { cookie: true } });
     const get = (request) => call(method, '/v1/content/{resource}', request);
-    for (const request of [{ token: holder }, { token: holder, query: '?disposition=attachment' }, { token: holder, query: `?vault=${stranger.address}` }, { cookie, headers: theirs }]) {
+    for (const request of [{ token: holder }, { token: holder, query: '?disposition=attachment' }, { token: holder, query: `?vault=${stranger.address}` }, { token: holder, query: `?proof=${NODE},${NODE}` }, { cookie, headers: theirs }]) {
       assert.equal((await get({ ...request, parameters: { resource: HELLO } })).status, 302);
     }
     for (const [status, code, request] of [
       [400, 'malformed-query', { token: holder, query: '?colour=red', parameters: { resource: HELLO } }],
       [400, 'malformed-query', { token: holder, query: '?disposition=sideways', parameters: { resource: HELLO } }],
       [400, 'malformed-address', { token: holder, query: '?vault=0x12', parameters: { resource: HELLO } }],
+      [400, 'malformed-proof', { token: holder, query: `?proof=${NODE},0x12`, parameters: { resource: HELLO } }],
       [400, 'malformed-resource', { token: holder, parameters: { resource: 'media/season-1/a%2Fb' } }],
       [401, 'no-session', { parameters: { resource: HELLO } }],
       [401, 'invalid-session', { token: 'made.up', parameters: { resource: HELLO } }],
@@ -517,6 +521,7 @@ test('gates', async () => {
   await refused('400 malformed-query', 'GET', '/v1/gates/{id}/check', { parameters: { id: 'season-1' } });
   await refused('400 malformed-address', 'GET', '/v1/gates/{id}/check', { parameters: { id: 'season-1' }, query: '?address=0x12' });
   await refused('400 malformed-address', 'GET', '/v1/gates/{id}/check', { parameters: { id: 'season-1' }, query: `?address=${owner.address}&vault=0x12` });
+  await refused('400 malformed-proof', 'GET', '/v1/gates/{id}/check', { parameters: { id: 'season-1' }, query: `?address=${owner.address}&proof=0x12` });
 });
 
 test('health and the description itself', async () => {
