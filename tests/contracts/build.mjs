@@ -68,13 +68,19 @@ const production = await compile(validator, ['SignatureValidator.sol'])
 const { evm } = production['SignatureValidator.sol'].SignatureValidator
 await put(new URL('SignatureValidator.hex', validator), `${evm.bytecode.object}\n`)
 
-const files = ['DelegateRegistry.sol', 'DelegatedAccount.sol', 'Ecdsa.sol', 'MuteDelegate.sol', 'SmartAccount.sol']
+const files = [
+  'DelegateRegistry.sol', 'DelegatedAccount.sol', 'Ecdsa.sol', 'MuteDelegate.sol', 'RentableToken.sol', 'SmartAccount.sol',
+  'Staking.sol', 'TokenBoundAccount.sol',
+]
 const compiled = await compile(here, files)
 for (const [file, contract, code] of [
   ['SmartAccount.sol', 'SmartAccountFactory', 'creation'],
   ['DelegatedAccount.sol', 'DelegatedAccount', 'creation'],
   ['MuteDelegate.sol', 'MuteDelegate', 'creation'],
   ['DelegateRegistry.sol', 'DelegateRegistry', 'runtime'],
+  ['RentableToken.sol', 'RentableToken', 'runtime'],
+  ['TokenBoundAccount.sol', 'TokenBoundAccount', 'runtime'],
+  ['Staking.sol', 'Staking', 'runtime'],
 ]) {
   const { bytecode, deployedBytecode } = compiled[file][contract].evm
   const object = code === 'creation' ? bytecode.object : deployedBytecode.object

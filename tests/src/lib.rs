@@ -12,6 +12,7 @@ pub mod accounts;
 pub mod chain;
 pub mod client;
 pub mod config;
+pub mod contracts;
 pub mod demo;
 pub mod faulty;
 pub mod process;

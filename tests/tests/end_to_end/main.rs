@@ -21,6 +21,7 @@ mod operator;
 mod parts;
 mod presigned;
 mod providers;
+mod requirements;
 mod sessions;
 mod shared_cache;
 mod sign_in;
