@@ -798,7 +798,7 @@ impl Place<'_> {
             head_age,
             agreement,
             batch: Batch {
-                reads: limit(reads, 250, 1, 5_000)?,
+                reads: limit(reads, 400, 1, 5_000)?,
                 bytes: limit(bytes, 128 * 1024, 1024, 4 * 1024 * 1024)?,
             },
         })

@@ -128,8 +128,13 @@ async fn what_is_wrong_is_named_and_nothing_secret_is() -> anyhow::Result<()> {
     let well = || world.settings.clone();
     let changed = |from: &str, to: &str| {
         let mut settings = well();
+        assert!(settings.config.contains(from), "{from}");
         settings.config = settings.config.replace(from, to);
         settings
+    };
+    let chain = |line: &str| {
+        let providers = "providers = [\"{rpc_url}\"]";
+        changed(providers, &format!("{providers}\n{line}"))
     };
     let faithful = Mode::Faithful;
     let store = "bucket media (127.0.0.1)";
@@ -158,13 +163,13 @@ async fn what_is_wrong_is_named_and_nothing_secret_is() -> anyhow::Result<()> {
         ),
         (
             "a tag that the provider refuses",
-            changed("read_at = \"latest\"", "read_at = \"safe\""),
+            chain("read_at = \"safe\""),
             Mode::Refuse("\"safe\""),
             [provider, "read_at = \"safe\""],
         ),
         (
             "no Multicall3",
-            changed(&multicall3(), "0x0000000000000000000000000000000000000001"),
+            chain("multicall3 = \"0x0000000000000000000000000000000000000001\""),
             faithful,
             [provider, "Multicall3 cannot be used"],
         ),
@@ -255,10 +260,6 @@ async fn components_that_contradict_each_other_are_named() -> anyhow::Result<()>
             "3 errors, 0 warnings",
         ],
     )
-}
-
-fn multicall3() -> String {
-    tokengate_tests::chain::MULTICALL3.to_string()
 }
 
 #[tokio::test]
