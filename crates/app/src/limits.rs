@@ -221,7 +221,7 @@ fn slot_key(name: &[u8; 16]) -> String {
     format!("{PREFIX}:rate:{first:02x}{second:02x}")
 }
 
-/// The name of the peer's address in Spin's requests, which no client can set.
+/// The name of the peer's address in Spin's requests: the last field is Spin's own, whatever a client sent.
 const PEER: HeaderName = HeaderName::from_static("spin-client-addr");
 
 /// What stands for a client's network address: of IPv6 the /64 that one subscriber has. All whose address is not known
@@ -229,10 +229,9 @@ const PEER: HeaderName = HeaderName::from_static("spin-client-addr");
 fn client_address(request: &Request, place: &ClientAddress) -> Vec<u8> {
     let address = match place {
         ClientAddress::Peer => {
-            let peer = request
-                .headers()
-                .get(PEER)
-                .and_then(|peer| peer.to_str().ok());
+            // What a client sent under this name may stand before what the platform added.
+            let peer = request.headers().get_all(PEER).iter().next_back();
+            let peer = peer.and_then(|peer| peer.to_str().ok());
             peer.and_then(read_address)
         }
         ClientAddress::Forwarded { header, proxies } => {
@@ -283,6 +282,11 @@ mod tests {
         assert_eq!(peer("[2001:db8::1]:1"), peer("[2001:db8::ffff:2]:2"));
         assert_ne!(peer("[2001:db8::1]:1"), peer("[2001:db8:0:1::1]:1"));
         assert_eq!(peer("who knows"), client(&[], &ClientAddress::Peer));
+        let twice = [
+            ("spin-client-addr", "198.51.100.7:1"),
+            ("spin-client-addr", "192.0.2.1:1234"),
+        ];
+        assert_eq!(client(&twice, &ClientAddress::Peer), [192, 0, 2, 1]);
     }
 
     #[test]

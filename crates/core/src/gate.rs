@@ -276,6 +276,17 @@ impl Requirement {
         }
     }
 
+    /// Whether it keeps anybody out for what they have or are.
+    fn excludes(&self) -> bool {
+        match self {
+            Self::Any(group) | Self::All(group) | Self::AtLeast(_, group) => {
+                group.0.iter().any(Self::excludes)
+            }
+            Self::Not(_) => true,
+            Self::Leaf(leaf) => leaf.excludes(),
+        }
+    }
+
     /// The tree as JSON, in the shape of the configuration.
     pub fn describe(&self) -> Json {
         self.render(&|leaf| leaf.describe())
@@ -431,9 +442,11 @@ impl Gate {
     }
 
     fn subject<'a>(&'a self, holders: &'a Holders) -> Subject<'a> {
+        // Whoever keeps somebody out takes no delegates: a vault would name one for what lets it in, and for nothing else.
+        let delegation = self.delegation.as_ref();
         Subject {
             holders,
-            delegation: self.delegation.as_ref(),
+            delegation: delegation.filter(|_| !self.require.excludes()),
         }
     }
 
@@ -731,6 +744,32 @@ mod tests {
 
     fn amount(amount: u64) -> Value {
         Value::Amount(U256::from(amount))
+    }
+
+    #[test]
+    fn who_is_kept_out_is_not_let_in_through_a_delegate() {
+        let token = contract(1);
+        let (mut gate, holders) = vault_gate(Holding::Erc20 { contract: token }, 5);
+        let banned = Requirement::Not(Box::new(erc20(2, 1)));
+        gate.require = Requirement::All(group(vec![gate.require, banned]));
+        let balance = |n, owner| Read::Erc20Balance {
+            contract: contract(n),
+            owner,
+        };
+        let asked = gate.reads(&holders);
+        let about_the_vault = |read| {
+            let chain = chain();
+            asked.contains(&FactKey { chain, read })
+        };
+        assert!(!about_the_vault(balance(1, VAULT)));
+        let known = |mine| {
+            vec![
+                (balance(1, WALLET), Some(amount(mine))),
+                (balance(2, WALLET), Some(amount(0))),
+            ]
+        };
+        assert_eq!(verdict(&gate, &holders, known(0)), Truth::No);
+        assert_eq!(verdict(&gate, &holders, known(5)), Truth::Yes, "by itself");
     }
 
     #[test]

@@ -160,6 +160,12 @@ impl Leaf {
         }
     }
 
+    /// Whether it holds for a wallet that has nothing, and keeps others out.
+    pub(crate) fn excludes(&self) -> bool {
+        let outlook = self.outlook();
+        outlook.may_hold && !outlook.may_fail
+    }
+
     /// What is at hand of what it needs; null where the facts do not tell.
     pub(crate) fn has(&self, subject: &Subject<'_>, facts: &View<'_>) -> Json {
         match self {

@@ -10,6 +10,7 @@ mod shared;
 use futures_util::future::join_all;
 use tokengate_core::config::Chain;
 use tokengate_core::fact::{Fact, Read, Unreadable};
+use tokengate_core::network::Numbering;
 use tokengate_core::provider::Reorganisation;
 use tokengate_core::signer::{Verification, VerifiedSigner, VerifyError};
 use tokengate_core::{ChainId, Timestamp};
@@ -71,10 +72,12 @@ async fn agreed<P: Ports>(
             .ok_or(Unavailable);
     };
     let numbers = || readings.iter().map(|(_, reading)| reading.number);
-    let Some(number) = numbers()
-        .min()
-        .filter(|least| numbers().any(|n| n != *least))
-    else {
+    // Nobody may choose a block of long ago, and what contracts take for the number may be another chain's.
+    let close = |least: u64, most: u64| {
+        chain.numbering == Numbering::Own && (1..=chain.tolerance).contains(&(most - least))
+    };
+    let bounds = numbers().min().zip(numbers().max());
+    let Some((number, _)) = bounds.filter(|(least, most)| close(*least, *most)) else {
         return Err(disagree(context, chain, reads, &readings, split));
     };
     let config = context.service.config().map_err(|_| Unavailable)?;
@@ -89,6 +92,9 @@ async fn agreed<P: Ports>(
     });
     let readings: Option<Vec<_>> = join_all(again).await.into_iter().collect();
     let readings = readings.ok_or(Unavailable)?;
+    if readings.iter().any(|(_, reading)| reading.number != number) {
+        return Err(Unavailable);
+    }
     match disagreement(&readings) {
         Some(split) => Err(disagree(context, chain, reads, &readings, split)),
         None => readings
