@@ -69,6 +69,10 @@ impl fmt::Display for Config {
             deadlines,
             more,
         } = self;
+        let deadlines = match *deadlines {
+            "" => String::new(),
+            keys => format!("[deadlines]\n{keys}"),
+        };
         let further = (2..=*providers).map(|number| format!(", \"{{rpc_url_{number}}}\""));
         let further: String = further.collect();
         let session_idle = session_idle
@@ -92,7 +96,6 @@ id = "eip155:31337"
 providers = ["{{rpc_url}}"{further}]
 {chain}
 
-[deadlines]
 {deadlines}
 
 [[bucket]]
