@@ -23,8 +23,7 @@ contract SignatureValidator {
     ) {
         bytes memory question = abi.encodeCall(IERC1271.isValidSignature, (hash, signature));
         uint256 verdict = judge(account, question);
-        // Only for an account that is not there yet: whose code refuses must not be asked again after a stranger's call.
-        if (verdict == NO_CODE && factory != address(0)) {
+        if (verdict != ACCEPTED && factory != address(0)) {
             // What the factory answers does not matter: afterwards there is an account, or there is none.
             assembly ("memory-safe") {
                 pop(call(shr(1, gas()), factory, 0, add(factoryCalldata, 0x20), mload(factoryCalldata), 0, 0))
