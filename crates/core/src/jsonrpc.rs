@@ -210,14 +210,10 @@ pub struct Header {
 struct Reply<T> {
     jsonrpc: String,
     id: Value,
-    #[serde(default = "none")]
+    #[serde(default = "Option::default")]
     result: Option<T>,
     #[serde(default)]
     error: Option<NodeError>,
-}
-
-const fn none<T>() -> Option<T> {
-    None
 }
 
 #[derive(Deserialize)]

@@ -179,16 +179,6 @@ impl Pool {
         }
     }
 
-    /// How many there are.
-    pub const fn len(&self) -> usize {
-        self.providers.len()
-    }
-
-    /// Whether there is none.
-    pub const fn is_empty(&self) -> bool {
-        self.providers.is_empty()
-    }
-
     /// Whom to ask, best first: by measured latency and failures, and where these do not tell, in the order of
     /// preference. Those whose breaker is open come last, for when nobody else is left; the one that rests the shortest
     /// before the others.
@@ -380,7 +370,7 @@ impl Pool {
         self.known
     }
 
-    /// Notes the block before the one that was read at, and whether the known one has been replaced.
+    /// Notes the block before the one that was read at, if that was the newest, and whether the known one has been replaced.
     pub fn saw_block(&mut self, parent: Option<BlockName>, reorganised: bool, now: Timestamp) {
         if let Some(known) = self.known.filter(|_| reorganised) {
             self.reorganised = Some(Reorganisation {
@@ -388,7 +378,7 @@ impl Pool {
                 noticed_at: now,
             });
         }
-        self.known = parent;
+        self.known = parent.or(self.known);
     }
 
     /// The last reorganisation that was noticed.

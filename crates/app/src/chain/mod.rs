@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use tokengate_core::config::Chain;
 use tokengate_core::fact::{Fact, Read, Unreadable};
 use tokengate_core::network::Numbering;
-use tokengate_core::provider::Reorganisation;
+use tokengate_core::provider::{Pool, Reorganisation};
 use tokengate_core::signer::{Verification, VerifiedSigner, VerifyError};
 use tokengate_core::{ChainId, Timestamp};
 
@@ -81,7 +81,7 @@ async fn agreed<P: Ports>(
         return Err(disagree(context, chain, reads, &readings, split));
     };
     let config = context.service.config().map_err(|_| Unavailable)?;
-    let providers = race::providers(context, chain);
+    let providers = provider::all(context, chain);
     let again = readings.iter().filter_map(|(index, _)| {
         let provider = providers.get(*index)?;
         Some(async move {
@@ -189,7 +189,15 @@ pub(crate) fn reorganisation<P: Ports>(
     context: &Context<'_, P>,
     chain: ChainId,
 ) -> Option<Reorganisation> {
+    pool(context, chain, |pool| pool.reorganisation())
+}
+
+/// Works with what this instance knows of the providers of `chain`.
+fn pool<P: Ports, T>(
+    context: &Context<'_, P>,
+    chain: ChainId,
+    work: impl FnOnce(&mut Pool) -> T,
+) -> T {
     let count = context.service.providers(chain).len();
-    let memory = context.service.memory();
-    memory.pool(chain, count, |pool| pool.reorganisation())
+    context.service.memory().pool(chain, count, work)
 }

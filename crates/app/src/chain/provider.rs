@@ -1,10 +1,12 @@
-//! One provider and the calls that it is asked for.
+//! One provider, what is known of it, and the calls that it is asked for.
 
 use tokengate_core::config::Chain;
 use tokengate_core::jsonrpc::{self, BlockTag, Header, ReplyError, Request};
+use tokengate_core::provider::Pool;
 use tokengate_core::secret::Secret;
 
 use super::fault::Fault;
+use super::pool;
 use crate::ports::Ports;
 use crate::router::Context;
 
@@ -19,7 +21,32 @@ pub(super) struct Provider<'a, P> {
     pub(super) url: &'a Secret<String>,
 }
 
+/// The providers of `chain`, in the order of the configuration.
+pub(super) fn all<'a, P: Ports>(
+    context: &'a Context<'a, P>,
+    chain: &'a Chain,
+) -> Vec<Provider<'a, P>> {
+    let urls = context.service.providers(chain.id).iter().enumerate();
+    urls.map(|(index, url)| Provider {
+        context,
+        chain,
+        index,
+        url,
+    })
+    .collect()
+}
+
 impl<P: Ports> Provider<'_, P> {
+    /// As the log and people know it.
+    pub(super) fn name(&self) -> String {
+        format!("{} provider {}", self.chain.id, self.index + 1)
+    }
+
+    /// Works with what is known of the chain's providers.
+    pub(super) fn pool<T>(&self, work: impl FnOnce(&mut Pool) -> T) -> T {
+        pool(self.context, self.chain.id, work)
+    }
+
     pub(super) async fn send(&self, body: Vec<u8>) -> Result<Vec<u8>, Fault> {
         let ports = self.context.ports;
         let reply = ports.post(self.url.expose(), body, MAX_REPLY_LEN).await?;

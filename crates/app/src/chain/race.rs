@@ -11,9 +11,9 @@ use tokengate_core::config::Chain;
 use tokengate_core::provider::{Failure, Pool};
 
 use super::fault::Fault;
-use super::provider::Provider;
+use super::provider::{self, Provider};
 use super::question::{Answer, Question};
-use super::{Unavailable, shared};
+use super::{Unavailable, pool, shared};
 use crate::ports::{CallError, Ports};
 use crate::router::Context;
 use crate::store::within;
@@ -43,7 +43,7 @@ pub(super) async fn race<P: Ports>(
     let Ok(config) = context.service.config() else {
         return Err(Unavailable);
     };
-    let providers = providers(context, chain);
+    let providers = provider::all(context, chain);
     let start = context.ports.elapsed();
     let race = Race {
         context,
@@ -66,21 +66,6 @@ pub(super) async fn race<P: Ports>(
     outcome.unwrap_or(Err(Unavailable))
 }
 
-/// The providers of `chain`, in the order of the configuration.
-pub(super) fn providers<'a, P: Ports>(
-    context: &'a Context<'a, P>,
-    chain: &'a Chain,
-) -> Vec<Provider<'a, P>> {
-    let urls = context.service.providers(chain.id).iter().enumerate();
-    urls.map(|(index, url)| Provider {
-        context,
-        chain,
-        index,
-        url,
-    })
-    .collect()
-}
-
 struct Race<'a, P> {
     context: &'a Context<'a, P>,
     chain: &'a Chain,
@@ -101,8 +86,12 @@ impl<P: Ports> Drop for Trial<'_, P> {
 
 impl<P: Ports> Race<'_, P> {
     fn pool<T>(&self, work: impl FnOnce(&mut Pool) -> T) -> T {
-        let memory = self.context.service.memory();
-        memory.pool(self.chain.id, self.providers.len(), work)
+        pool(self.context, self.chain.id, work)
+    }
+
+    fn is_resting(&self, provider: usize) -> bool {
+        let now = self.context.ports.now();
+        self.pool(|pool| pool.is_resting(provider, now, self.deadline))
     }
 
     fn note(&self, fault: String) {
@@ -128,10 +117,9 @@ impl<P: Ports> Race<'_, P> {
         let mut patience = self.deadline;
         loop {
             while running.len() + answers.len() < needed {
-                let Some(attempt) = self.next(&mut queue, running.is_empty()) else {
+                let Some((provider, attempt)) = self.next(&mut queue, running.is_empty()) else {
                     break;
                 };
-                let (provider, attempt) = attempt;
                 patience = self.started(provider, &mut attempts, &mut since);
                 running.push(attempt);
             }
@@ -139,8 +127,8 @@ impl<P: Ports> Race<'_, P> {
                 return Err(Unavailable);
             }
             let hedge = match queue.front() {
-                Some(_) => ports.sleep(patience).left_future(),
-                None => pending().right_future(),
+                Some(next) if !self.is_resting(*next) => ports.sleep(patience).left_future(),
+                _ => pending().right_future(),
             };
             let ended = match select(running.next(), pin!(hedge)).await {
                 Either::Left((ended, _)) => ended,
@@ -204,7 +192,7 @@ impl<P: Ports> Race<'_, P> {
     ) -> Option<(usize, LocalBoxFuture<'b, Attempt>)> {
         let now = self.context.ports.now();
         while let Some(index) = queue.front().copied() {
-            let resting = self.pool(|pool| pool.is_resting(index, now, self.deadline));
+            let resting = self.is_resting(index);
             // Those behind it in the queue rest as well.
             if resting && !alone {
                 return None;
@@ -323,19 +311,5 @@ impl<P: Ports> Race<'_, P> {
             Failure::Passing | Failure::Lasting => return None,
         };
         (pause < left && self.pool(Pool::spend)).then_some(pause)
-    }
-}
-
-impl<P: Ports> Provider<'_, P> {
-    /// As the log and people know it.
-    pub(super) fn name(&self) -> String {
-        format!("{} provider {}", self.chain.id, self.index + 1)
-    }
-
-    /// Works with what is known of the chain's providers.
-    pub(super) fn pool<T>(&self, work: impl FnOnce(&mut Pool) -> T) -> T {
-        let service = self.context.service;
-        let count = service.providers(self.chain.id).len();
-        service.memory().pool(self.chain.id, count, work)
     }
 }

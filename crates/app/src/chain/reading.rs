@@ -15,8 +15,7 @@ use tokengate_core::jsonrpc::{self, Answer, BlockTag, Call, Header, ReplyError, 
 use tokengate_core::network::Numbering;
 
 use super::fault::Fault;
-use super::provider::Provider;
-use super::race;
+use super::provider::{self, Provider};
 use crate::ports::Ports;
 
 /// The most calls that one answer is put together from.
@@ -113,7 +112,7 @@ async fn alongside<P: Ports>(
     if due.is_empty() {
         return answer.await;
     }
-    let others = race::providers(provider.context, provider.chain);
+    let others = provider::all(provider.context, provider.chain);
     let heads = due.iter().filter_map(|index| others.get(*index));
     let heads = join_all(heads.map(async |other| {
         let head = other.quantity(&jsonrpc::eth_block_number()).await;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokengate_core::config::Chain;
 
+use super::pool;
 use crate::ports::Ports;
 use crate::router::Context;
 use crate::store::{PREFIX, within};
@@ -46,8 +47,7 @@ pub(crate) async fn learn<P: Ports>(context: &Context<'_, P>) {
                 return;
             };
             if let Ok(text) = std::str::from_utf8(&told) {
-                let memory = context.service.memory();
-                memory.pool(chain.id, chain.providers.len(), |pool| {
+                pool(context, chain.id, |pool| {
                     pool.learn(text, context.ports.now())
                 });
             }
@@ -64,8 +64,7 @@ pub(super) fn tell<P: Ports>(context: &Context<'_, P>, chain: &Chain) {
         return;
     }
     let (key, limit) = (key(chain), config.deadlines.store);
-    let memory = context.service.memory();
-    let text = memory.pool(chain.id, chain.providers.len(), |pool| pool.to_text());
+    let text = pool(context, chain.id, |pool| pool.to_text());
     let ports = context.ports.clone();
     context.ports.spawn(async move {
         let told = within(&ports, limit, ports.set(&key, text.as_bytes())).await;
