@@ -148,6 +148,10 @@ pub(crate) async fn gather<P: Ports>(
 /// Adds to what is wanted of a chain all else that the same gates read there: whoever asks a chain decides on one block
 /// of it, and on nothing that was read at another.
 fn whole(mut wanted: BTreeSet<FactKey>, gates: &[&Gate], holders: &Holders) -> BTreeSet<FactKey> {
+    // Most decisions want nothing of a chain.
+    if wanted.is_empty() {
+        return wanted;
+    }
     loop {
         let before = wanted.len();
         for gate in gates {
