@@ -119,6 +119,10 @@ impl Balance {
             held: key(read),
             delegated: claim.delegation(self.chain, scope),
         };
+        let each = |ids: &[U256], part: &dyn Fn(U256) -> (Read, Scope)| {
+            let parts = ids.iter().map(|id| part(*id));
+            parts.map(|(read, scope)| portion(read, scope)).collect()
+        };
         match &self.holding {
             Holding::Erc721 {
                 contract,
@@ -133,18 +137,13 @@ impl Balance {
             Holding::Erc721 {
                 contract,
                 token_ids,
-            } => token_ids
-                .iter()
-                .map(|&token_id| {
-                    portion(
-                        Read::Erc721Owner {
-                            contract: *contract,
-                            token_id,
-                        },
-                        Scope::Erc721(*contract, token_id),
-                    )
-                })
-                .collect(),
+            } => each(token_ids, &|token_id| {
+                let read = Read::Erc721Owner {
+                    contract: *contract,
+                    token_id,
+                };
+                (read, Scope::Erc721(*contract, token_id))
+            }),
             // One's own tokens of several ids are one read. A delegation is of one id, so their sum would not tell.
             Holding::Erc1155 {
                 contract,
@@ -160,19 +159,14 @@ impl Balance {
             Holding::Erc1155 {
                 contract,
                 token_ids,
-            } => token_ids
-                .iter()
-                .map(|&id| {
-                    portion(
-                        Read::Erc1155Balance {
-                            contract: *contract,
-                            owner,
-                            id,
-                        },
-                        Scope::Erc1155(*contract, id),
-                    )
-                })
-                .collect(),
+            } => each(token_ids, &|id| {
+                let read = Read::Erc1155Balance {
+                    contract: *contract,
+                    owner,
+                    id,
+                };
+                (read, Scope::Erc1155(*contract, id))
+            }),
             Holding::Erc20 { contract } => vec![portion(
                 Read::Erc20Balance {
                     contract: *contract,
@@ -184,18 +178,13 @@ impl Balance {
             Holding::Erc4907 {
                 contract,
                 token_ids,
-            } => token_ids
-                .iter()
-                .map(|&token_id| {
-                    portion(
-                        Read::Erc4907User {
-                            contract: *contract,
-                            token_id,
-                        },
-                        Scope::Erc721(*contract, token_id),
-                    )
-                })
-                .collect(),
+            } => each(token_ids, &|token_id| {
+                let read = Read::Erc4907User {
+                    contract: *contract,
+                    token_id,
+                };
+                (read, Scope::Erc721(*contract, token_id))
+            }),
             Holding::Account(account) => vec![portion(
                 Read::AccountOwner { account: *account },
                 Scope::Contract(*account),
