@@ -36,6 +36,8 @@ const FUTURE_HEAD: i64 = -60;
 pub struct ChainReport {
     /// Which one.
     pub chain: ChainId,
+    /// What people call it.
+    pub name: String,
     /// Which state is read, as it is configured.
     pub read_at: String,
     /// Its providers, in order of preference.
@@ -115,6 +117,7 @@ pub(super) async fn examine<P: Web>(
     }
     ChainReport {
         chain: chain.id,
+        name: chain.name.clone(),
         read_at: match chain.read_at {
             ReadAt::Tag(tag) => tag_name(tag),
             ReadAt::Confirmations(count) => format!("{count} confirmations"),
