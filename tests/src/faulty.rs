@@ -27,6 +27,10 @@ pub enum Fault {
     None,
     /// Does not listen.
     Refused,
+    /// Closes the connection in place of answering.
+    HangUp,
+    /// Takes requests and never answers.
+    Silent,
     /// Accepts connections and never reads from them.
     HungAfterAccept,
     /// Sends half of the answer and no more.
@@ -59,6 +63,8 @@ pub enum Fault {
     Reorganising,
     /// Refuses JSON-RPC batches.
     NoBatches,
+    /// A node's error where this text is in the request.
+    Refuse(&'static str),
     /// Refuses calls of more calldata than this, in bytes.
     Small(usize),
 }
@@ -219,6 +225,13 @@ impl Front {
         let id = asked["id"].clone();
         match fault {
             Fault::Slow(time) => tokio::time::sleep(time).await,
+            Fault::HangUp => anyhow::bail!("the provider hangs up"),
+            Fault::Silent => std::future::pending().await,
+            Fault::Refuse(text) if asked.to_string().contains(text) => {
+                let error = json!({"code": -32602, "message": "not here"});
+                let answer = json!({"jsonrpc": "2.0", "id": id, "error": error});
+                return reply(stream, 200, "", answer.to_string().as_bytes()).await;
+            }
             Fault::TooMany(seconds) => {
                 let field = format!("retry-after: {seconds}\r\n");
                 return reply(stream, 429, &field, b"{}").await;

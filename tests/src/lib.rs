@@ -16,7 +16,6 @@ pub mod contracts;
 pub mod demo;
 pub mod faulty;
 pub mod process;
-pub mod proxy;
 pub mod redis;
 pub mod service;
 pub mod store;

@@ -3,7 +3,7 @@
 use crate::chain::Chain;
 use crate::client::{Gate, Http};
 use crate::config::{Config, DOMAIN};
-use crate::proxy::Proxy;
+use crate::faulty::Faulty;
 use crate::service::{Service, Settings};
 use crate::store::Store;
 
@@ -21,7 +21,7 @@ pub struct World {
     /// The service.
     pub service: Service,
     /// What the service reads the chain through.
-    pub provider: Proxy,
+    pub provider: Faulty,
     /// The chain.
     pub chain: Chain,
     /// The object store.
@@ -43,7 +43,7 @@ impl World {
     ) -> anyhow::Result<Self> {
         let (chain, store) =
             futures_util::future::try_join(Chain::with_contracts(0), Store::start(0)).await?;
-        let provider = Proxy::start(chain.url()).await?;
+        let provider = Faulty::start(chain.url()).await?;
         for (key, content) in [
             ("season-1/hello.txt", HELLO_TEXT),
             (
@@ -58,7 +58,7 @@ impl World {
         }
         let mut config = Config::new(store.url());
         configure(&mut config);
-        let settings = set(Settings::new(&config.to_string(), provider.url()));
+        let settings = set(Settings::new(&config.to_string(), &provider.url()));
         let service = Service::start(&settings).await?;
         // Readiness and start-up checks may have asked the chain.
         provider.take();

@@ -3,8 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use http::StatusCode;
-use tokengate_tests::proxy::Mode;
+use tokengate_tests::faulty::Fault;
 use tokengate_tests::wallet::Wallet;
 use tokengate_tests::world::{HELLO, World};
 
@@ -13,15 +12,15 @@ async fn no_answer_from_the_chain_is_no_verdict() -> anyhow::Result<()> {
     let world = World::with(|config| config.fresh = "1s", |settings| settings).await?;
     let token = world.gate.sign_in(&Wallet::owner()?).await?;
     for mode in [
-        Mode::HangUp,
-        Mode::Garbage,
-        Mode::Silent,
-        Mode::Status(StatusCode::INTERNAL_SERVER_ERROR),
-        Mode::Status(StatusCode::TOO_MANY_REQUESTS),
-        Mode::Status(StatusCode::UNAUTHORIZED),
-        Mode::Status(StatusCode::OK),
+        Fault::HangUp,
+        Fault::Truncated,
+        Fault::Silent,
+        Fault::Status(500),
+        Fault::Status(429),
+        Fault::Status(401),
+        Fault::Html,
     ] {
-        world.provider.behave(mode);
+        world.provider.behave(mode).await?;
         tokio::time::sleep(Duration::from_millis(1_200)).await;
         let asked = Instant::now();
         let reply = world.gate.ask(&token, HELLO).await?;
@@ -43,7 +42,7 @@ async fn no_answer_from_the_chain_is_no_verdict() -> anyhow::Result<()> {
             .await?;
         reply.problem(503).with_context(|| format!("{mode:?}"))?;
 
-        world.provider.behave(Mode::Faithful);
+        world.provider.behave(Fault::None).await?;
         world
             .gate
             .ask(&token, HELLO)
@@ -79,7 +78,7 @@ async fn a_fresh_fact_decides_while_the_provider_is_away() -> anyhow::Result<()>
     let world = World::with(|config| config.fresh = "5s", |settings| settings).await?;
     let token = world.gate.sign_in(&Wallet::owner()?).await?;
     world.gate.warm(&token, HELLO).await?;
-    world.provider.behave(Mode::HangUp);
+    world.provider.behave(Fault::HangUp).await?;
     world.gate.ask(&token, HELLO).await?.expect(200)?;
     tokio::time::sleep(Duration::from_millis(5_300)).await;
     // Without `stale`, nothing outlives `fresh`.
@@ -101,7 +100,7 @@ async fn a_stale_fact_grants_up_to_its_end_and_never_refuses() -> anyhow::Result
     let theirs = world.gate.sign_in(&Wallet::stranger()?).await?;
     world.gate.warm(&ours, HELLO).await?;
     world.gate.ask(&theirs, HELLO).await?.problem(403)?;
-    world.provider.behave(Mode::HangUp);
+    world.provider.behave(Fault::HangUp).await?;
     tokio::time::sleep(Duration::from_millis(3_300)).await;
     world.gate.ask(&ours, HELLO).await?.expect(200)?;
     // A "no" that old is read again first, and nobody answers.

@@ -4,7 +4,7 @@ use anyhow::{Context, ensure};
 use serde_json::json;
 use tokengate_tests::chain::{ERC20, ERC721, ERC1155, OWNER};
 use tokengate_tests::client::CHAIN;
-use tokengate_tests::proxy::Mode;
+use tokengate_tests::faulty::Fault;
 use tokengate_tests::wallet::Wallet;
 use tokengate_tests::world::World;
 
@@ -81,12 +81,12 @@ async fn readiness_follows_the_provider_and_liveness_does_not() -> anyhow::Resul
     ensure!(ready["status"] == "ok", "{ready}");
     ensure!(ready["checks"].is_object(), "{ready}");
 
-    world.provider.behave(Mode::HangUp);
+    world.provider.behave(Fault::HangUp).await?;
     let ready = world.gate.get("/healthz/ready").await?.expect(503)?;
     ensure!(ready["status"] == "failing", "{ready}");
     world.gate.get("/healthz/live").await?.expect(200)?;
 
-    world.provider.behave(Mode::Faithful);
+    world.provider.behave(Fault::None).await?;
     world.gate.get("/healthz/ready").await?.expect(200)?;
     Ok(())
 }

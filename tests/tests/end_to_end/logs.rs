@@ -25,7 +25,10 @@ async fn no_secret_is_ever_logged() -> anyhow::Result<()> {
         .await?;
     let stranger = gate.sign_in(&Wallet::stranger()?).await?;
     gate.ask(&stranger, HELLO).await?.problem(403)?;
-    world.provider.behave(tokengate_tests::proxy::Mode::HangUp);
+    world
+        .provider
+        .behave(tokengate_tests::faulty::Fault::HangUp)
+        .await?;
     gate.get("/healthz/ready").await?;
 
     ensure!(world.service.stop().await?.success());

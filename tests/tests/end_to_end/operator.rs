@@ -3,7 +3,7 @@
 use anyhow::{Context, ensure};
 use serde_json::Value;
 use tokengate_tests::chain::{ERC721, OWNER};
-use tokengate_tests::proxy::Mode;
+use tokengate_tests::faulty::Fault;
 use tokengate_tests::service::{SERVICE_KEYS, Settings, run};
 use tokengate_tests::store::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
 use tokengate_tests::wallet::Wallet;
@@ -136,10 +136,10 @@ async fn what_is_wrong_is_named_and_nothing_secret_is() -> anyhow::Result<()> {
         let providers = "providers = [\"{rpc_url}\"]";
         changed(providers, &format!("{providers}\n{line}"))
     };
-    let faithful = Mode::Faithful;
+    let faithful = Fault::None;
     let store = "bucket media (127.0.0.1)";
     let provider = "eip155:31337 provider 1 (127.0.0.1)";
-    let cases: [(&str, Settings, Mode, [&str; 2]); 10] = [
+    let cases: [(&str, Settings, Fault, [&str; 2]); 10] = [
         (
             "a wrong secret",
             well().variable("media_secret_access_key", "another"),
@@ -164,7 +164,7 @@ async fn what_is_wrong_is_named_and_nothing_secret_is() -> anyhow::Result<()> {
         (
             "a tag that the provider refuses",
             chain("read_at = \"safe\""),
-            Mode::Refuse("\"safe\""),
+            Fault::Refuse("\"safe\""),
             [provider, "read_at = \"safe\""],
         ),
         (
@@ -176,25 +176,25 @@ async fn what_is_wrong_is_named_and_nothing_secret_is() -> anyhow::Result<()> {
         (
             "a provider that hangs up",
             well(),
-            Mode::HangUp,
+            Fault::HangUp,
             [provider, "closed"],
         ),
         (
             "a provider that says nothing",
             changed("[limits]", "[deadlines]\nprovider = \"500ms\"\n\n[limits]"),
-            Mode::Silent,
+            Fault::Silent,
             [provider, "no reply within 500 ms"],
         ),
         (
             "a provider that has no JSON",
             well(),
-            Mode::Garbage,
+            Fault::Truncated,
             [provider, "not JSON-RPC"],
         ),
         (
             "a quota that is used up",
             well(),
-            Mode::Status(http::StatusCode::TOO_MANY_REQUESTS),
+            Fault::Status(429),
             [provider, "quota"],
         ),
         (
@@ -208,7 +208,7 @@ async fn what_is_wrong_is_named_and_nothing_secret_is() -> anyhow::Result<()> {
         ),
     ];
     for (what, settings, mode, words) in cases {
-        world.provider.behave(mode);
+        world.provider.behave(mode).await?;
         let said = ask(&settings, &["doctor"]).await.context(what)?;
         said.expect(1, &words).context(what)?;
         ensure!(
@@ -220,7 +220,7 @@ async fn what_is_wrong_is_named_and_nothing_secret_is() -> anyhow::Result<()> {
         said.expect(1, &[]).context(what)?;
         ensure!(said.json()?["status"] == "failing", "{what}: {}", said.out);
     }
-    world.provider.behave(faithful);
+    world.provider.behave(faithful).await?;
     ask(&well(), &["doctor"]).await?.expect(0, &["all well"])
 }
 
@@ -245,7 +245,7 @@ async fn components_that_contradict_each_other_are_named() -> anyhow::Result<()>
     let mut settings = world
         .settings
         .clone()
-        .variable("rpc_b", world.provider.url());
+        .variable("rpc_b", &world.provider.url());
     settings.manifest = Some(manifest);
     settings.config = settings
         .config
@@ -397,7 +397,7 @@ require = {{ any = [ {{ native = {{ chain = "eip155:10", at_least = "1" }} }}, {
     let said = ask(&world.settings, &["check", "two", &owner]).await?;
     said.expect(0, &["? native", "✓ erc721", "fault: eip155:10 provider 1"])?;
 
-    world.provider.behave(Mode::HangUp);
+    world.provider.behave(Fault::HangUp).await?;
     let said = ask(&world.settings, &["check", "season-1", &owner]).await?;
     said.expect(
         3,
