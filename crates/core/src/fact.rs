@@ -298,6 +298,39 @@ struct Stored {
 
 const EDITION: u8 = 1;
 
+/// Something that happened on a chain, after which older knowledge of a fact is outdated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Touch {
+    /// Where it happened: facts read before this block do not know of it. 0 where the number says nothing.
+    pub block: u64,
+    /// Only facts read after this know of it, whatever their block: that block may be another by now.
+    pub since: Option<Timestamp>,
+}
+
+/// What clocks of different instances may differ by.
+const SKEW: Duration = Duration::from_secs(2);
+
+impl Touch {
+    /// Whether `fact` was read when it had happened.
+    pub fn is_known_to(&self, fact: &Fact) -> bool {
+        let later = |since: Timestamp| {
+            since
+                .checked_add(SKEW)
+                .is_ok_and(|since| fact.read_at > since)
+        };
+        fact.block >= self.block && self.since.is_none_or(later)
+    }
+
+    /// What is outdated by either.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            block: self.block.max(other.block),
+            since: self.since.max(other.since),
+        }
+    }
+}
+
 impl Fact {
     /// The bytes kept in the shared store.
     pub fn to_bytes(&self) -> Vec<u8> {

@@ -34,6 +34,7 @@ pub mod secret;
 pub mod session;
 pub mod signature;
 pub mod signer;
+pub mod transfer;
 pub mod wallet;
 
 pub use address::Address;
