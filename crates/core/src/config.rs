@@ -6,7 +6,7 @@
 
 mod requirement;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
@@ -43,6 +43,8 @@ pub struct Config {
     pub deadlines: Deadlines,
     /// How often one client may ask.
     pub limits: Limits,
+    /// What is kept of what chains said, where and for how long.
+    pub cache: Cache,
     chains: BTreeMap<ChainId, Chain>,
     buckets: HashMap<String, Bucket>,
     gates: Vec<Gate>,
@@ -74,6 +76,33 @@ pub struct Deadlines {
     pub provider: Duration,
     /// All providers of a chain together.
     pub chain: Duration,
+}
+
+/// What is kept of what chains said, where and for how long.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    /// A Redis server that is spoken to directly, in place of the platform's key-value store.
+    pub redis: Option<Template>,
+    /// How long an instance believes its own memory before it asks the store again; zero: it never does.
+    pub memory: Duration,
+    /// What its memory of facts may take, in bytes.
+    pub memory_bytes: usize,
+    /// Whose facts are read behind a sign-in.
+    pub warm: Warm,
+    /// How often an instance reads facts ahead of their end.
+    pub refresh: Option<Rate>,
+}
+
+/// Which gates' facts are read behind a sign-in, before anybody asks for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Warm {
+    /// Those that the message's resources name; all, if it names none.
+    All,
+    /// Those that the message's resources name.
+    Named,
+    /// None.
+    Off,
 }
 
 /// How often one client may ask for what costs most, and how it is known.
@@ -288,6 +317,11 @@ impl Config {
         over.map(|gate| gate.agreement).fold(own, usize::max)
     }
 
+    /// How many providers gates have agree on facts: each number that a decision may be rested on, once.
+    pub fn agreements(&self) -> BTreeSet<usize> {
+        self.gates.iter().map(|gate| gate.agreement).collect()
+    }
+
     /// The bucket, if it is configured.
     pub fn bucket(&self, name: &str) -> Option<&Bucket> {
         self.buckets.get(name)
@@ -338,6 +372,8 @@ struct RawConfig {
     #[serde(default)]
     limits: RawLimits,
     #[serde(default)]
+    cache: RawCache,
+    #[serde(default)]
     chain: Vec<Spanned<RawChain>>,
     #[serde(default)]
     bucket: Vec<Spanned<RawBucket>>,
@@ -372,6 +408,16 @@ struct RawLimits {
     per_address: Option<Spanned<String>>,
     client_header: Option<Spanned<String>>,
     proxies: Option<Spanned<usize>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCache {
+    redis: Option<Spanned<String>>,
+    memory: Option<Spanned<String>>,
+    memory_bytes: Option<Spanned<usize>>,
+    warm: Option<Warm>,
+    refresh: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -507,6 +553,7 @@ impl Place<'_> {
         let service = self.service(raw.service)?;
         let deadlines = self.deadlines(raw.deadlines)?;
         let limits = self.limits(raw.limits)?;
+        let cache = self.cache(raw.cache)?;
         let mut chains = BTreeMap::new();
         for raw in raw.chain {
             let span = raw.span();
@@ -550,6 +597,7 @@ impl Place<'_> {
             service,
             deadlines,
             limits,
+            cache,
             chains,
             buckets,
             gates,
@@ -672,6 +720,38 @@ impl Place<'_> {
             per_client: self.rate_or(raw.per_client, minute(120))?,
             per_address: self.rate_or(raw.per_address, minute(20))?,
             client,
+        })
+    }
+
+    fn cache(&self, raw: RawCache) -> Result<Cache, ConfigError> {
+        let second = Duration::from_secs(1);
+        let bytes = raw.memory_bytes.map_or(Ok(4 << 20), |bytes| {
+            if (65_536..=32 << 20).contains(bytes.get_ref()) {
+                Ok(bytes.into_inner())
+            } else {
+                Err(self.error(
+                    bytes.span(),
+                    format!("{} bytes of memory", bytes.get_ref()),
+                    "write a number from 65536 to 33554432",
+                ))
+            }
+        })?;
+        let refresh = match raw.refresh {
+            Some(off) if off.get_ref() == "off" => None,
+            rate => Some(self.rate_or(
+                rate,
+                Rate {
+                    quota: 10,
+                    window: second,
+                },
+            )?),
+        };
+        Ok(Cache {
+            redis: raw.redis.map(|url| self.template(url)).transpose()?,
+            memory: self.duration_or(raw.memory, second, Duration::ZERO, 60 * second)?,
+            memory_bytes: bytes,
+            warm: raw.warm.unwrap_or(Warm::All),
+            refresh,
         })
     }
 

@@ -205,6 +205,16 @@ impl Read {
 }
 
 impl FactKey {
+    /// About how many bytes of memory it takes.
+    pub fn size(&self) -> usize {
+        let more = match &self.read {
+            Read::Erc1155Balances { ids, .. } => ids.len() * size_of::<U256>(),
+            Read::View { calldata, .. } => calldata.len(),
+            _ => 0,
+        };
+        size_of::<Self>() + more
+    }
+
     /// The key of this fact in the shared store, below a prefix of the caller's.
     pub fn store_key(&self) -> String {
         let chain = self.chain.id();
@@ -331,7 +341,83 @@ impl Touch {
     }
 }
 
+/// What the shared store knows of a fact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// What it was.
+    Fact(Fact),
+    /// Only that what was known before is outdated, and when that was noted.
+    Touched(Touch, Timestamp),
+}
+
+impl Known {
+    /// Reads the bytes back for the read that asked. Anything unexpected is `None`: a miss, never a value.
+    pub fn from_bytes(read: &Read, bytes: &[u8]) -> Option<Self> {
+        Fact::from_bytes(read, bytes)
+            .map(Self::Fact)
+            .or_else(|| Touch::from_bytes(bytes).map(|(touch, at)| Self::Touched(touch, at)))
+    }
+}
+
+/// How a touch is kept in the place of the fact that it outdates: by its block, or by its time as well.
+const TOUCHED: &str = "t";
+const TOUCHED_SINCE: &str = "ts";
+
+impl Touch {
+    /// The bytes kept in the shared store from `now` on.
+    pub fn to_bytes(&self, now: Timestamp) -> Vec<u8> {
+        let (v, t) = match self.since {
+            None => (TOUCHED, now),
+            Some(since) => (TOUCHED_SINCE, since),
+        };
+        // As of a fact's.
+        serde_json::to_vec(&Stored {
+            e: EDITION,
+            v: v.to_owned(),
+            b: self.block,
+            t: t.as_millisecond(),
+        })
+        .unwrap_or_default()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<(Self, Timestamp)> {
+        let stored = Stored::read(bytes)?;
+        let at = Timestamp::from_millisecond(stored.t).ok()?;
+        let since = match stored.v.as_str() {
+            TOUCHED => None,
+            TOUCHED_SINCE => Some(at),
+            _ => return None,
+        };
+        let touch = Self {
+            block: stored.b,
+            since,
+        };
+        Some((touch, at))
+    }
+}
+
+impl Stored {
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let stored: Self = serde_json::from_slice(bytes).ok()?;
+        (stored.e == EDITION).then_some(stored)
+    }
+}
+
+/// When what the store keeps of a fact was read or outdated; `None` for what is neither.
+pub fn kept_since(bytes: &[u8]) -> Option<Timestamp> {
+    Timestamp::from_millisecond(Stored::read(bytes)?.t).ok()
+}
+
 impl Fact {
+    /// About how many bytes of memory it takes.
+    pub fn size(&self) -> usize {
+        let more = match &self.value {
+            Value::Returned(Returned::Bytes(bytes)) => bytes.len(),
+            _ => 0,
+        };
+        size_of::<Self>() + more
+    }
+
     /// The bytes kept in the shared store.
     pub fn to_bytes(&self) -> Vec<u8> {
         let v = match &self.value {
@@ -354,10 +440,7 @@ impl Fact {
 
     /// Reads the bytes back for the read that asked. Anything unexpected is `None`: a miss, never a value.
     pub fn from_bytes(read: &Read, bytes: &[u8]) -> Option<Self> {
-        let stored: Stored = serde_json::from_slice(bytes).ok()?;
-        if stored.e != EDITION {
-            return None;
-        }
+        let stored = Stored::read(bytes)?;
         let (kind, rest) = stored.v.split_at_checked(1)?;
         let value = match (kind, read) {
             (
@@ -419,6 +502,11 @@ impl Facts {
     /// Adds a fact, in place of one that is there.
     pub fn insert(&mut self, key: FactKey, fact: Fact) {
         self.facts.insert(key, fact);
+    }
+
+    /// Takes a fact away.
+    pub fn remove(&mut self, key: &FactKey) {
+        self.facts.remove(key);
     }
 
     /// The facts of at most `max_age` at `now`.
@@ -559,6 +647,50 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_touch_outdates_what_was_read_before_it_and_survives_the_store() {
+        let read = Read::NativeBalance { owner: OWNER };
+        let fact = |block, second| Fact {
+            value: Value::Amount(U256::ONE),
+            block,
+            read_at: at(second),
+        };
+        let mined = Touch {
+            block: 12,
+            since: None,
+        };
+        assert!(!mined.is_known_to(&fact(11, 900)));
+        assert!(mined.is_known_to(&fact(12, 1)), "the same event once more");
+        let undone = Touch {
+            block: 0,
+            since: Some(at(100)),
+        };
+        assert!(!undone.is_known_to(&fact(99, 100)));
+        assert!(!undone.is_known_to(&fact(99, 2_100)), "clocks differ");
+        assert!(undone.is_known_to(&fact(1, 2_101)));
+        let both = mined.and(undone);
+        assert!(!both.is_known_to(&fact(11, 2_101)) && !both.is_known_to(&fact(12, 100)));
+        assert!(both.is_known_to(&fact(12, 2_101)));
+        for touch in [mined, undone, both] {
+            let bytes = touch.to_bytes(at(100));
+            assert_eq!(kept_since(&bytes), Some(at(100)));
+            for (read, _) in reads() {
+                assert_eq!(
+                    Known::from_bytes(&read, &bytes),
+                    Some(Known::Touched(touch, at(100)))
+                );
+                assert_eq!(Fact::from_bytes(&read, &bytes), None);
+            }
+        }
+        let kept = fact(5, 6).to_bytes();
+        assert_eq!(
+            Known::from_bytes(&read, &kept),
+            Some(Known::Fact(fact(5, 6)))
+        );
+        assert_eq!(kept_since(&kept), Some(at(6)));
+        assert_eq!(kept_since(b"{}"), None);
     }
 
     #[test]

@@ -88,6 +88,11 @@ impl Session {
         hex::encode(self.id)
     }
 
+    /// The same as bytes.
+    pub const fn id_bytes(&self) -> [u8; 16] {
+        self.id
+    }
+
     /// The account that signed in last.
     pub fn address(&self) -> Address {
         // `mint` and `decode` make no session without a member.
