@@ -1,9 +1,11 @@
 //! Who is asking: the session behind a request.
 
 use http::header::{AUTHORIZATION, COOKIE, HeaderName, HeaderValue, ORIGIN};
+use tokengate_core::Timestamp;
 use tokengate_core::session::{self, Session, TokenError};
 
-use crate::ports::Ports;
+use crate::memory::sessions::Standing;
+use crate::ports::{Ports, StoreError};
 use crate::problem::Problem;
 use crate::router::{Context, Request};
 use crate::store;
@@ -44,6 +46,28 @@ pub(crate) async fn open<P: Ports>(
     request: &Request,
     presented: Presented<'_>,
 ) -> Result<Session, Problem> {
+    let session = authentic(context, request, presented)?;
+    still_open(context, &session).await?;
+    Ok(session)
+}
+
+/// The session behind a request's token, which may have been ended: that has to be asked for.
+pub(crate) fn authentic_session<P: Ports>(
+    context: &Context<'_, P>,
+    request: &Request,
+) -> Result<Session, Problem> {
+    authentic(
+        context,
+        request,
+        presented(request)?.ok_or(Problem::NoSession)?,
+    )
+}
+
+fn authentic<P: Ports>(
+    context: &Context<'_, P>,
+    request: &Request,
+    presented: Presented<'_>,
+) -> Result<Session, Problem> {
     let token = match presented {
         Presented::Bearer(token) => token,
         Presented::Cookie(token) => {
@@ -55,7 +79,6 @@ pub(crate) async fn open<P: Ports>(
     };
     let session = session::check(context.service.keys()?, token, context.ports.now())?;
     context.record.address(session.address());
-    still_open(context, &session).await?;
     Ok(session)
 }
 
@@ -87,11 +110,67 @@ pub(crate) async fn still_open<P: Ports>(
     session: &Session,
 ) -> Result<(), Problem> {
     // It must be known, not assumed: without the store there is no answer.
-    match store::is_ended(context, context.service.config()?.deadlines.store, session).await {
+    match ask_whether_ended(context, session).await {
         Ok(false) => Ok(()),
         Ok(true) => Err(Problem::SessionRevoked),
         Err(_) => Err(Problem::StoreUnavailable),
     }
+}
+
+/// Whether a session is open, as far as it matters for opening objects: it is enough to have known that a moment ago, as
+/// of whatever else is in memory. Answers a time that nothing opened may outlast, if there is one.
+///
+/// While the store does not answer, it may have been longer ago, up to `url_ttl`: whoever was let in then has a URL that
+/// works as long, and gets no longer one.
+///
+/// # Errors
+/// [`Problem::SessionRevoked`]; [`Problem::StoreUnavailable`], if it has not been known for too long.
+pub(crate) async fn known_open<P: Ports>(
+    context: &Context<'_, P>,
+    session: &Session,
+) -> Result<Option<Timestamp>, Problem> {
+    let (id, now) = (session.id_bytes(), context.ports.now());
+    let memory = &context.service.memory().sessions;
+    let standing = memory.standing(id);
+    match standing {
+        Some(Standing::Ended) => return Err(Problem::SessionRevoked),
+        Some(standing) if memory.is_recent(standing, context.ports.elapsed()) => return Ok(None),
+        _ => {}
+    }
+    match ask_whether_ended(context, session).await {
+        Ok(false) => Ok(None),
+        Ok(true) => Err(Problem::SessionRevoked),
+        Err(_) => {
+            let seen = match standing {
+                Some(Standing::Open(at, _)) => at.max(session.issued_at()),
+                Some(Standing::Ended) | None => session.issued_at(),
+            };
+            let url_ttl = context.service.config()?.service.url_ttl;
+            let until = seen.min(now).checked_add(url_ttl).ok();
+            match until.filter(|until| *until > now) {
+                Some(until) => Ok(Some(until)),
+                None => Err(Problem::StoreUnavailable),
+            }
+        }
+    }
+}
+
+async fn ask_whether_ended<P: Ports>(
+    context: &Context<'_, P>,
+    session: &Session,
+) -> Result<bool, StoreError> {
+    let (now, elapsed) = (context.ports.now(), context.ports.elapsed());
+    let config = context.service.config();
+    let config = config.map_err(|_| StoreError::Failed("no configuration".into()))?;
+    let ended = store::is_ended(context, config.deadlines.store, session).await?;
+    let standing = if ended {
+        Standing::Ended
+    } else {
+        Standing::Open(now, elapsed)
+    };
+    let memory = &context.service.memory().sessions;
+    memory.put(session.id_bytes(), standing);
+    Ok(ended)
 }
 
 /// The token of the `Authorization` field, if there is one.

@@ -1,27 +1,34 @@
 //! From wallets and gates to verdicts: facts at hand first, what is missing in one call per chain.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::{join, join_all};
-use tokengate_core::Timestamp;
-use tokengate_core::config::Config;
-use tokengate_core::fact::{Fact, FactKey, Facts, Unreadable};
+use tokengate_core::config::{Chain, Config};
+use tokengate_core::fact::{Fact, FactKey, Facts, Known};
 use tokengate_core::gate::{Basis, Decision, Gate, Granted, Truth};
 use tokengate_core::resource::Resource;
 use tokengate_core::wallet::Holders;
+use tokengate_core::{ChainId, Timestamp};
 
 use crate::chain;
+use crate::memory::flights::{Course, Flight, Landing};
 use crate::ports::Ports;
 use crate::problem::Problem;
+use crate::record::{Count, Record};
 use crate::router::Context;
 use crate::store;
 
 /// Where what a decision rests on came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Tier {
     /// All from the configuration: no fact was needed.
     Config,
-    /// All from the shared store.
+    /// All from the instance's memory.
+    Memory,
+    /// At least one from the shared store.
     Store,
     /// At least one from a chain.
     Chain,
@@ -32,18 +39,9 @@ impl Tier {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Config => "config",
+            Self::Memory => "memory",
             Self::Store => "store",
             Self::Chain => "chain",
-        }
-    }
-
-    /// The member of `Cache-Status` (RFC 9211) that says so.
-    pub(crate) const fn cache_status(self) -> &'static str {
-        match self {
-            // Neither found in the cache nor looked for elsewhere.
-            Self::Config => "tokengate; detail=config",
-            Self::Store => "tokengate; hit; detail=store",
-            Self::Chain => "tokengate; fwd=miss; detail=chain",
         }
     }
 }
@@ -57,92 +55,388 @@ pub(crate) enum Effort {
     EveryLeaf,
 }
 
+/// A node that has not seen a block is behind for so long at the most after the block was told of: whoever told may be
+/// mistaken.
+const FLOOR_FOR: Duration = Duration::from_secs(30);
+
+/// The most reads of chains that an instance has under way and begins another behind a response.
+const MAX_BEHIND: usize = 16;
+
+/// A fact that is asked for often is read anew when so much of its time is over: three quarters.
+const fn is_nearly_over(age: Duration, fresh: Duration) -> bool {
+    age.as_millis() * 4 >= fresh.as_millis() * 3
+}
+
 /// Facts about some holders, all judged as of one moment.
 pub(crate) struct Gathered {
     facts: Facts,
     now: Timestamp,
     holders: Holders,
-    read: BTreeSet<FactKey>,
-    /// Whether facts past `fresh` may grant: only where a gate was asked about alone and its chain did not answer. A
-    /// caller who makes a larger read fail must not profit from it, nor one whose contract answers nonsense.
-    may_be_stale: bool,
+    /// Of gates that are judged together, all rest on what satisfies the strictest.
+    agreement: usize,
+    effort: Effort,
+    tiers: BTreeMap<FactKey, Tier>,
+    /// Blocks before which facts are known to be outdated.
+    floors: BTreeMap<ChainId, u64>,
+    /// Whether a chain was asked.
+    asked: bool,
+    /// Whether others had begun to read what this lacks.
+    collapsed: bool,
+    /// Whether facts were there, but too old.
+    outdated: bool,
 }
 
-/// Gathers the facts that `gates` need for `holders`: from the store, and where they do not settle a gate, from the
-/// chains, all of them at once.
+/// Gathers the facts that `gates` need for `holders`: from memory and the store, and where they do not settle a gate,
+/// from the chains, all of them at once.
 pub(crate) async fn gather<P: Ports>(
     context: &Context<'_, P>,
     holders: Holders,
     gates: &[&Gate],
     effort: Effort,
 ) -> Result<Gathered, Problem> {
-    let config = context.service.config()?;
-    let now = context.ports.now();
-    let mut facts = Facts::default();
+    let mut gathered = at_hand(context, holders, gates, effort).await?;
+    gathered.complete(context, gates).await?;
+    Ok(gathered)
+}
+
+/// What memory and the store have of the facts that `gates` need.
+pub(crate) async fn at_hand<P: Ports>(
+    context: &Context<'_, P>,
+    holders: Holders,
+    gates: &[&Gate],
+    effort: Effort,
+) -> Result<Gathered, Problem> {
+    let mut gathered = Gathered {
+        facts: Facts::default(),
+        now: context.ports.now(),
+        holders,
+        agreement: gates.iter().map(|gate| gate.agreement).max().unwrap_or(1),
+        effort,
+        tiers: BTreeMap::new(),
+        floors: BTreeMap::new(),
+        asked: false,
+        collapsed: false,
+        outdated: false,
+    };
     let mut keys = BTreeSet::new();
     for gate in gates {
-        let opens = gate.holds_by_configuration(&holders, &facts.within(gate.fresh, now));
-        if !opens || effort == Effort::EveryLeaf {
-            keys.append(&mut gate.reads(&holders));
+        if !gathered.opens_by_configuration(gate) || effort == Effort::EveryLeaf {
+            keys.append(&mut gate.reads(&gathered.holders));
         }
     }
-    let keys = Vec::from_iter(keys);
-    // Of gates that are judged together, all rest on what satisfies the strictest.
-    let agreement = gates.iter().map(|gate| gate.agreement).max().unwrap_or(1);
-    let stored = store::facts(context, config.deadlines.store, agreement, &keys);
-    let (stored, ()) = join(stored, chain::learn(context)).await;
-    for (key, fact) in keys.iter().zip(stored) {
-        if let Some(fact) = fact {
-            facts.insert(key.clone(), fact);
-        }
+    gathered.look_up(context, keys).await?;
+    Ok(gathered)
+}
+
+impl Gathered {
+    fn opens_by_configuration(&self, gate: &Gate) -> bool {
+        let fresh = self.facts.within(gate.fresh, self.now);
+        gate.holds_by_configuration(&self.holders, &fresh)
     }
-    let mut wanted = BTreeSet::new();
-    for gate in gates {
-        let fresh = facts.within(gate.fresh, now);
-        let opens = gate.evaluate(&holders, &fresh) == Truth::Yes;
-        // A grant needs facts that are fresh; a refusal needs facts that are younger still.
-        let enough = if opens {
-            fresh
-        } else {
-            facts.within(gate.fresh.min(config.service.deny_after), now)
+
+    async fn look_up<P: Ports>(
+        &mut self,
+        context: &Context<'_, P>,
+        keys: BTreeSet<FactKey>,
+    ) -> Result<(), Problem> {
+        let config = context.service.config()?;
+        let memory = context.service.memory();
+        let asked = context.ports.elapsed();
+        let undone = |key: &FactKey, fact: &Fact| {
+            chain::reorganisation(context, key.chain)
+                .is_some_and(|reorganisation| reorganisation.undoes(fact.block, fact.read_at))
         };
-        if opens && effort == Effort::Verdict {
-            continue;
+        let mut lacking = Vec::new();
+        for key in keys {
+            match memory.facts.get(self.agreement, &key, asked) {
+                Some(fact) if !undone(&key, &fact) => {
+                    context.record.count(Count::Memory, 1);
+                    self.tiers.insert(key.clone(), Tier::Memory);
+                    self.facts.insert(key, fact);
+                }
+                _ => lacking.push(key),
+            }
         }
-        wanted.extend(
-            gate.reads(&holders)
-                .into_iter()
-                .filter(|key| enough.fact(key).is_none()),
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        let lacking: Vec<_> = lacking.iter().collect();
+        let known = store::facts(context, config.deadlines.store, self.agreement, &lacking);
+        let (known, ()) = join(known, chain::learn(context)).await;
+        for (key, known) in lacking.into_iter().zip(known) {
+            match known {
+                Some(Known::Fact(fact)) if !undone(key, &fact) => {
+                    context.record.count(Count::Store, 1);
+                    memory.facts.put(self.agreement, key, &fact, asked);
+                    self.tiers.insert(key.clone(), Tier::Store);
+                    self.facts.insert(key.clone(), fact);
+                }
+                Some(Known::Touched(touch, at)) => {
+                    memory.facts.remove(self.agreement, key);
+                    if self.now.duration_since(at).unsigned_abs() <= FLOOR_FOR {
+                        let floor = self.floors.entry(key.chain).or_default();
+                        *floor = touch.block.max(*floor);
+                    }
+                }
+                Some(Known::Fact(_)) | None => memory.facts.remove(self.agreement, key),
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the chains say what is missing for a verdict on each of `gates`, and behind the response what soon will be.
+    pub(crate) async fn complete<P: Ports>(
+        &mut self,
+        context: &Context<'_, P>,
+        gates: &[&Gate],
+    ) -> Result<(), Problem> {
+        let config = context.service.config()?;
+        let (mut wanted, mut ahead, mut behind) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+        for gate in gates {
+            let fresh = self.facts.within(gate.fresh, self.now);
+            let opens = gate.evaluate(&self.holders, &fresh) == Truth::Yes;
+            if opens && self.effort == Effort::Verdict {
+                ahead.extend(self.ending(context, gate));
+                continue;
+            }
+            let reads = gate.reads(&self.holders).into_iter();
+            if self.effort == Effort::Verdict && self.opens_on_stale(gate) {
+                context.record.count(Count::Stale, 1);
+                let old = reads.filter(|key| fresh.fact(key).is_none()).collect();
+                // Gate by gate: whoever makes a larger read fail must not keep a smaller one from being made.
+                behind.push(whole(old, &[gate], &self.holders));
+                continue;
+            }
+            // A grant needs facts that are fresh; a refusal needs facts that are younger still.
+            let enough = if opens {
+                fresh
+            } else {
+                self.facts
+                    .within(gate.fresh.min(config.service.deny_after), self.now)
+            };
+            let missing: Vec<_> = reads.filter(|key| enough.fact(key).is_none()).collect();
+            self.outdated |= missing.iter().any(|key| self.tiers.contains_key(key));
+            wanted.extend(missing);
+        }
+        let wanted = whole(wanted, gates, &self.holders);
+        let patience = gates
+            .iter()
+            .map(|gate| gate.fresh.min(config.service.deny_after))
+            .min()
+            .unwrap_or_default();
+        self.read(context, config, &wanted, patience).await;
+        for old in behind {
+            self.refresh(context, config, old);
+        }
+        let memory = context.service.memory();
+        if let Some(rate) = config.cache.refresh
+            && !ahead.is_empty()
+            && memory.may_refresh(rate, context.ports.elapsed())
+        {
+            self.refresh(context, config, whole(ahead, gates, &self.holders));
+        }
+        let evictions = memory.facts.evictions();
+        context.record.count(
+            Count::Evictions,
+            usize::try_from(evictions).unwrap_or(usize::MAX),
         );
+        Ok(())
     }
-    let wanted = whole(wanted, gates, &holders);
-    let mut may_be_stale = gates.len() == 1;
-    let mut read = BTreeSet::new();
-    let mut new: Vec<(FactKey, Fact)> = Vec::new();
-    for (key, answer) in read_chains(context, &wanted, agreement, now).await? {
-        match answer {
-            Ok(fact) => {
-                facts.insert(key.clone(), fact.clone());
-                new.push((key.clone(), fact));
-                read.insert(key);
+
+    /// Whether facts past `fresh` still open a gate.
+    fn opens_on_stale(&self, gate: &Gate) -> bool {
+        let stale = self.facts.within(gate.stale, self.now);
+        gate.stale > gate.fresh && gate.evaluate(&self.holders, &stale) == Truth::Yes
+    }
+
+    /// The facts of an open gate that are asked for often and soon too old.
+    fn ending<P: Ports>(&self, context: &Context<'_, P>, gate: &Gate) -> Vec<FactKey> {
+        let elapsed = context.ports.elapsed();
+        let memory = context.service.memory();
+        let fresh = self.facts.within(gate.fresh, self.now);
+        let mut reads = gate.reads(&self.holders);
+        reads.retain(|key| {
+            let age = |fact: &Fact| self.now.duration_since(fact.read_at).unsigned_abs();
+            fresh
+                .fact(key)
+                .is_some_and(|fact| is_nearly_over(age(fact), gate.fresh))
+                && memory.facts.is_hot(self.agreement, key, elapsed)
+        });
+        Vec::from_iter(reads)
+    }
+
+    /// Asks all chains at once. A chain without an answer leaves its facts unknown.
+    async fn read<P: Ports>(
+        &mut self,
+        context: &Context<'_, P>,
+        config: &Config,
+        wanted: &BTreeSet<FactKey>,
+        patience: Duration,
+    ) {
+        if wanted.is_empty() {
+            return;
+        }
+        self.asked = true;
+        let begun = context.ports.elapsed();
+        let mut flights = Vec::new();
+        for course in self.courses(config, wanted) {
+            if self.effort == Effort::EveryLeaf {
+                // Explanations are for anybody's address: what only they need is not kept for all.
+                flights.push(land(context, course, self.now).map(Rc::new).left_future());
+                continue;
             }
-            Err(error) => {
-                may_be_stale = false;
-                context.record.fault(format!("{}: {error}", key.chain));
+            let memory = context.service.memory();
+            let joined = memory
+                .flights
+                .join(&course, begun, patience)
+                .filter(|_| !patience.is_zero());
+            if joined.is_some() {
+                context.record.count(Count::Coalesced, 1);
+                self.collapsed = true;
+            } else {
+                context.record.count(Count::Chain, course.keys.len());
+            }
+            let flight = joined.unwrap_or_else(|| take_off(context, course, self.now));
+            flights.push(flight.right_future());
+        }
+        for landing in join_all(flights).await {
+            for fault in &landing.faults {
+                context.record.fault(fault.clone());
+            }
+            for (key, answer) in &landing.answers {
+                if !wanted.contains(key) {
+                    continue;
+                }
+                match answer {
+                    Ok(fact) => {
+                        self.tiers.insert(key.clone(), Tier::Chain);
+                        self.facts.insert(key.clone(), fact.clone());
+                    }
+                    // Neither a yes nor a no, and what was known before is not believed any longer.
+                    Err(_) => self.facts.remove(key),
+                }
+            }
+        }
+        let waited = context.ports.elapsed().saturating_sub(begun);
+        context.record.waited_for_chain(waited);
+    }
+
+    /// Has facts read behind the response, unless somebody does already.
+    fn refresh<P: Ports>(
+        &self,
+        context: &Context<'_, P>,
+        config: &Config,
+        wanted: BTreeSet<FactKey>,
+    ) {
+        if wanted.is_empty() {
+            return;
+        }
+        for course in self.courses(config, &wanted) {
+            let flights = &context.service.memory().flights;
+            let now = context.ports.elapsed();
+            if flights.count() < MAX_BEHIND && flights.join(&course, now, Duration::MAX).is_none() {
+                context.record.count(Count::Refreshes, 1);
+                drop(take_off(context, course, self.now));
             }
         }
     }
-    // Explanations are for anybody's address: what only they need is not kept for all.
-    if !new.is_empty() && effort == Effort::Verdict {
-        store::keep(context.ports, config.deadlines.store, agreement, new);
+
+    /// What is wanted, chain by chain.
+    fn courses(&self, config: &Config, wanted: &BTreeSet<FactKey>) -> Vec<Course> {
+        let chains = config.chains().map(|chain| chain.id);
+        chains
+            .map(|chain| Course {
+                chain,
+                agreement: self.agreement,
+                keys: wanted
+                    .iter()
+                    .filter(|key| key.chain == chain)
+                    .cloned()
+                    .collect(),
+                floor: self.floors.get(&chain).copied().unwrap_or_default(),
+            })
+            .filter(|course| !course.keys.is_empty())
+            .collect()
     }
-    Ok(Gathered {
-        facts,
-        now,
-        holders,
-        read,
-        may_be_stale,
-    })
+}
+
+/// Begins a read that others may join; it goes on to its end whoever waits for it.
+fn take_off<P: Ports>(context: &Context<'_, P>, course: Course, now: Timestamp) -> Flight {
+    let (service, ports) = (context.service.clone(), context.ports.clone());
+    let begun = context.ports.elapsed();
+    let flights = &context.service.memory().flights;
+    let read = course.clone();
+    let flight = flights.start(course, begun, move |id| {
+        async move {
+            let record = Record::default();
+            let context = Context {
+                service: &service,
+                ports: &ports,
+                record: &record,
+            };
+            let agreement = read.agreement;
+            let landing = land(&context, read, now).await;
+            let memory = service.memory();
+            memory.flights.landed(id);
+            let mut kept = Vec::new();
+            for (key, answer) in &landing.answers {
+                match answer {
+                    Ok(fact) => {
+                        memory.facts.put(agreement, key, fact, begun);
+                        kept.push((key.clone(), fact.clone()));
+                    }
+                    Err(_) => {
+                        memory.facts.remove(agreement, key);
+                        store::forget(&context, agreement, key);
+                    }
+                }
+            }
+            if !kept.is_empty() {
+                store::keep(&context, agreement, kept);
+            }
+            Rc::new(landing)
+        }
+        .boxed_local()
+    });
+    let own = flight.clone();
+    context.ports.spawn(async move {
+        own.await;
+    });
+    flight
+}
+
+/// What a chain says, and what failed on the way.
+pub(crate) async fn land<P: Ports>(
+    context: &Context<'_, P>,
+    course: Course,
+    now: Timestamp,
+) -> Landing {
+    let chain = context.service.config().ok();
+    let chain: Option<&Chain> = chain.and_then(|config| config.chain(course.chain));
+    let Some(chain) = chain else {
+        return Landing::default();
+    };
+    let record = Record::default();
+    let context = Context {
+        record: &record,
+        ..*context
+    };
+    let reads: Vec<_> = course.keys.iter().map(|key| key.read.clone()).collect();
+    let wanted = chain::Wanted {
+        reads: &reads,
+        agreement: course.agreement,
+        floor: course.floor,
+    };
+    let answers = match chain::read(&context, chain, wanted, now).await {
+        Ok(answers) => course.keys.into_iter().zip(answers).collect(),
+        Err(chain::Unavailable) => Vec::new(),
+    };
+    let unreadable = answers.iter().filter_map(|(key, answer): &(FactKey, _)| {
+        let error = answer.as_ref().err()?;
+        Some(format!("{}: {error}", key.chain))
+    });
+    let faults = record.faults().into_iter().chain(unreadable).collect();
+    Landing { answers, faults }
 }
 
 /// Adds to what is wanted of a chain all else that the same gates read there: whoever asks a chain decides on one block
@@ -170,27 +464,6 @@ fn whole(mut wanted: BTreeSet<FactKey>, gates: &[&Gate], holders: &Holders) -> B
     }
 }
 
-/// Asks all chains at once. A chain without an answer leaves its facts unknown.
-async fn read_chains<P: Ports>(
-    context: &Context<'_, P>,
-    wanted: &BTreeSet<FactKey>,
-    agreement: usize,
-    now: Timestamp,
-) -> Result<Vec<(FactKey, Result<Fact, Unreadable>)>, Problem> {
-    let calls = context.service.config()?.chains().map(|chain| async move {
-        let keys = Vec::from_iter(wanted.iter().filter(|key| key.chain == chain.id).cloned());
-        if keys.is_empty() {
-            return Vec::new();
-        }
-        let reads: Vec<_> = keys.iter().map(|key| key.read.clone()).collect();
-        match chain::read(context, chain, &reads, agreement, now).await {
-            Ok(answers) => keys.into_iter().zip(answers).collect(),
-            Err(chain::Unavailable) => Vec::new(),
-        }
-    });
-    Ok(join_all(calls).await.into_iter().flatten().collect())
-}
-
 impl Gathered {
     /// The verdict of `gate` on `resource`.
     ///
@@ -210,6 +483,16 @@ impl Gathered {
         ) {
             return Ok((granted, self.tier(gate)));
         }
+        // Past `fresh` it is open for a while yet: the chain is asked behind the response.
+        if gate.stale > gate.fresh
+            && let Decision::Granted(granted) = gate.decide(
+                &self.holders,
+                resource,
+                &self.facts.within(gate.stale, self.now),
+            )
+        {
+            return Ok((granted, self.tier(gate)));
+        }
         let young = self
             .facts
             .within(gate.fresh.min(config.service.deny_after), self.now);
@@ -219,18 +502,7 @@ impl Gathered {
                 unmet: gate.unmet(&self.holders, &young),
             });
         }
-        if !self.may_be_stale {
-            return Err(Problem::ChainUnavailable);
-        }
-        // The chain did not say. Facts past `fresh` may still grant up to `stale`; they never refuse.
-        match gate.decide(
-            &self.holders,
-            resource,
-            &self.facts.within(gate.stale.max(gate.fresh), self.now),
-        ) {
-            Decision::Granted(granted) => Ok((granted, Tier::Store)),
-            Decision::Denied | Decision::Unknown => Err(Problem::ChainUnavailable),
-        }
+        Err(Problem::ChainUnavailable)
     }
 
     /// Whether `gate` holds and why, leaf by leaf. Unknown also where it only seems closed by facts too old to refuse.
@@ -264,16 +536,51 @@ impl Gathered {
         oldest.into_values().collect()
     }
 
-    /// Which tier the verdict of `gate` came from.
+    /// Which tier the verdict of `gate` came from: the farthest.
     pub(crate) fn tier(&self, gate: &Gate) -> Tier {
+        if self.opens_by_configuration(gate) {
+            return Tier::Config;
+        }
         let reads = gate.reads(&self.holders);
-        let fresh = self.facts.within(gate.fresh, self.now);
-        if reads.iter().any(|key| self.read.contains(key)) {
+        let tiers = reads.iter().filter_map(|key| self.tiers.get(key));
+        tiers.max().copied().unwrap_or(Tier::Config)
+    }
+
+    /// The member of `Cache-Status` (RFC 9211) for a decision on `gates`.
+    pub(crate) fn cache_status(&self, gates: &[&Gate]) -> String {
+        let tier = if self.asked {
             Tier::Chain
-        } else if reads.is_empty() || gate.holds_by_configuration(&self.holders, &fresh) {
-            Tier::Config
         } else {
-            Tier::Store
+            let tiers = gates.iter().map(|gate| self.tier(gate));
+            tiers.max().unwrap_or(Tier::Config)
+        };
+        let detail = tier.as_str();
+        // Of the oldest fact; below zero it is stale.
+        let left = gates.iter().flat_map(|gate| {
+            let reads = gate.reads(&self.holders);
+            let any = self.facts.within(Duration::MAX, self.now);
+            reads.into_iter().filter_map(move |key| {
+                let age = self.now.duration_since(any.fact(&key)?.read_at).as_secs();
+                Some(
+                    i64::try_from(gate.fresh.as_secs())
+                        .ok()?
+                        .saturating_sub(age),
+                )
+            })
+        });
+        let ttl = left.min();
+        match (tier, ttl) {
+            // Neither found in a cache nor looked for elsewhere.
+            (Tier::Config, _) => "tokengate; detail=config".to_owned(),
+            (Tier::Memory | Tier::Store, Some(ttl)) => {
+                format!("tokengate; hit; ttl={ttl}; detail={detail}")
+            }
+            (Tier::Memory | Tier::Store, None) => format!("tokengate; hit; detail={detail}"),
+            (Tier::Chain, _) => {
+                let why = if self.outdated { "stale" } else { "miss" };
+                let collapsed = if self.collapsed { "; collapsed" } else { "" };
+                format!("tokengate; fwd={why}{collapsed}; detail={detail}")
+            }
         }
     }
 }

@@ -31,6 +31,7 @@ pub async fn explain<P: Ports>(
     holders: Holders,
 ) -> Result<Explanation, Problem> {
     let gathered = decide::gather(context, holders, &[gate], Effort::EveryLeaf).await?;
+    context.record.cache_status(gathered.cache_status(&[gate]));
     let (truth, tree) = gathered.explain(context.service.config()?, gate);
     Ok(Explanation {
         truth,

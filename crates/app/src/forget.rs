@@ -1,58 +1,72 @@
-//! Forgetting what has no use any longer: the store itself keeps everything for ever.
+//! Forgetting what has no use any longer, where the store itself keeps everything for ever.
 //!
-//! What is to be forgotten is entered in a list for the ten minutes in which it becomes useless: one counter numbers
-//! the entries, one key holds each. Later sign-ins work the lists off behind their responses, oldest first, so the
-//! store holds what is still in use, and at most as much again for as long as nobody signs in.
+//! What is to be forgotten is entered in a list for the ten minutes in which it becomes useless. Every instance writes a
+//! list of its own, which one counter has numbered: so an entry costs a write and nothing is counted for it. Later work
+//! behind responses works the lists off, oldest first, so the store holds what is still in use, and at most as much again
+//! for as long as nobody writes.
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokengate_core::Timestamp;
+use tokengate_core::{Timestamp, fact};
 
+use crate::backend::Store;
 use crate::ports::{Ports, StoreError};
 use crate::router::Context;
-use crate::store::{PREFIX, within};
+use crate::store::{self, PREFIX, within};
 
 /// How long one list is for, in seconds.
 const LIST_SECONDS: i64 = 600;
 /// How often an instance looks at the lists.
 const PAUSE: Duration = Duration::from_secs(10);
-/// How many entries it works off at a time, and how many at once.
+/// How many entries it works off at a time, and how many at once: as many missing in a row are a list's end.
 const BATCH: u64 = 512;
 const AT_ONCE: u64 = 16;
 /// How long that may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// What is to be forgotten.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Entry {
     /// Whatever is at a key.
     Key(String),
     /// What is at a key now, unless it has been replaced until then.
     Value(String, [u8; 8]),
+    /// What is known of facts, unless they have been read again until then.
+    Facts(Vec<String>),
 }
 
 impl Entry {
-    /// The key, and behind a space the value in hexadecimal.
+    /// The key; behind a space the value in hexadecimal; or `facts` and the keys.
     fn to_text(&self) -> String {
         match self {
             Self::Key(key) => key.clone(),
             Self::Value(key, value) => format!("{key} {:016x}", u64::from_be_bytes(*value)),
+            Self::Facts(keys) => format!("{FACTS} {}", keys.join(" ")),
         }
     }
 
     /// Only keys of ours are entered; a store that says otherwise is not followed.
     fn from_text(text: &str) -> Option<Self> {
-        let (key, value) = match text.split_once(' ') {
-            Some((key, value)) => (key, Some(u64::from_str_radix(value, 16).ok()?)),
-            None => (text, None),
-        };
-        let key = Some(key).filter(|key| key.starts_with(PREFIX))?.to_owned();
-        Some(match value {
-            Some(value) => Self::Value(key, value.to_be_bytes()),
-            None => Self::Key(key),
+        let mut words = text.split(' ');
+        let ours = |key: &str| Some(key.to_owned()).filter(|key| key.starts_with(PREFIX));
+        Some(match (words.next()?, words.next()) {
+            (FACTS, Some(first)) => Self::Facts(
+                std::iter::once(first)
+                    .chain(words)
+                    .map(ours)
+                    .collect::<Option<_>>()?,
+            ),
+            (key, Some(value)) => Self::Value(
+                ours(key)?,
+                u64::from_str_radix(value, 16).ok()?.to_be_bytes(),
+            ),
+            (key, None) => Self::Key(ours(key)?),
         })
     }
 }
+
+const FACTS: &str = "facts";
 
 /// Enters what has no use from `at` on, behind the response.
 pub(crate) fn later<P: Ports>(
@@ -61,90 +75,190 @@ pub(crate) fn later<P: Ports>(
     entry: Entry,
     at: Timestamp,
 ) {
-    let due = context
-        .service
-        .memory()
-        .is_forgetting_due(context.ports.elapsed(), PAUSE);
-    let ports = context.ports.clone();
-    context.ports.spawn(async move {
-        let entered = within(&ports, limit, enter(&ports, &entry, at)).await;
+    if context.store().expires() {
+        return;
+    }
+    context.behind(async move |context: &Context<'_, P>| {
+        let entered = within(context.ports, limit, enter(context, &entry, at)).await;
         if !matches!(entered, Some(Ok(()))) {
-            ports.log(r#"{"event":"not-entered-for-forgetting"}"#);
+            context.record.fault("not entered for forgetting".into());
         }
-        if due {
-            let worked = within(&ports, DEADLINE, work_off(&ports)).await;
+        let memory = context.service.memory();
+        if memory.is_forgetting_due(context.ports.elapsed(), PAUSE) {
+            let worked = within(context.ports, DEADLINE, work_off(context)).await;
             if !matches!(worked, Some(Ok(()))) {
-                ports.log(r#"{"event":"forgetting-failed"}"#);
+                context.record.fault("forgetting failed".into());
             }
         }
     });
 }
 
-async fn enter<P: Ports>(ports: &P, entry: &Entry, at: Timestamp) -> Result<(), StoreError> {
+async fn enter<P: Ports>(
+    context: &Context<'_, P>,
+    entry: &Entry,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let store = context.store();
     // The list that ends after `at`.
     let list = at.as_second().div_euclid(LIST_SECONDS) + 1;
-    let number = ports.increment(&counter_key(list)).await?;
+    let memory = context.service.memory();
+    let own = match memory.list(list) {
+        Some(own) => own,
+        None => {
+            let [a, b, c, d, e, f, g, h, ..] = context.ports.random();
+            let own = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+            let number = store.claim(&counter_key(list), DEADLINE).await?;
+            let name = format!("{own:016x}");
+            store
+                .set(&register_key(list, number), name.as_bytes(), DEADLINE)
+                .await?;
+            let present = context.ports.now().as_second().div_euclid(LIST_SECONDS);
+            memory.begin_list(list, own, present);
+            own
+        }
+    };
+    let number = memory.next_entry(list);
     let text = entry.to_text();
-    ports.set(&entry_key(list, number), text.as_bytes()).await
+    let key = entry_key(list, own, number);
+    store.set(&key, text.as_bytes(), DEADLINE).await
+}
+
+/// How far the lists have been worked off: in this list, in its register, in the list of one instance.
+#[derive(Clone, Copy)]
+struct Position {
+    list: i64,
+    register: u64,
+    entry: u64,
 }
 
 /// Works off a batch of entries of lists that are over. Two instances that do it at once do it twice, to no harm.
-async fn work_off<P: Ports>(ports: &P) -> Result<(), StoreError> {
-    let present = ports.now().as_second().div_euclid(LIST_SECONDS);
-    let position = ports.get(&position_key()).await?;
-    let Some((mut list, mut done)) = position.as_deref().and_then(read_position) else {
+async fn work_off<P: Ports>(context: &Context<'_, P>) -> Result<(), StoreError> {
+    let store = context.store();
+    let present = context.ports.now().as_second().div_euclid(LIST_SECONDS);
+    let position = store.get(&position_key()).await?;
+    let Some(mut at) = position.as_deref().and_then(Position::from_bytes) else {
         // The first ever: nothing was entered before now.
-        return write_position(ports, present, 0).await;
+        return Position::beginning(present).write(&store).await;
     };
     let mut left = BATCH;
-    while list < present && left > 0 {
+    while at.list < present && left > 0 {
         // Counting is the only way to read a counter that every store has.
-        let entries = ports.increment(&counter_key(list)).await?.saturating_sub(1);
-        while done < entries && left > 0 {
-            let until = entries.min(done + AT_ONCE.min(left));
-            let outcomes =
-                join_all((done + 1..=until).map(|number| drop_entry(ports, list, number)));
-            outcomes.await.into_iter().collect::<Result<(), _>>()?;
-            left -= until - done;
-            done = until;
+        let counter = counter_key(at.list);
+        let registered = store.claim(&counter, DEADLINE).await?.saturating_sub(1);
+        while at.register <= registered && left > 0 {
+            let register = register_key(at.list, at.register);
+            let own = store.get(&register).await?;
+            let own = own.and_then(|own| {
+                let own = std::str::from_utf8(&own).ok()?;
+                u64::from_str_radix(own, 16).ok()
+            });
+            let dropped = match own {
+                Some(own) => {
+                    let numbers = at.entry..at.entry + AT_ONCE;
+                    let drops = numbers.map(|number| drop_entry(context, at.list, own, number));
+                    join_all(drops)
+                        .await
+                        .into_iter()
+                        .collect::<Result<Vec<_>, _>>()?
+                }
+                None => Vec::new(),
+            };
+            left = left.saturating_sub(AT_ONCE);
+            if dropped.contains(&true) {
+                at.entry += AT_ONCE;
+            } else {
+                store.delete(&register).await?;
+                (at.register, at.entry) = (at.register + 1, 0);
+            }
         }
-        if done >= entries {
-            ports.delete(&counter_key(list)).await?;
-            (list, done) = (list + 1, 0);
+        if at.register > registered {
+            store.delete(&counter).await?;
+            at = Position::beginning(at.list + 1);
             left = left.saturating_sub(1);
         }
     }
-    write_position(ports, list, done).await
+    at.write(&store).await
 }
 
-async fn drop_entry<P: Ports>(ports: &P, list: i64, number: u64) -> Result<(), StoreError> {
-    let name = entry_key(list, number);
-    if let Some(entry) = ports.get(&name).await? {
-        let entry = std::str::from_utf8(&entry).ok().and_then(Entry::from_text);
-        let outdated = match entry {
-            Some(Entry::Key(key)) => Some(key),
-            Some(Entry::Value(key, value)) => {
-                let present = ports.get(&key).await?;
-                Some(key).filter(|_| present.as_deref() == Some(&value))
+/// Forgets what an entry names, and the entry; whether there was one.
+async fn drop_entry<P: Ports>(
+    context: &Context<'_, P>,
+    list: i64,
+    own: u64,
+    number: u64,
+) -> Result<bool, StoreError> {
+    let store = context.store();
+    let name = entry_key(list, own, number);
+    let Some(entry) = store.get(&name).await? else {
+        return Ok(false);
+    };
+    let mut outdated = Vec::new();
+    match std::str::from_utf8(&entry).ok().and_then(Entry::from_text) {
+        Some(Entry::Key(key)) => outdated.push(key),
+        Some(Entry::Value(key, value)) => {
+            if store.get(&key).await?.as_deref() == Some(&value) {
+                outdated.push(key);
             }
-            None => None,
-        };
-        if let Some(key) = outdated {
-            ports.delete(&key).await?;
         }
-        ports.delete(&name).await?;
+        Some(Entry::Facts(keys)) => {
+            let named: Vec<_> = keys.iter().map(String::as_str).collect();
+            let useless = useless_before(context);
+            for (key, kept) in keys.iter().zip(store.get_many(&named).await) {
+                let since = kept?.map(|bytes| fact::kept_since(&bytes));
+                // What is no fact of ours is of no use either.
+                if since.is_some_and(|since| since.is_none_or(|since| since < useless)) {
+                    outdated.push(key.clone());
+                }
+            }
+        }
+        None => {}
     }
-    Ok(())
+    for key in outdated {
+        store.delete(&key).await?;
+    }
+    store.delete(&name).await?;
+    Ok(true)
 }
 
-async fn write_position<P: Ports>(ports: &P, list: i64, done: u64) -> Result<(), StoreError> {
-    let position = format!("{list}:{done}");
-    ports.set(&position_key(), position.as_bytes()).await
+/// Facts that were read before are of no use to anybody.
+fn useless_before<P: Ports>(context: &Context<'_, P>) -> Timestamp {
+    let now = context.ports.now();
+    let ttl = context.service.config().map(store::fact_ttl);
+    ttl.ok()
+        .and_then(|ttl| now.checked_sub(ttl).ok())
+        .unwrap_or(Timestamp::MIN)
 }
 
-fn read_position(bytes: &[u8]) -> Option<(i64, u64)> {
-    let (list, done) = std::str::from_utf8(bytes).ok()?.split_once(':')?;
-    Some((list.parse().ok()?, done.parse().ok()?))
+impl Position {
+    const fn beginning(list: i64) -> Self {
+        Self {
+            list,
+            register: 1,
+            entry: 0,
+        }
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let mut parts = std::str::from_utf8(bytes).ok()?.split(':');
+        let position = Self {
+            list: parts.next()?.parse().ok()?,
+            register: parts.next()?.parse().ok()?,
+            entry: parts.next()?.parse().ok()?,
+        };
+        parts.next().is_none().then_some(position)
+    }
+
+    async fn write<P: Ports>(self, store: &Store<'_, P>) -> Result<(), StoreError> {
+        let Self {
+            list,
+            register,
+            entry,
+        } = self;
+        let position = format!("{list}:{register}:{entry}");
+        store
+            .set(&position_key(), position.as_bytes(), DEADLINE)
+            .await
+    }
 }
 
 fn position_key() -> String {
@@ -155,6 +269,37 @@ fn counter_key(list: i64) -> String {
     format!("{PREFIX}:forget:{list}")
 }
 
-fn entry_key(list: i64, number: u64) -> String {
+fn register_key(list: i64, number: u64) -> String {
     format!("{PREFIX}:forget:{list}:{number}")
+}
+
+fn entry_key(list: i64, own: u64, number: u64) -> String {
+    format!("{PREFIX}:forget:{list}:{own:016x}:{number}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_read_back_and_only_of_our_own_keys() {
+        for entry in [
+            Entry::Key("tg1:nonce:a".into()),
+            Entry::Value("tg1:epoch:b".into(), [7; 8]),
+            Entry::Facts(vec!["tg1:fact:c".into()]),
+            Entry::Facts(vec!["tg1:fact:c".into(), "tg1:fact:d".into()]),
+        ] {
+            assert_eq!(Entry::from_text(&entry.to_text()), Some(entry));
+        }
+        for text in [
+            "",
+            "other:key",
+            "other:key 0000000000000007",
+            "tg1:epoch:b seven",
+            "facts",
+            "facts tg1:fact:c other:key",
+        ] {
+            assert_eq!(Entry::from_text(text), None, "{text}");
+        }
+    }
 }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod auth;
+mod backend;
 mod chain;
 mod decide;
 pub mod doctor;
@@ -20,9 +21,11 @@ mod router;
 pub mod routes;
 mod service;
 mod store;
+mod touch;
+mod warm;
 
 pub use explain::{Explanation, explain};
-pub use ports::{CallError, Ports, Reply, StoreError};
+pub use ports::{CallError, Ports, RedisReply, Reply, StoreError};
 pub use problem::Problem;
 pub use record::Record;
 pub use router::{

@@ -6,14 +6,14 @@
 //! A store that fails counts nobody out.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::rc::Rc;
 use std::time::Duration;
 
 use http::HeaderName;
 use tokengate_core::config::{ClientAddress, Rate};
 use tokengate_core::{Address, fingerprint};
 
-use crate::memory::{Count, Memory};
+use crate::backend::Store;
+use crate::memory::Count;
 use crate::ports::{Ports, StoreError};
 use crate::problem::Problem;
 use crate::router::{Context, Request};
@@ -128,7 +128,7 @@ async fn admit<P: Ports>(
     let limit = config.deadlines.store;
     let seen = memory.count(&name, window);
     if seen.is_none() {
-        let shared = timed(context, limit, shared(context.ports, &name, window)).await;
+        let shared = timed(context, limit, shared(&context.store(), &name, window)).await;
         // A failure is noted by `timed`; it is no reason to turn somebody away.
         let shared = shared.unwrap_or(0);
         memory.update(name, window, seconds, |count| {
@@ -149,14 +149,7 @@ async fn admit<P: Ports>(
     }
     memory.update(name, window, seconds, |count| count.own += 1);
     if seen.is_none() || own + 1 >= rate.quota.div_ceil(16) {
-        share(
-            context.ports,
-            context.service.memory().clone(),
-            limit,
-            name,
-            window,
-            seconds,
-        );
+        share(context, limit, name, window, seconds);
     }
     Ok(())
 }
@@ -170,23 +163,21 @@ fn window(seconds: u64, length: Duration) -> u64 {
 /// Adds this instance's count to the store's, behind the response. Of two instances that do it at once, the one that
 /// comes last is counted, and the other one when it next adds.
 fn share<P: Ports>(
-    ports: &P,
-    memory: Rc<Memory>,
+    context: &Context<'_, P>,
     limit: Duration,
     name: [u8; 16],
     window: u64,
     now: u64,
 ) {
     let mut added = 0;
-    memory.update(name, window, now, |count| {
+    context.service.memory().update(name, window, now, |count| {
         added = std::mem::take(&mut count.own);
         count.shared = count.shared.saturating_add(added);
     });
-    let task_ports = ports.clone();
-    ports.spawn(async move {
-        let ports = &task_ports;
-        let shared = within(ports, limit, async {
-            let total = shared(ports, &name, window).await?.saturating_add(added);
+    context.behind(async move |context: &Context<'_, P>| {
+        let (memory, store) = (context.service.memory(), context.store());
+        let shared = within(context.ports, limit, async {
+            let total = shared(&store, &name, window).await?.saturating_add(added);
             // What this instance knew was there once: somebody who had not seen it wrote over it.
             let known = memory.count(&name, window).unwrap_or_default().shared;
             let total = total.max(known);
@@ -194,7 +185,8 @@ fn share<P: Ports>(
             value.extend(name);
             value.extend(window.to_be_bytes());
             value.extend(total.to_be_bytes());
-            ports.set(&slot_key(&name), &value).await?;
+            let ttl = Duration::from_secs(window.saturating_sub(now));
+            store.set(&slot_key(&name), &value, ttl).await?;
             Ok::<u32, StoreError>(total)
         });
         if let Some(Ok(total)) = shared.await {
@@ -206,8 +198,12 @@ fn share<P: Ports>(
 }
 
 /// What the store has counted under `name` in `window`. Another name in its slot means that it was not there of late.
-async fn shared<P: Ports>(ports: &P, name: &[u8; 16], window: u64) -> Result<u32, StoreError> {
-    let value = ports.get(&slot_key(name)).await?.unwrap_or_default();
+async fn shared<P: Ports>(
+    store: &Store<'_, P>,
+    name: &[u8; 16],
+    window: u64,
+) -> Result<u32, StoreError> {
+    let value = store.get(&slot_key(name)).await?.unwrap_or_default();
     let count = value
         .strip_prefix(name)
         .and_then(|value| value.strip_prefix(&window.to_be_bytes()))

@@ -18,8 +18,61 @@ pub struct Record {
     code: Cell<Option<&'static str>>,
     faults: RefCell<Vec<String>>,
     quota: Cell<Option<Quota>>,
+    cache_status: RefCell<Option<String>>,
+    counts: [Cell<u64>; Count::ALL.len()],
     store: Cell<Duration>,
     chain: Cell<Duration>,
+}
+
+/// What is counted of the tiers, request by request: the log's lines add up to what an operator wants to know.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Count {
+    /// Facts found in memory.
+    Memory,
+    /// Facts found in the store.
+    Store,
+    /// Facts that a chain was asked for.
+    Chain,
+    /// Facts that were not at hand because the store failed.
+    Missed,
+    /// Decisions by facts that are read anew behind the response.
+    Stale,
+    /// Reads of chains that others had begun.
+    Coalesced,
+    /// Reads begun behind a response.
+    Refreshes,
+    /// Facts that had to leave the memory for others.
+    Evictions,
+    /// Facts known to be outdated by what has happened since.
+    Outdated,
+}
+
+impl Count {
+    const ALL: [Self; 9] = [
+        Self::Memory,
+        Self::Store,
+        Self::Chain,
+        Self::Missed,
+        Self::Stale,
+        Self::Coalesced,
+        Self::Refreshes,
+        Self::Evictions,
+        Self::Outdated,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Store => "store",
+            Self::Chain => "chain",
+            Self::Missed => "missed",
+            Self::Stale => "stale",
+            Self::Coalesced => "coalesced",
+            Self::Refreshes => "refreshes",
+            Self::Evictions => "evictions",
+            Self::Outdated => "outdated",
+        }
+    }
 }
 
 /// More faults than these say nothing new.
@@ -74,6 +127,23 @@ impl Record {
             .flat_map(|quota| quota.fields())
     }
 
+    /// Counts what a tier did.
+    pub(crate) fn count(&self, what: Count, times: usize) {
+        if let Some(count) = self.counts.get(what as usize) {
+            count.set(count.get().saturating_add(times as u64));
+        }
+    }
+
+    /// How the decision was come by: the member of `Cache-Status` (RFC 9211).
+    pub(crate) fn cache_status(&self, status: String) {
+        self.cache_status.replace(Some(status));
+    }
+
+    /// What was said of that.
+    pub(crate) fn cache_status_field(&self) -> Option<String> {
+        self.cache_status.borrow().clone()
+    }
+
     /// Time spent waiting for the store.
     pub(crate) fn waited_for_store(&self, time: Duration) {
         self.store.set(self.store.get() + time);
@@ -126,11 +196,43 @@ impl Record {
         if let Some(tier) = self.tier.get() {
             member("tier", tier.into());
         }
+        if let Some(counts) = self.counts() {
+            member("cache", counts);
+        }
         let faults = self.faults.borrow();
         if !faults.is_empty() {
             member("faults", faults.clone().into());
         }
         Value::Object(members).to_string()
+    }
+}
+
+impl Record {
+    /// The log line of work behind a response, if there is something to tell of it.
+    pub(crate) fn line_behind(&self, now: Timestamp) -> Option<String> {
+        let (counts, faults) = (self.counts(), self.faults.borrow());
+        if counts.is_none() && faults.is_empty() {
+            return None;
+        }
+        let mut members = Map::new();
+        members.insert("time".into(), rfc3339::format(now).into());
+        members.insert("event".into(), "behind".into());
+        if let Some(counts) = counts {
+            members.insert("cache".into(), counts);
+        }
+        if !faults.is_empty() {
+            members.insert("faults".into(), faults.clone().into());
+        }
+        Some(Value::Object(members).to_string())
+    }
+
+    fn counts(&self) -> Option<Value> {
+        let counts = Count::ALL.iter().zip(&self.counts);
+        let counts: Map<String, Value> = counts
+            .filter(|(_, count)| count.get() > 0)
+            .map(|(what, count)| (what.name().to_owned(), count.get().into()))
+            .collect();
+        (!counts.is_empty()).then_some(Value::Object(counts))
     }
 }
 

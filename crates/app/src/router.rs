@@ -10,6 +10,7 @@ use http::header::{
 use http::{Method, StatusCode};
 use serde_json::json;
 
+use crate::backend::Store;
 use crate::ports::Ports;
 use crate::problem::{Problem, document_response};
 use crate::record::Record;
@@ -34,6 +35,30 @@ pub struct Context<'a, P> {
     pub ports: &'a P,
     /// Notes for the log.
     pub record: &'a Record,
+}
+
+impl<'a, P: Ports> Context<'a, P> {
+    /// The shared store.
+    pub(crate) fn store(&self) -> Store<'a, P> {
+        self.service.store(self.ports)
+    }
+
+    /// Does `work` behind the response. What fails of it is noted in a line of its own.
+    pub(crate) fn behind(&self, work: impl AsyncFnOnce(&Context<'_, P>) + 'static) {
+        let (service, ports) = (self.service.clone(), self.ports.clone());
+        self.ports.spawn(async move {
+            let record = Record::default();
+            let context = Context {
+                service: &service,
+                ports: &ports,
+                record: &record,
+            };
+            work(&context).await;
+            if let Some(line) = record.line_behind(ports.now()) {
+                ports.log(&line);
+            }
+        });
+    }
 }
 
 /// What a route needs of the service; nothing else is loaded for it.
@@ -239,6 +264,12 @@ fn finish<P: Ports>(
             headers.insert(HeaderName::from_static(name), value);
         }
     }
+    if let Some(Ok(status)) = record
+        .cache_status_field()
+        .map(|status| HeaderValue::from_str(&status))
+    {
+        headers.insert(CACHE_STATUS, status);
+    }
     let total = ports.elapsed().saturating_sub(start);
     if let Ok(timing) = HeaderValue::from_str(&record.server_timing(total)) {
         headers.insert(HeaderName::from_static("server-timing"), timing);
@@ -250,6 +281,9 @@ fn finish<P: Ports>(
     }
     ports.log(&record.line(ports.now(), method.as_str(), route, status, total));
 }
+
+/// RFC 9211.
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// A JSON response.
 pub(crate) fn json(status: StatusCode, body: &serde_json::Value) -> Response {

@@ -10,21 +10,26 @@ use tokengate_core::keys::{KeyRing, KeyRingError};
 use tokengate_core::presign::{AccessKey, Signer};
 use tokengate_core::secret::Secret;
 
+use crate::backend::{Backend, Store};
 use crate::memory::Memory;
 use crate::ports::Ports;
 use crate::problem::Problem;
 use crate::router::Needs;
 use crate::store::within;
 
-/// Configuration and secrets, as far as this component's routes need them.
+/// Configuration and secrets, as far as this component's routes need them. Clones are the same service.
+#[derive(Clone, Debug)]
+pub struct Service(Rc<Loaded>);
+
 #[derive(Debug)]
-pub struct Service {
+struct Loaded {
     config: Option<Config>,
     keys: Option<KeyRing>,
+    backend: Backend,
     providers: BTreeMap<ChainId, Vec<Secret<String>>>,
     signers: HashMap<String, Signer>,
     demo_rpc_url: String,
-    memory: Rc<Memory>,
+    memory: Memory,
 }
 
 /// Why the service cannot be loaded: for the operator, in words that hold no secret.
@@ -74,19 +79,20 @@ impl Service {
     }
 
     async fn read<P: Ports>(ports: &P, needs: Needs) -> Result<Self, LoadError> {
-        let mut service = Self {
+        let mut service = Loaded {
             config: None,
             keys: None,
+            backend: Backend::KeyValue,
             providers: BTreeMap::new(),
             signers: HashMap::new(),
             demo_rpc_url: String::new(),
-            memory: Rc::default(),
+            memory: Memory::default(),
         };
         if needs.demo {
             service.demo_rpc_url = variable(ports, "demo_rpc_url").await?.unwrap_or_default();
         }
         if !needs.config {
-            return Ok(service);
+            return Ok(Self(Rc::new(service)));
         }
         let config = Config::parse(&ports.config_text().map_err(LoadError::File)?)?;
         if needs.keys {
@@ -111,8 +117,12 @@ impl Service {
                     .insert(bucket.name.clone(), signer(ports, bucket).await?);
             }
         }
+        if let Some(template) = &config.cache.redis {
+            service.backend = Backend::Redis(redis(ports, template).await?);
+        }
+        service.memory = Memory::new(&config.cache);
         service.config = Some(config);
-        Ok(service)
+        Ok(Self(Rc::new(service)))
     }
 
     /// The configuration.
@@ -120,40 +130,48 @@ impl Service {
     /// # Errors
     /// [`Problem::Misconfigured`], for a service that was loaded without it.
     pub fn config(&self) -> Result<&Config, Problem> {
-        self.config.as_ref().ok_or(Problem::Misconfigured)
+        self.0.config.as_ref().ok_or(Problem::Misconfigured)
     }
 
     /// Has `chain` read at the block of this number from now on, whatever the configuration says. Whether there is such a
-    /// chain.
+    /// chain, and nobody else has a clone of the service.
     pub fn read_at_block(&mut self, chain: ChainId, block: u64) -> bool {
-        self.config
-            .as_mut()
+        Rc::get_mut(&mut self.0)
+            .and_then(|loaded| loaded.config.as_mut())
             .is_some_and(|config| config.read_at_block(chain, block))
     }
 
     /// The service's keys.
     pub(crate) fn keys(&self) -> Result<&KeyRing, Problem> {
-        self.keys.as_ref().ok_or(Problem::Misconfigured)
+        self.0.keys.as_ref().ok_or(Problem::Misconfigured)
     }
 
     /// The endpoints of a chain, in order of preference.
     pub(crate) fn providers(&self, chain: ChainId) -> &[Secret<String>] {
-        self.providers.get(&chain).map_or(&[], Vec::as_slice)
+        self.0.providers.get(&chain).map_or(&[], Vec::as_slice)
     }
 
     /// The signer for a bucket.
     pub(crate) fn signer(&self, bucket: &str) -> Result<&Signer, Problem> {
-        self.signers.get(bucket).ok_or(Problem::Misconfigured)
+        self.0.signers.get(bucket).ok_or(Problem::Misconfigured)
     }
 
     /// What this instance remembers between requests.
-    pub(crate) const fn memory(&self) -> &Rc<Memory> {
-        &self.memory
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.0.memory
+    }
+
+    /// The shared store.
+    pub(crate) fn store<'a, P>(&'a self, ports: &'a P) -> Store<'a, P> {
+        Store {
+            ports,
+            backend: &self.0.backend,
+        }
     }
 
     /// Where the demo page finds a node that signs for it; empty outside of a demo.
     pub(crate) fn demo_rpc_url(&self) -> &str {
-        &self.demo_rpc_url
+        &self.0.demo_rpc_url
     }
 }
 
@@ -200,6 +218,22 @@ async fn provider<P: Ports>(ports: &P, template: &Template) -> Result<Secret<Str
             .error(
                 "the provider is not an http or https URL once its variables are filled in",
                 "set them so that it is",
+            )
+            .into()),
+    }
+}
+
+async fn redis<P: Ports>(ports: &P, template: &Template) -> Result<Secret<String>, LoadError> {
+    let url = resolve(ports, template).await?;
+    match url::Url::parse(&url) {
+        Ok(parsed) if matches!(parsed.scheme(), "redis" | "rediss") && parsed.has_host() => {
+            Ok(Secret::new(url))
+        }
+        // The value may hold a password, so the message does not repeat it.
+        _ => Err(template
+            .error(
+                "the store is not a redis or rediss URL once its variables are filled in",
+                "set them so that it is, for example redis://localhost:6379",
             )
             .into()),
     }

@@ -4,15 +4,17 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::future::{Either, join, join_all, select};
-use tokengate_core::fact::{Fact, FactKey};
+use futures_util::future::{Either, join_all, select};
+use tokengate_core::config::Config;
+use tokengate_core::fact::{Fact, FactKey, Known, Touch};
 use tokengate_core::nonce::{CLOCK_SKEW, PendingNonce};
 use tokengate_core::session::Session;
 use tokengate_core::{Address, Timestamp};
 
-use crate::chain;
 use crate::forget::{self, Entry};
+use crate::memory::sessions::Standing;
 use crate::ports::{Ports, StoreError};
+use crate::record::Count;
 use crate::router::Context;
 
 /// Before every key: stores are shared, and the number is the edition of the layout.
@@ -55,7 +57,8 @@ pub(crate) async fn is_spent<P: Ports>(
     limit: Duration,
     nonce: &PendingNonce,
 ) -> Result<bool, StoreError> {
-    timed(context, limit, context.ports.get(&nonce_key(nonce)))
+    let key = nonce_key(nonce);
+    timed(context, limit, context.store().get(&key))
         .await
         .map(|count| count.is_some())
 }
@@ -70,13 +73,15 @@ pub(crate) async fn count_nonce<P: Ports>(
 ) -> Result<(u64, u64), StoreError> {
     // The platform's counter cannot be raced: it blocks its whole instance. A store that does not answer a read in time
     // is not asked to count.
-    let epoch = timed(context, limit, epoch(context.ports, address))
-        .await?
-        .unwrap_or(0);
-    let key = nonce_key(nonce);
-    let count = timed(context, limit, context.ports.increment(&key)).await?;
+    let key = epoch_key(address);
+    let epoch = timed(context, limit, context.store().get(&key)).await?;
+    let epoch = epoch.map_or(Ok(0), |bytes| read_epoch(&bytes))?;
+    let (key, at) = (nonce_key(nonce), nonce.forgettable_at());
+    let claim = context.store();
+    let claim = claim.claim(&key, until(context, at));
+    let count = timed(context, limit, claim).await?;
     if count == 1 {
-        forget::later(context, limit, Entry::Key(key), nonce.forgettable_at());
+        forget::later(context, limit, Entry::Key(key), at);
     }
     Ok((count, epoch))
 }
@@ -88,32 +93,35 @@ pub(crate) async fn end<P: Ports>(
     limit: Duration,
     session: &Session,
 ) -> Result<u64, StoreError> {
-    let key = ended_key(session);
-    let count = timed(context, limit, context.ports.increment(&key)).await?;
+    let (key, at) = (ended_key(session), forgettable(session.ends_at()));
+    let claim = context.store();
+    let claim = claim.claim(&key, until(context, at));
+    let count = timed(context, limit, claim).await?;
+    let memory = context.service.memory();
+    memory.sessions.put(session.id_bytes(), Standing::Ended);
     if count == 1 {
-        let at = forgettable(session.ends_at());
         forget::later(context, limit, Entry::Key(key), at);
     }
     Ok(count)
 }
 
 /// Ends all sessions of an address: those of an earlier epoch are no longer open. A session that starts now ends by
-/// `until` at the latest, and the epoch is kept for as long.
+/// `end` at the latest, and the epoch is kept for as long.
 pub(crate) async fn end_all<P: Ports>(
     context: &Context<'_, P>,
     limit: Duration,
     address: Address,
-    until: Timestamp,
+    end: Timestamp,
 ) -> Result<(), StoreError> {
     let key = epoch_key(address);
     // A number that no session has: whoever reads the old one after this signs in to a session that is not open.
     let random = context.ports.random();
     let [a, b, c, d, e, f, g, h, ..] = random;
     let epoch = [a, b, c, d, e, f, g, h];
-    timed(context, limit, context.ports.set(&key, &epoch)).await?;
+    let (store, at) = (context.store(), forgettable(end));
+    timed(context, limit, store.set(&key, &epoch, until(context, at))).await?;
     // Whoever ends them all once more before then sets another one, which is kept for longer.
-    let entry = Entry::Value(key, epoch);
-    forget::later(context, limit, entry, forgettable(until));
+    forget::later(context, limit, Entry::Value(key, epoch), at);
     Ok(())
 }
 
@@ -123,32 +131,43 @@ pub(crate) async fn is_ended<P: Ports>(
     limit: Duration,
     session: &Session,
 ) -> Result<bool, StoreError> {
+    let members = session.members();
+    let keys: Vec<String> = std::iter::once(ended_key(session))
+        .chain(
+            members
+                .iter()
+                .map(|member| epoch_key(member.wallet.address)),
+        )
+        .collect();
     let reads = async {
-        let key = ended_key(session);
-        let mark = context.ports.get(&key);
-        let epochs = join_all(session.members().iter().map(async |member| {
+        let keys: Vec<_> = keys.iter().map(String::as_str).collect();
+        let values = context.store().get_many(&keys).await;
+        let mut values = values.into_iter();
+        let mark = values.next().transpose()?.flatten();
+        let mut ended = mark.is_some();
+        for (member, value) in members.iter().zip(values) {
             // Where none is kept, all sessions of an earlier one have ended by themselves.
-            let epoch = epoch(context.ports, member.wallet.address).await?;
-            Ok::<bool, StoreError>(epoch.is_some_and(|epoch| epoch != member.epoch))
-        }));
-        let (mark, epochs) = join(mark, epochs).await;
-        let mut ended = mark?.is_some();
-        for outdated in epochs {
-            ended |= outdated?;
+            if let Some(bytes) = value? {
+                ended |= read_epoch(&bytes)? != member.epoch;
+            }
         }
         Ok(ended)
     };
     timed(context, limit, reads).await
 }
 
-/// The epoch of an address, if all its sessions have been ended together of late.
-async fn epoch<P: Ports>(ports: &P, address: Address) -> Result<Option<u64>, StoreError> {
-    match ports.get(&epoch_key(address)).await? {
-        None => Ok(None),
-        Some(bytes) => <[u8; 8]>::try_from(bytes)
-            .map(|bytes| Some(u64::from_be_bytes(bytes)))
-            .map_err(|_| StoreError::Failed("an epoch is not of 8 bytes".into())),
-    }
+/// An address's epoch, which is kept if all its sessions have been ended together of late.
+fn read_epoch(bytes: &[u8]) -> Result<u64, StoreError> {
+    <[u8; 8]>::try_from(bytes)
+        .map(u64::from_be_bytes)
+        .map_err(|_| StoreError::Failed("an epoch is not of 8 bytes".into()))
+}
+
+/// How long it is until `at`.
+fn until<P: Ports>(context: &Context<'_, P>, at: Timestamp) -> Duration {
+    at.duration_since(context.ports.now())
+        .try_into()
+        .unwrap_or_default()
 }
 
 fn nonce_key(nonce: &PendingNonce) -> String {
@@ -177,64 +196,179 @@ fn fact_key(key: &FactKey, agreement: usize) -> String {
     }
 }
 
-/// The facts that the store has and so many providers agreed on. What fails, is late, is not understood or was read at a
-/// block that has been replaced since is a miss.
+/// How long what is known of a fact is of use: as long as any gate may rest on it, and what clocks may differ by.
+pub(crate) fn fact_ttl(config: &Config) -> Duration {
+    let gates = config.gates().iter();
+    let longest = gates.map(|gate| gate.fresh.max(gate.stale)).max();
+    longest
+        .unwrap_or_default()
+        .saturating_add(CLOCK_SKEW.saturating_mul(2))
+}
+
+/// What the store knows of facts that so many providers agreed on. What fails, is late or is not understood is nothing.
 pub(crate) async fn facts<P: Ports>(
     context: &Context<'_, P>,
     limit: Duration,
     agreement: usize,
-    keys: &[FactKey],
-) -> Vec<Option<Fact>> {
-    let read = |key: &FactKey| {
-        let (name, read) = (fact_key(key, agreement), key.read.clone());
-        let reorganisation = chain::reorganisation(context, key.chain);
-        async move {
-            let fact = context.ports.get(&name).await?;
-            let fact = fact.and_then(|bytes| Fact::from_bytes(&read, &bytes));
-            let undone = |fact: &Fact| {
-                reorganisation
-                    .is_some_and(|reorganisation| reorganisation.undoes(fact.block, fact.read_at))
-            };
-            Ok(fact.filter(|fact| !undone(fact)))
-        }
-    };
+    keys: &[&FactKey],
+) -> Vec<Option<Known>> {
+    let names: Vec<_> = keys.iter().map(|key| fact_key(key, agreement)).collect();
     let all = async {
-        let outcomes: Vec<Result<Option<Fact>, StoreError>> = join_all(keys.iter().map(read)).await;
-        for error in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
-            context.record.fault(error.to_string());
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        let mut known = Vec::with_capacity(keys.len());
+        let (mut missed, mut why) = (0, None);
+        for (key, value) in keys.iter().zip(context.store().get_many(&names).await) {
+            known.push(match value {
+                Ok(bytes) => bytes.and_then(|bytes| Known::from_bytes(&key.read, &bytes)),
+                Err(error) => {
+                    missed += 1;
+                    why = Some(error);
+                    None
+                }
+            });
         }
-        Ok(outcomes
-            .into_iter()
-            .map(|outcome| outcome.ok().flatten())
-            .collect())
+        context.record.count(Count::Missed, missed);
+        match why {
+            // All of them: it is the store that failed.
+            Some(error) if missed == keys.len() => Err(error),
+            Some(error) => {
+                context.record.fault(error.to_string());
+                Ok(known)
+            }
+            None => Ok(known),
+        }
     };
-    timed(context, limit, all)
-        .await
-        .unwrap_or_else(|_| vec![None; keys.len()])
+    match timed(context, limit, all).await {
+        Ok(known) => known,
+        Err(error) => {
+            if error == StoreError::Timeout {
+                context.record.count(Count::Missed, keys.len());
+            }
+            vec![None; keys.len()]
+        }
+    }
 }
 
-/// Keeps facts for others, behind the response. A failure costs the next reader a call and nothing else.
+/// Keeps facts for others, behind the response. A failure costs the next reader a call and nothing else. What is known
+/// to be outdated by then, or older than what somebody else has kept, is not.
 pub(crate) fn keep<P: Ports>(
-    ports: &P,
-    limit: Duration,
+    context: &Context<'_, P>,
     agreement: usize,
     facts: Vec<(FactKey, Fact)>,
 ) {
-    let task_ports = ports.clone();
-    ports.spawn(async move {
-        let ports = &task_ports;
-        let write = |(key, fact): (FactKey, Fact)| async move {
-            ports
-                .set(&fact_key(&key, agreement), &fact.to_bytes())
-                .await
+    let Ok(config) = context.service.config() else {
+        return;
+    };
+    let (limit, ttl) = (config.deadlines.store, fact_ttl(config));
+    if let Ok(at) = context.ports.now().checked_add(ttl) {
+        let names = facts.iter().map(|(key, _)| fact_key(key, agreement));
+        forget::later(context, limit, Entry::Facts(names.collect()), at);
+    }
+    context.behind(async move |context: &Context<'_, P>| {
+        let keys: Vec<_> = facts.iter().map(|(key, _)| key).collect();
+        let known = self::facts(context, limit, agreement, &keys).await;
+        let write = async |key: &FactKey, fact: &Fact| {
+            let (store, name) = (context.store(), fact_key(key, agreement));
+            store.set(&name, &fact.to_bytes(), ttl).await
         };
-        let written = within(ports, limit, join_all(facts.into_iter().map(write))).await;
-        let failed = written.is_none_or(|outcomes| outcomes.iter().any(Result::is_err));
-        if failed {
-            ports.log(r#"{"event":"facts-not-kept"}"#);
+        let writes = facts.iter().zip(known).filter_map(|((key, fact), known)| {
+            let outdated = match known {
+                Some(Known::Fact(other)) => {
+                    other.block > fact.block && other.read_at > fact.read_at
+                }
+                Some(Known::Touched(touch, _)) => !touch.is_known_to(fact),
+                None => false,
+            };
+            (!outdated).then(|| write(key, fact))
+        });
+        let written = within(context.ports, limit, join_all(writes)).await;
+        if written.is_none_or(|outcomes| outcomes.iter().any(Result::is_err)) {
+            context.record.fault("facts not kept".into());
         }
     });
 }
+
+/// Forgets a fact that its contract no longer answers for, behind the response.
+pub(crate) fn forget<P: Ports>(context: &Context<'_, P>, agreement: usize, key: &FactKey) {
+    let Ok(config) = context.service.config() else {
+        return;
+    };
+    let (limit, name) = (config.deadlines.store, fact_key(key, agreement));
+    context.behind(async move |context: &Context<'_, P>| {
+        let store = context.store();
+        if !matches!(
+            within(context.ports, limit, store.delete(&name)).await,
+            Some(Ok(()))
+        ) {
+            context.record.fault("a fact not forgotten".into());
+        }
+    });
+}
+
+/// Marks facts as outdated, of all agreements; how many were there that did not know of it.
+///
+/// # Errors
+/// [`StoreError`], if any of them could not be looked up or marked.
+pub(crate) async fn outdate<P: Ports>(
+    context: &Context<'_, P>,
+    touches: &[(FactKey, Touch)],
+) -> Result<usize, StoreError> {
+    let config = context.service.config();
+    let config = config.map_err(|_| StoreError::Failed("no configuration".into()))?;
+    let (limit, ttl) = (config.deadlines.store, fact_ttl(config));
+    let mut outdated = 0;
+    for agreement in config.agreements() {
+        for touches in touches.chunks(AT_ONCE) {
+            let names: Vec<_> = touches
+                .iter()
+                .map(|(key, _)| fact_key(key, agreement))
+                .collect();
+            let named: Vec<_> = names.iter().map(String::as_str).collect();
+            let reads = async {
+                let values = context.store().get_many(&named).await;
+                values.into_iter().collect::<Result<Vec<_>, _>>()
+            };
+            let values = timed(context, limit, reads).await?;
+            let now = context.ports.now();
+            let marks = touches.iter().zip(&names).zip(values);
+            let marks: Vec<_> = marks
+                .filter_map(|(((key, touch), name), value)| {
+                    let touch = match Known::from_bytes(&key.read, &value?) {
+                        Some(Known::Fact(fact)) if touch.is_known_to(&fact) => return None,
+                        Some(Known::Touched(other, _)) if other.and(*touch) == other => {
+                            return None;
+                        }
+                        Some(Known::Touched(other, _)) => other.and(*touch),
+                        Some(Known::Fact(_)) | None => *touch,
+                    };
+                    Some((name, touch.to_bytes(now)))
+                })
+                .collect();
+            outdated += marks.len();
+            let store = context.store();
+            let writes = marks.iter().map(|(name, mark)| store.set(name, mark, ttl));
+            let writes = async {
+                let outcomes = join_all(writes).await;
+                outcomes.into_iter().collect::<Result<Vec<()>, _>>()
+            };
+            timed(context, limit, writes).await?;
+            if let Ok(at) = now.checked_add(ttl) {
+                let marked = marks.iter().map(|(name, _)| (*name).clone()).collect();
+                if !marks.is_empty() {
+                    forget::later(context, limit, Entry::Facts(marked), at);
+                }
+            }
+        }
+    }
+    context.record.count(Count::Outdated, outdated);
+    Ok(outdated)
+}
+
+/// How many facts are looked up at once to be marked.
+const AT_ONCE: usize = 64;
+
+/// How long a probe is kept.
+const PROBE: Duration = Duration::from_secs(60);
 
 /// Whether the store takes and gives back a value.
 pub(crate) async fn probe<P: Ports>(
@@ -243,8 +377,9 @@ pub(crate) async fn probe<P: Ports>(
 ) -> Result<(), StoreError> {
     let key = format!("{PREFIX}:probe");
     let round_trip = async {
-        context.ports.set(&key, b"1").await?;
-        match context.ports.get(&key).await? {
+        let store = context.store();
+        store.set(&key, b"1", PROBE).await?;
+        match store.get(&key).await? {
             Some(value) if value == b"1" => Ok(()),
             _ => Err(StoreError::Failed(
                 "a value that was set is not there".into(),

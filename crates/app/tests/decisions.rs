@@ -20,7 +20,8 @@ use http::{Method, StatusCode};
 use k256::ecdsa::SigningKey;
 use serde_json::{Value, json};
 use tokengate_app::{
-    CallError, Needs, Ports, Reply, Request, Response, Service, StoreError, routes, serve,
+    CallError, Needs, Ports, RedisReply, Reply, Request, Response, Service, StoreError, routes,
+    serve,
 };
 use tokengate_core::abi::multicall3::{CallResult, aggregate3Call};
 use tokengate_core::eip191::hash_message;
@@ -32,6 +33,9 @@ domains = ["gate.example"]
 session_ttl = "1h"
 url_ttl = "5m"
 deny_after = "3s"
+
+[cache]
+warm = "off"
 
 [[chain]]
 id = "eip155:1"
@@ -162,6 +166,7 @@ struct World {
     meanwhile: RefCell<Option<(&'static str, Task)>>,
     store: RefCell<HashMap<String, Vec<u8>>>,
     store_up: Cell<bool>,
+    stands_still: Cell<bool>,
     random: Cell<u8>,
     log: RefCell<Vec<String>>,
     /// What runs behind the response.
@@ -187,6 +192,7 @@ impl Simulated {
             meanwhile: RefCell::default(),
             store: RefCell::default(),
             store_up: Cell::new(true),
+            stands_still: Cell::new(false),
             random: Cell::new(0),
             log: RefCell::default(),
             tasks: RefCell::default(),
@@ -209,6 +215,17 @@ impl Simulated {
             Ok(())
         } else {
             Err(StoreError::Failed("connection refused".into()))
+        }
+    }
+
+    /// Runs what is to run behind responses, and what that begins.
+    fn run(&self) {
+        loop {
+            let tasks = self.0.tasks.take();
+            if tasks.is_empty() {
+                return;
+            }
+            tasks.into_iter().for_each(block_on);
         }
     }
 
@@ -316,9 +333,11 @@ impl Ports for Simulated {
         [self.0.random.get(); 16]
     }
 
-    /// Time passes at once wherever somebody waits for nothing else.
-    fn sleep(&self, _: Duration) -> impl Future<Output = ()> {
-        ready(())
+    /// Time passes at once wherever somebody waits for nothing else, unless it stands still.
+    async fn sleep(&self, _: Duration) {
+        if self.0.stands_still.get() {
+            pending().await
+        }
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
@@ -352,6 +371,10 @@ impl Ports for Simulated {
         let count = store.entry(key.to_owned()).or_default();
         count.push(1);
         Ok(count.len() as u64)
+    }
+
+    async fn redis(&self, _: &str, _: &str, _: &[&[u8]]) -> Result<Vec<RedisReply>, StoreError> {
+        Err(StoreError::Failed("there is no Redis here".into()))
     }
 
     fn post(
@@ -465,9 +488,7 @@ impl Visit {
 
     fn serve(&self, request: Request) -> Response {
         let response = block_on(serve(&routes::all(), &self.service, &self.ports, request));
-        for task in self.ports.0.tasks.take() {
-            block_on(task);
-        }
+        self.ports.run();
         response
     }
 
@@ -591,6 +612,18 @@ fn visit_more() -> Visit {
     })
 }
 
+/// What `Cache-Status` and the line of the log say of a decision.
+fn told(visit: &Visit) -> (String, Value) {
+    let body = json!({"resource": RESOURCE});
+    let response = visit.send(Method::POST, "/v1/access", Some(body));
+    let status = response.headers().get("cache-status");
+    let status = status.map_or("", |status| status.to_str().unwrap());
+    let lines = visit.ports.0.log.take();
+    let line = lines.iter().find(|line| line.contains("\"route\""));
+    let line: Value = serde_json::from_str(line.unwrap()).unwrap();
+    (status.to_owned(), line["cache"].clone())
+}
+
 /// Somebody else's leaf in the list of the gate `proven`.
 const SIBLING: [u8; 32] = [0x5a; 32];
 
@@ -606,7 +639,7 @@ fn merkle_root() -> [u8; 32] {
 
 #[test]
 fn a_fresh_fact_decides_alone_and_an_older_one_is_read_again() {
-    let visit = Visit::new();
+    let visit = Visit::with(|config| config.replace("stale = \"60s\"\n", ""));
     let (status, first) = visit.access();
     assert_eq!((status, visit.calls()), (StatusCode::OK, 1));
     assert_eq!(first["basis"]["tier"], "chain");
@@ -822,9 +855,10 @@ fn while_the_chain_is_silent_facts_grant_up_to_stale_and_never_refuse() {
     );
     let both = json!({"resources": [RESOURCE, "media/outsiders/x"]});
     let (_, batch) = visit.ask(Method::POST, "/v1/access", Some(both));
+    assert!(batch["results"][0]["url"].is_string(), "{batch}");
     assert_eq!(
-        batch["results"][0]["problem"]["code"], "chain-unavailable",
-        "a read that was made larger must not fall back on what a small one would have disproved"
+        batch["results"][1]["problem"]["code"], "chain-unavailable",
+        "{batch}"
     );
     visit.ports.advance(1);
     assert_eq!(visit.access().0, StatusCode::SERVICE_UNAVAILABLE);
@@ -835,12 +869,6 @@ fn what_the_store_must_know_is_not_assumed_without_it() {
     let visit = Visit::new();
     assert_eq!(visit.access().0, StatusCode::OK);
     visit.ports.0.store_up.set(false);
-    let (status, problem) = visit.access();
-    assert_eq!(
-        (status, &problem["code"]),
-        (StatusCode::SERVICE_UNAVAILABLE, &json!("store-unavailable")),
-        "the session may have been ended"
-    );
     assert_eq!(
         visit.sign_in().0,
         StatusCode::SERVICE_UNAVAILABLE,
@@ -920,12 +948,31 @@ fn bodies_are_objects_and_nothing_that_reads_like_one() {
 fn corrupt_facts_in_the_store_are_read_again() {
     let visit = Visit::new();
     assert_eq!((visit.access().0, visit.calls()), (StatusCode::OK, 1));
-    for (key, value) in visit.ports.0.store.borrow_mut().iter_mut() {
-        if key.contains(":fact:") {
-            value.truncate(5);
+    assert_eq!(
+        (visit.beside().access().0, visit.calls()),
+        (StatusCode::OK, 0)
+    );
+    let damages: [fn(&mut Vec<u8>); 4] = [
+        |value| value.truncate(5),
+        |value| value.clear(),
+        |value| value.iter_mut().for_each(|byte| *byte = 0xff),
+        |value| {
+            *value = String::from_utf8_lossy(value)
+                .replace("\"e\":1", "\"e\":0")
+                .into()
+        },
+    ];
+    for damage in damages {
+        for (key, value) in visit.ports.0.store.borrow_mut().iter_mut() {
+            if key.contains(":fact:") {
+                damage(value);
+            }
         }
+        assert_eq!(
+            (visit.beside().access().0, visit.calls()),
+            (StatusCode::OK, 1)
+        );
     }
-    assert_eq!((visit.access().0, visit.calls()), (StatusCode::OK, 1));
 }
 
 #[test]
@@ -1740,10 +1787,15 @@ fn a_view_function_decides_and_its_revert_does_not() {
     let (_, again) = stakers();
     assert_eq!(
         (again["basis"]["tier"].as_str(), visit.calls()),
-        (Some("store"), 0)
+        (Some("memory"), 0)
     );
     visit.ports.advance(11);
     visit.ports.0.stake.set(None);
+    assert_eq!(
+        (stakers().0, visit.calls()),
+        (StatusCode::OK, 1),
+        "stale, while it is read"
+    );
     assert_eq!(
         stakers().0,
         StatusCode::SERVICE_UNAVAILABLE,
@@ -1754,4 +1806,233 @@ fn a_view_function_decides_and_its_revert_does_not() {
     assert_eq!(status, StatusCode::FORBIDDEN);
     assert_eq!(refused["unmet"][0]["has"], "99");
     assert_eq!(refused["unmet"][0]["needs"], "stakeOf.amount ≥ 100");
+}
+
+#[test]
+fn each_tier_answers_for_as_long_as_it_may_and_says_so() {
+    let visit = Visit::new();
+    visit.ports.0.log.take();
+    assert_eq!(
+        told(&visit),
+        (
+            "tokengate; fwd=miss; detail=chain".into(),
+            json!({"chain": 1})
+        )
+    );
+    assert_eq!(
+        told(&visit),
+        (
+            "tokengate; hit; ttl=10; detail=memory".into(),
+            json!({"memory": 1})
+        )
+    );
+    visit.ports.advance(1);
+    assert_eq!(
+        told(&visit),
+        (
+            "tokengate; hit; ttl=9; detail=store".into(),
+            json!({"store": 1})
+        ),
+        "after a second, memory is not believed without the store"
+    );
+    assert_eq!(told(&visit).1, json!({"memory": 1}));
+    assert_eq!(visit.calls(), 1);
+    // A denial says it, too, and rests on facts younger than a grant may.
+    visit.ports.0.balance.set(0);
+    visit.ports.advance(60);
+    assert_eq!(told(&visit).0, "tokengate; fwd=stale; detail=chain");
+    assert_eq!(told(&visit).0, "tokengate; hit; ttl=10; detail=memory");
+}
+
+#[test]
+fn a_stale_grant_answers_at_once_and_is_read_behind_the_response() {
+    let visit = Visit::new();
+    assert_eq!((visit.access().0, visit.calls()), (StatusCode::OK, 1));
+    visit.ports.0.balance.set(0);
+    visit.ports.advance(11);
+    // The tasks behind the response have not run when it is made.
+    let response = block_on(serve(
+        &routes::all(),
+        &visit.service,
+        &visit.ports,
+        visit.request(
+            Method::POST,
+            "/v1/access",
+            Some(json!({"resource": RESOURCE})),
+        ),
+    ));
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(
+        response.headers()["cache-status"],
+        "tokengate; hit; ttl=-1; detail=store"
+    );
+    assert_eq!(visit.calls(), 0);
+    visit.ports.run();
+    assert_eq!(visit.calls(), 1);
+    assert_eq!(
+        (visit.access().0, visit.calls()),
+        (StatusCode::FORBIDDEN, 0),
+        "what was read behind the response decides"
+    );
+}
+
+#[test]
+fn a_hot_fact_is_read_ahead_of_its_end_and_a_cold_one_is_not() {
+    for (uses, reads) in [(1, 0), (4, 1)] {
+        let visit = Visit::with(|config| config.replace("stale = \"60s\"\n", ""));
+        for _ in 0..uses {
+            visit.access();
+        }
+        visit.calls();
+        visit.ports.advance(8);
+        assert_eq!(visit.access().0, StatusCode::OK);
+        assert_eq!(visit.calls(), reads, "after {uses} uses");
+        visit.ports.advance(3);
+        visit.ports.providers(Provider::Down);
+        let expected = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::OK][reads];
+        assert_eq!(visit.access().0, expected, "after {uses} uses");
+    }
+    let off = Visit::with(|config| config.replace("[cache]", "[cache]\nrefresh = \"off\""));
+    for _ in 0..4 {
+        off.access();
+    }
+    off.calls();
+    off.ports.advance(8);
+    assert_eq!((off.access().0, off.calls()), (StatusCode::OK, 0));
+}
+
+/// Ends only after others have had their turn, also where whoever waits for it asks several times in a row.
+fn a_moment() -> Task {
+    let mut left = 10;
+    Box::pin(std::future::poll_fn(move |context| {
+        left -= 1;
+        if left == 0 {
+            return std::task::Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        std::task::Poll::Pending
+    }))
+}
+
+#[test]
+fn concurrent_misses_share_one_read() {
+    for order in 0..2 {
+        let visit = Visit::new();
+        visit.ports.0.stands_still.set(true);
+        visit.ports.0.log.take();
+        visit
+            .ports
+            .0
+            .meanwhile
+            .replace(Some(("http://", a_moment())));
+        let request = || {
+            visit.request(
+                Method::POST,
+                "/v1/access",
+                Some(json!({"resource": RESOURCE})),
+            )
+        };
+        let routes = routes::all();
+        let ask = || Box::pin(serve(&routes, &visit.service, &visit.ports, request()));
+        let (mut first, second) = (ask(), ask());
+        let answers = block_on(async {
+            if order == 0 {
+                return futures_util::future::join(first, second).await;
+            }
+            // The one that began the read goes away; the other one gets its answer all the same.
+            let begun = futures_util::poll!(&mut first);
+            assert!(begun.is_pending());
+            let (mut second, ports) = (second, visit.ports.clone());
+            assert!(futures_util::poll!(&mut second).is_pending());
+            drop(first);
+            let mut behind = ports.0.tasks.take();
+            let behind = futures_util::future::join_all(behind.iter_mut());
+            let (answer, _) = futures_util::future::join(second, behind).await;
+            let again = serve(&routes, &visit.service, &visit.ports, request()).await;
+            (answer, again)
+        });
+        assert_eq!(answers.0.status(), StatusCode::OK);
+        assert_eq!(answers.1.status(), StatusCode::OK);
+        assert_eq!(visit.calls(), 1, "order {order}");
+        let log = visit.ports.0.log.take().join("\n");
+        assert_eq!(log.matches("\"coalesced\":1").count(), 1, "{log}");
+    }
+}
+
+#[test]
+fn without_the_store_a_session_counts_for_as_long_as_a_url_that_it_could_have_had() {
+    let visit = Visit::new();
+    assert_eq!(visit.access().0, StatusCode::OK);
+    visit.ports.0.store_up.set(false);
+    visit.ports.advance(100);
+    // The chain is asked instead of the store.
+    let (status, opened) = visit.access();
+    assert_eq!((status, visit.calls()), (StatusCode::OK, 2), "{opened}");
+    assert!(
+        opened["url"]
+            .as_str()
+            .unwrap()
+            .contains("X-Amz-Expires=200&"),
+        "no URL outlasts one of when the session was known to be open: {opened}"
+    );
+    let fresh = visit.beside();
+    assert_eq!(
+        fresh.access().0,
+        StatusCode::OK,
+        "the token says when it was made"
+    );
+    visit.ports.advance(200);
+    let (status, problem) = visit.access();
+    assert_eq!(
+        (status, &problem["code"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &json!("store-unavailable")),
+    );
+    visit.ports.0.store_up.set(true);
+    assert_eq!(visit.access().0, StatusCode::OK);
+}
+
+#[test]
+fn a_session_that_is_known_to_be_ended_stays_so_without_the_store() {
+    let visit = Visit::new();
+    assert_eq!(visit.access().0, StatusCode::OK);
+    let elsewhere = visit.beside();
+    let (status, _) = elsewhere.ask(Method::DELETE, "/v1/session", None);
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    assert_eq!(visit.access().0, StatusCode::OK, "for a moment");
+    visit.ports.advance(1);
+    assert_eq!(visit.access().0, StatusCode::UNAUTHORIZED);
+    visit.ports.0.store_up.set(false);
+    for instance in [&visit, &elsewhere] {
+        assert_eq!(instance.access().0, StatusCode::UNAUTHORIZED);
+    }
+}
+
+#[test]
+fn a_sign_in_warms_the_gates_that_it_is_for() {
+    for (warm, named, reads) in [
+        ("all", false, 2),
+        ("all", true, 1),
+        ("named", true, 1),
+        ("named", false, 0),
+        ("off", true, 0),
+    ] {
+        let config = CONFIG.replace("warm = \"off\"", &format!("warm = \"{warm}\""));
+        let mut visit = Visit::of(&Simulated::new(config), 7);
+        let mut message = visit.challenge();
+        if named {
+            message
+                .push_str("\nResources:\n- https://gate.example/v1/content/media/season-1/a.mp4");
+        }
+        let (status, session) = visit.present(&message);
+        assert_eq!(status, StatusCode::CREATED, "{session}");
+        visit.token = token(&session);
+        // One call checks the signature, another one reads all facts.
+        assert_eq!(visit.calls(), 1 + usize::from(reads > 0), "{warm} {named}");
+        let store = visit.ports.0.store.borrow();
+        let facts = store.keys().filter(|key| key.contains(":fact:")).count();
+        assert_eq!(facts, reads, "{warm} {named}");
+        drop(store);
+        assert_eq!(visit.beside().access().0, StatusCode::OK);
+        assert_eq!(visit.calls(), usize::from(reads == 0));
+    }
 }

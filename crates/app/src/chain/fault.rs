@@ -30,6 +30,9 @@ pub(crate) enum Fault {
     /// It is behind the other providers.
     #[error("it is at block {0} and the others at {1}")]
     Behind(u64, u64),
+    /// It has not come to a block yet at which something is known to have happened.
+    #[error("it is at block {0} and something has happened at {1}")]
+    NotYet(u64, u64),
     /// Its newest block is too old.
     #[error("its newest block is {0} seconds old")]
     Old(u64),
@@ -54,9 +57,12 @@ impl Fault {
             | Self::Signature(_)
             | Self::Behind(..)
             | Self::Old(_) => Failure::Lasting,
-            Self::Call(_) | Self::Status(..) | Self::Reply(_) | Self::Replaced | Self::Pieces => {
-                Failure::Passing
-            }
+            Self::Call(_)
+            | Self::Status(..)
+            | Self::Reply(_)
+            | Self::NotYet(..)
+            | Self::Replaced
+            | Self::Pieces => Failure::Passing,
         }
     }
 
@@ -72,7 +78,7 @@ impl Fault {
                 matches!(error, ReplyError::Malformed | ReplyError::Node { .. })
                     && !error.is_rate_limit()
             }
-            Self::Replaced => true,
+            Self::Replaced | Self::NotYet(..) => true,
             Self::Answer(_)
             | Self::Signature(_)
             | Self::Behind(..)
@@ -91,6 +97,7 @@ impl Fault {
             Self::Reply(_)
             | Self::Answer(AggregateError::Answer)
             | Self::Signature(_)
+            | Self::NotYet(..)
             | Self::Replaced
             | Self::Pieces => false,
         }

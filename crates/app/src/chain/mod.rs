@@ -26,17 +26,31 @@ use crate::store::within;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unavailable;
 
-/// Reads everything at one block, as `agreement` providers say, or more where the chain demands it. Facts are stamped
-/// with `now`, the time before the call: their age is never underestimated.
+/// What a chain is asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) reads: &'a [Read],
+    /// How many providers have to say the same.
+    pub(crate) agreement: usize,
+    /// At the head, answers of an earlier block do not count: something is known to have happened at this one.
+    pub(crate) floor: u64,
+}
+
+/// Reads everything at one block, as so many providers say, or more where the chain demands it. Facts are stamped with
+/// `now`, the time before the call: their age is never underestimated.
 pub(crate) async fn read<P: Ports>(
     context: &Context<'_, P>,
     chain: &Chain,
-    reads: &[Read],
-    agreement: usize,
+    wanted: Wanted<'_>,
     now: Timestamp,
 ) -> Result<Vec<Result<Fact, Unreadable>>, Unavailable> {
+    let Wanted {
+        reads,
+        agreement,
+        floor,
+    } = wanted;
     let needed = agreement.max(chain.agreement);
-    let answers = race::race(context, chain, needed, Question::Reads(reads)).await?;
+    let answers = race::race(context, chain, needed, Question::Reads(reads, floor)).await?;
     let readings = answers
         .into_iter()
         .filter_map(|(index, answer)| match answer {
@@ -85,7 +99,7 @@ async fn agreed<P: Ports>(
     let again = readings.iter().filter_map(|(index, _)| {
         let provider = providers.get(*index)?;
         Some(async move {
-            let pinned = reading::read(provider, reads, Some(number));
+            let pinned = reading::read(provider, reads, reading::At::Block(number));
             let reading = within(context.ports, config.deadlines.provider, pinned).await;
             Some((provider.index, reading?.ok()?))
         })

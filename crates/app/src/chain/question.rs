@@ -6,14 +6,14 @@ use tokengate_core::signer::{Verification, VerifiedSigner, VerifyError};
 
 use super::fault::Fault;
 use super::provider::Provider;
-use super::reading::{self, Reading};
+use super::reading::{self, At, Reading};
 use crate::ports::Ports;
 
 /// A question to a chain.
 #[derive(Clone, Copy)]
 pub(super) enum Question<'a> {
-    /// What these reads give, at one block.
-    Reads(&'a [Read]),
+    /// What these reads give, at one block, which at the head is none before this.
+    Reads(&'a [Read], u64),
     /// Whose signature it is, by this call.
     Signature(&'a Verification, &'a Call),
     /// Which chain it is.
@@ -34,7 +34,9 @@ pub(super) enum Answer {
 impl Question<'_> {
     pub(super) async fn ask<P: Ports>(self, provider: &Provider<'_, P>) -> Result<Answer, Fault> {
         Ok(match self {
-            Self::Reads(reads) => Answer::Reading(reading::read(provider, reads, None).await?),
+            Self::Reads(reads, floor) => {
+                Answer::Reading(reading::read(provider, reads, At::Configured(floor)).await?)
+            }
             Self::Signature(verification, call) => {
                 let block = reading::block(provider).await?;
                 let returned = provider.data(&jsonrpc::eth_call(call, block)).await?;

@@ -283,7 +283,9 @@ impl<P: Ports> Race<'_, P> {
 
     fn failed(&self, provider: usize, fault: &Fault) {
         let now = self.context.ports.now();
-        let counts = !self.question.is_anybodys() || fault.is_providers_own();
+        // Whoever tells of a block may see it before an honest node does.
+        let counts = (!self.question.is_anybodys() || fault.is_providers_own())
+            && !matches!(fault, Fault::NotYet(..));
         let opened = counts && self.pool(|pool| pool.failed(provider, fault.failure(), now));
         let name = self.providers.get(provider).map(Provider::name);
         let name = name.unwrap_or_default();

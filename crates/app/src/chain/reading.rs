@@ -45,25 +45,37 @@ struct Told {
     reorganised: bool,
 }
 
-/// Reads what `chain` is configured to be read at, or the block of number `pinned`.
+/// Where to read.
+#[derive(Clone, Copy)]
+pub(super) enum At {
+    /// As the chain is configured; at the head, not before the block of this number.
+    Configured(u64),
+    /// At the block of this number.
+    Block(u64),
+}
+
+/// Reads everything at one block.
 pub(super) async fn read<P: Ports>(
     provider: &Provider<'_, P>,
     reads: &[Read],
-    pinned: Option<u64>,
+    at: At,
 ) -> Result<Reading, Fault> {
     let chain = provider.chain;
-    let told = match (pinned, chain.read_at) {
-        (Some(number), _) => told(provider, reads, BlockTag::Number(number)).await?,
-        (None, ReadAt::Tag(BlockTag::Latest)) => {
+    let told = match (at, chain.read_at) {
+        (At::Block(number), _) => told(provider, reads, BlockTag::Number(number)).await?,
+        (At::Configured(floor), ReadAt::Tag(BlockTag::Latest)) => {
             let told = alongside(provider, told(provider, reads, BlockTag::Latest)).await?;
             // What a contract takes for the block's number may be another chain's.
             if chain.numbering == Numbering::Own {
                 is_not_behind(provider, told.number)?;
+                if told.number < floor {
+                    return Err(Fault::NotYet(told.number, floor));
+                }
             }
             is_not_old(provider, told.timestamp)?;
             told
         }
-        (None, ReadAt::Tag(tag)) => {
+        (At::Configured(_), ReadAt::Tag(tag)) => {
             let head = async {
                 let head = provider.quantity(&jsonrpc::eth_block_number()).await?;
                 is_not_behind(provider, head)
@@ -71,7 +83,9 @@ pub(super) async fn read<P: Ports>(
             let (told, ()) = try_join(told(provider, reads, tag), head).await?;
             told
         }
-        (None, ReadAt::Confirmations(_)) => told(provider, reads, block(provider).await?).await?,
+        (At::Configured(_), ReadAt::Confirmations(_)) => {
+            told(provider, reads, block(provider).await?).await?
+        }
     };
     let now = provider.context.ports.now();
     if told.reorganised {

@@ -14,6 +14,9 @@ use crate::store::{PREFIX, within};
 /// How often an instance asks.
 const PAUSE: Duration = Duration::from_secs(5);
 
+/// How long it is of use to others.
+const TTL: Duration = Duration::from_secs(600);
+
 fn key(chain: &Chain) -> String {
     format!("{PREFIX}:pool:{}", chain.id.id())
 }
@@ -40,7 +43,7 @@ pub(crate) async fn learn<P: Ports>(context: &Context<'_, P>) {
             let told = within(
                 context.ports,
                 config.deadlines.store,
-                context.ports.get(&key),
+                context.store().get(&key),
             )
             .await;
             let Some(Ok(Some(told))) = told else {
@@ -65,11 +68,11 @@ pub(super) fn tell<P: Ports>(context: &Context<'_, P>, chain: &Chain) {
     }
     let (key, limit) = (key(chain), config.deadlines.store);
     let text = pool(context, chain.id, |pool| pool.to_text());
-    let ports = context.ports.clone();
-    context.ports.spawn(async move {
-        let told = within(&ports, limit, ports.set(&key, text.as_bytes())).await;
-        if !matches!(told, Some(Ok(()))) {
-            ports.log(r#"{"event":"providers-not-told"}"#);
+    context.behind(async move |context: &Context<'_, P>| {
+        let told = context.store();
+        let told = told.set(&key, text.as_bytes(), TTL);
+        if !matches!(within(context.ports, limit, told).await, Some(Ok(()))) {
+            context.record.fault("providers not told".into());
         }
     });
 }

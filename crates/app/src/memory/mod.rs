@@ -1,22 +1,46 @@
-//! What an instance remembers between requests. Nothing here decides who may have what, and no secret is in it.
+//! What an instance remembers between requests: no secret, and nothing of a request but what it counted for.
+
+pub(crate) mod facts;
+pub(crate) mod flights;
+pub(crate) mod sessions;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::time::Duration;
 
 use tokengate_core::ChainId;
+use tokengate_core::config::{Cache, Rate};
 use tokengate_core::provider::Pool;
+
+use self::facts::FactMemory;
+use self::flights::Flights;
+use self::sessions::SessionMemory;
 
 /// The most clients and addresses that one instance counts at a time.
 const MAX_COUNTED: usize = 4096;
 
 /// An instance's memory, bounded.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Memory {
+    /// Facts, confirmed a moment ago.
+    pub(crate) facts: FactMemory,
+    /// Sessions, asked for a moment ago.
+    pub(crate) sessions: SessionMemory,
+    /// Reads under way.
+    pub(crate) flights: Flights,
+    refreshes: Cell<(Duration, u32)>,
+    lists: RefCell<HashMap<i64, List>>,
     counts: RefCell<HashMap<[u8; 16], Count>>,
     swept: Cell<Option<Duration>>,
     pools: RefCell<HashMap<ChainId, Pool>>,
     learnt: Cell<Option<Duration>>,
+}
+
+/// A list of what is to be forgotten that this instance writes.
+#[derive(Clone, Copy, Debug)]
+struct List {
+    name: u64,
+    entries: u64,
 }
 
 /// How often somebody has asked in the present window.
@@ -30,7 +54,68 @@ pub(crate) struct Count {
     pub(crate) own: u32,
 }
 
+impl Default for Memory {
+    /// One that remembers no facts and no sessions.
+    fn default() -> Self {
+        Self::of(0, Duration::ZERO)
+    }
+}
+
 impl Memory {
+    /// As configured.
+    pub(crate) fn new(cache: &Cache) -> Self {
+        Self::of(cache.memory_bytes, cache.memory)
+    }
+
+    fn of(bytes: usize, bound: Duration) -> Self {
+        Self {
+            facts: FactMemory::new(bytes, bound),
+            sessions: SessionMemory::new(bound),
+            flights: Flights::default(),
+            refreshes: Cell::default(),
+            lists: RefCell::default(),
+            counts: RefCell::default(),
+            swept: Cell::default(),
+            pools: RefCell::default(),
+            learnt: Cell::default(),
+        }
+    }
+
+    /// Whether a fact may be read ahead of its end, of which `rate` says how often.
+    pub(crate) fn may_refresh(&self, rate: Rate, now: Duration) -> bool {
+        let (begun, count) = self.refreshes.get();
+        let (begun, count) = if now.saturating_sub(begun) >= rate.window {
+            (now, 0)
+        } else {
+            (begun, count)
+        };
+        let may = count < rate.quota;
+        self.refreshes.set((begun, count + u32::from(may)));
+        may
+    }
+
+    /// What this instance's own list of that number is called, if it has begun one.
+    pub(crate) fn list(&self, number: i64) -> Option<u64> {
+        self.lists.borrow().get(&number).map(|list| list.name)
+    }
+
+    /// Begins a list. Those before `present` are over.
+    pub(crate) fn begin_list(&self, number: i64, name: u64, present: i64) {
+        let mut lists = self.lists.borrow_mut();
+        lists.retain(|other, _| *other >= present);
+        lists.insert(number, List { name, entries: 0 });
+    }
+
+    /// The number of the next entry of a list.
+    pub(crate) fn next_entry(&self, number: i64) -> u64 {
+        let mut lists = self.lists.borrow_mut();
+        let Some(list) = lists.get_mut(&number) else {
+            return 0;
+        };
+        list.entries += 1;
+        list.entries - 1
+    }
+
     /// Whether forgetting, which is done every `pause`, is due; then it is not for another `pause`.
     pub(crate) fn is_forgetting_due(&self, elapsed: Duration, pause: Duration) -> bool {
         is_due(&self.swept, elapsed, pause)

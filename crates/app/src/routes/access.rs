@@ -3,14 +3,12 @@
 use std::fmt;
 
 use futures_util::FutureExt as _;
-use futures_util::future::LocalBoxFuture;
-use http::header::{HeaderName, HeaderValue};
+use futures_util::future::{LocalBoxFuture, join};
 use http::{Method, StatusCode};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
-use tokengate_core::Address;
 use tokengate_core::gate::{Basis, Gate, GateId};
 use tokengate_core::merkle::Proof;
 use tokengate_core::presign::{self, Disposition, PresignedUrl};
@@ -18,6 +16,7 @@ use tokengate_core::resource::Resource;
 use tokengate_core::rfc3339;
 use tokengate_core::session::{Session, TokenError};
 use tokengate_core::wallet::Holders;
+use tokengate_core::{Address, Timestamp};
 
 use crate::auth;
 use crate::decide::{self, Effort, Gathered, Tier};
@@ -125,7 +124,7 @@ async fn access<P: Ports>(
     context: &Context<'_, P>,
     request: &Request,
 ) -> Result<Response, Problem> {
-    let session = auth::session(context, request).await?;
+    let session = auth::authentic_session(context, request)?;
     let mut body: Body = request::json(request)?;
     let vault = body.vault.take().map(|text| text.parse()).transpose()?;
     let proof = body.proof.take();
@@ -144,9 +143,7 @@ async fn access<P: Ports>(
             let resource = Resource::parse(&resource)?;
             let method = method.unwrap_or_default();
             let opened = open(context, &claimant, &resource, method, disposition).await?;
-            let mut response = router::json(StatusCode::OK, &opened.document());
-            opened.annotate(&mut response);
-            Ok(response)
+            Ok(router::json(StatusCode::OK, &opened.document()))
         }
         Body {
             resource: None,
@@ -174,6 +171,25 @@ impl Claimant {
         let holders = Holders::new(wallets, vault).with_proof(proof);
         Self { session, holders }
     }
+
+    /// The facts that decide `gates`, and what ends all that is opened, if anything does before its time.
+    async fn gather<P: Ports>(
+        &self,
+        context: &Context<'_, P>,
+        gates: &[&Gate],
+    ) -> Result<(Gathered, Option<Timestamp>), Problem> {
+        // At once, and both before a chain is asked for somebody whose session may have been ended.
+        let at_hand = decide::at_hand(context, self.holders.clone(), gates, Effort::Verdict);
+        let known_open = auth::known_open(context, &self.session);
+        let (end, gathered) = join(known_open, at_hand).await;
+        let (mut end, mut gathered) = (end?, gathered?);
+        gathered.complete(context, gates).await?;
+        context.record.cache_status(gathered.cache_status(gates));
+        if gates.iter().any(|gate| gathered.tier(gate) == Tier::Chain) {
+            end = auth::known_open(context, &self.session).await?;
+        }
+        Ok((gathered, end))
+    }
 }
 
 /// An opened resource.
@@ -194,18 +210,7 @@ impl Opened {
             "basis": self.granted.basis().map(basis),
         })
     }
-
-    /// Says which tier answered.
-    pub(crate) fn annotate(&self, response: &mut Response) {
-        response.headers_mut().insert(
-            CACHE_STATUS,
-            HeaderValue::from_static(self.tier.cache_status()),
-        );
-    }
 }
-
-/// RFC 9211.
-pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// Opens one resource for a claimant.
 pub(crate) async fn open<P: Ports>(
@@ -221,44 +226,31 @@ pub(crate) async fn open<P: Ports>(
         .gate_for(resource)
         .ok_or(Problem::UnknownResource)?;
     context.record.gate(gate.id.as_str());
-    let gathered =
-        decide::gather(context, claimant.holders.clone(), &[gate], Effort::Verdict).await?;
-    let tier = gathered.tier(gate);
-    context.record.tier(tier.as_str());
-    if tier == Tier::Chain {
-        auth::still_open(context, &claimant.session).await?;
-    }
-    mint(
-        context,
-        claimant,
-        &gathered,
-        gate,
-        resource,
-        method,
-        disposition,
-    )
+    let (gathered, end) = claimant.gather(context, &[gate]).await?;
+    context.record.tier(gathered.tier(gate).as_str());
+    let wanted = (resource, method, disposition);
+    mint(context, claimant, end, &gathered, gate, wanted)
 }
 
 /// Judges and, for what is granted, signs: a URL that ends with the session at the latest.
 fn mint<P: Ports>(
     context: &Context<'_, P>,
     claimant: &Claimant,
+    end: Option<Timestamp>,
     gathered: &Gathered,
     gate: &Gate,
-    resource: &Resource,
-    method: presign::Method,
-    disposition: Option<Disposition>,
+    (resource, method, disposition): (&Resource, presign::Method, Option<Disposition>),
 ) -> Result<Opened, Problem> {
     let (granted, tier) = gathered.judge(context, gate, resource)?;
     // The clock is read again: the chain may have taken seconds, and the session may have ended meanwhile.
     let now = context.ports.now();
-    let left = claimant
-        .session
-        .expires_at()
-        .duration_since(now)
-        .try_into()
-        .unwrap_or_default();
-    let ttl = context.service.config()?.service.url_ttl.min(left);
+    let url_ttl = context.service.config()?.service.url_ttl;
+    let session = &claimant.session;
+    let until = |end: Timestamp| end.duration_since(now).try_into().unwrap_or_default();
+    let mut ttl = url_ttl.min(until(session.expires_at()));
+    if let Some(end) = end {
+        ttl = ttl.min(until(end));
+    }
     let url = context
         .service
         .signer(resource.bucket())?
@@ -290,11 +282,7 @@ async fn open_all<P: Ports>(
             gates.push(gate);
         }
     }
-    let gathered =
-        decide::gather(context, claimant.holders.clone(), &gates, Effort::Verdict).await?;
-    if gates.iter().any(|gate| gathered.tier(gate) == Tier::Chain) {
-        auth::still_open(context, &claimant.session).await?;
-    }
+    let (gathered, end) = claimant.gather(context, &gates).await?;
     // A gate that refuses says why once: a hundred times the same reasons would be megabytes.
     let mut refused: Vec<&GateId> = Vec::new();
     let mut results: Vec<Value> = Vec::new();
@@ -303,15 +291,8 @@ async fn open_all<P: Ports>(
             if refused.contains(&&gate.id) {
                 return Err(Problem::RefusedAgain(gate.id.to_string()));
             }
-            let opened = mint(
-                context,
-                claimant,
-                &gathered,
-                gate,
-                &resource,
-                wanted.method,
-                wanted.disposition,
-            );
+            let wanted = (&resource, wanted.method, wanted.disposition);
+            let opened = mint(context, claimant, end, &gathered, gate, wanted);
             if let Err(Problem::Refused { .. }) = opened {
                 refused.push(&gate.id);
             }

@@ -45,7 +45,7 @@ async fn redirect<P: Ports>(
     path: &str,
     method: presign::Method,
 ) -> Result<Response, Problem> {
-    let session = auth::session(context, request).await?;
+    let session = auth::authentic_session(context, request)?;
     let [disposition, vault, proof] = query(request, ["disposition", "vault", "proof"])?;
     let vault = vault.map(|text| text.parse()).transpose()?;
     let proof = request::proof(proof)?;
@@ -73,6 +73,5 @@ async fn redirect<P: Ports>(
         HeaderValue::from_str(opened.url.url.expose()).map_err(|_| Problem::Misconfigured)?;
     location.set_sensitive(true);
     response.headers_mut().insert(LOCATION, location);
-    opened.annotate(&mut response);
     Ok(response)
 }

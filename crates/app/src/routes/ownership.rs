@@ -2,7 +2,6 @@
 
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
-use http::header::HeaderValue;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokengate_core::Address;
@@ -16,7 +15,6 @@ use crate::ports::Ports;
 use crate::problem::Problem;
 use crate::request::{self, query, required};
 use crate::router::{self, Context, Needs, Request, Response, Route};
-use crate::routes::access::CACHE_STATUS;
 
 /// The routes of this function.
 pub fn routes<P: Ports>() -> Vec<Route<P>> {
@@ -86,9 +84,7 @@ fn check<'a, P: Ports>(
             Truth::No => false,
             Truth::Unknown => return Err(Problem::ChainUnavailable),
         };
-        let mut response = router::json(StatusCode::OK, &json!({"gate": gate.id.as_str(), "address": address, "granted": granted, "explain": tree}));
-        response.headers_mut().insert(CACHE_STATUS, HeaderValue::from_static(tier.cache_status()));
-        Ok(response)
+        Ok(router::json(StatusCode::OK, &json!({"gate": gate.id.as_str(), "address": address, "granted": granted, "explain": tree})))
     }
     .boxed_local()
 }

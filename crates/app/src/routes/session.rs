@@ -16,14 +16,14 @@ use tokengate_core::secret::Secret;
 use tokengate_core::session::{self, Admission, Session};
 use tokengate_core::signature;
 use tokengate_core::signer::{Scheme, Verification, VerifiedSigner};
-use tokengate_core::wallet::Control;
+use tokengate_core::wallet::{Control, Holders};
 
 use crate::auth::{self, COOKIE_NAME, Presented};
 use crate::ports::Ports;
 use crate::problem::Problem;
 use crate::request::{self, query};
 use crate::router::{self, Context, Needs, Request, Response, Route};
-use crate::{chain, limits, store};
+use crate::{chain, limits, store, warm};
 
 /// The routes of this function.
 pub fn routes<P: Ports>() -> Vec<Route<P>> {
@@ -135,6 +135,7 @@ async fn sign_in<P: Ports>(
             Err(_) => return Err(Problem::StoreUnavailable),
         }
     }
+    warm_up(context, &message, &session)?;
     let mut answer = document(&session);
     answer.insert("chain".into(), signer.chain().to_string().into());
     opened(
@@ -145,6 +146,40 @@ async fn sign_in<P: Ports>(
         &token,
         body.cookie,
     )
+}
+
+/// Has what the session will be asked about read behind the response.
+fn warm_up<P: Ports>(
+    context: &Context<'_, P>,
+    message: &Message<'_>,
+    session: &Session,
+) -> Result<(), Problem> {
+    let config = context.service.config()?;
+    let mut domains = config.service.domains.iter();
+    let Some(domain) = domains.find(|domain| domain.is(message.scheme, message.domain)) else {
+        return Ok(());
+    };
+    let gates: Vec<_> = warm::gates(config, domain, message)
+        .into_iter()
+        .map(|gate| gate.id.clone())
+        .collect();
+    if gates.is_empty() {
+        return Ok(());
+    }
+    let wallets = session.members().iter().map(|member| member.wallet);
+    let holders = [Holders::new(wallets, None)];
+    context.behind(async move |context: &Context<'_, P>| {
+        let Ok(config) = context.service.config() else {
+            return;
+        };
+        let gates: Vec<_> = gates
+            .iter()
+            .filter_map(|id| config.gate(id.as_str()))
+            .collect();
+        // What fails is read when it is asked for.
+        let _ = warm::read(context, &gates, &holders).await;
+    });
+    Ok(())
 }
 
 /// The session that a sign-in adds its wallet to, if there is one.

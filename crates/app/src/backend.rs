@@ -1,0 +1,146 @@
+//! The shared store, by either of its adapters: the platform's key-value store, which works on every backend and keeps
+//! everything for ever, or Redis itself, where one round trip reads all keys and what has no use any longer expires.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokengate_core::secret::Secret;
+
+use crate::ports::{Ports, RedisReply, StoreError};
+
+/// Which of them.
+#[derive(Debug)]
+pub(crate) enum Backend {
+    /// `spin:key-value` and `wasi:keyvalue/atomics`.
+    KeyValue,
+    /// The Redis server at this URL, by `spin:redis`.
+    Redis(Secret<String>),
+}
+
+/// The store, while it is asked.
+#[derive(Debug)]
+pub(crate) struct Store<'a, P> {
+    pub(crate) ports: &'a P,
+    pub(crate) backend: &'a Backend,
+}
+
+impl<P> Clone for Store<'_, P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P> Copy for Store<'_, P> {}
+
+impl<P: Ports> Store<'_, P> {
+    /// Whether what is set with a time to live is forgotten after it without our help.
+    pub(crate) const fn expires(&self) -> bool {
+        matches!(self.backend, Backend::Redis(_))
+    }
+
+    pub(crate) async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let [value] = self.get_all([key]).await?;
+        Ok(value)
+    }
+
+    /// The values at so many keys.
+    pub(crate) async fn get_all<const N: usize>(
+        &self,
+        keys: [&str; N],
+    ) -> Result<[Option<Vec<u8>>; N], StoreError> {
+        let values = self.get_many(&keys).await;
+        let values: Vec<_> = values.into_iter().collect::<Result<_, _>>()?;
+        <[_; N]>::try_from(values).map_err(|_| malformed())
+    }
+
+    /// The values at all keys, in their order; at once, where the store can do that. One that fails leaves the others.
+    pub(crate) async fn get_many(&self, keys: &[&str]) -> Vec<Result<Option<Vec<u8>>, StoreError>> {
+        match self.backend {
+            Backend::KeyValue => join_all(keys.iter().map(|key| self.ports.get(key))).await,
+            Backend::Redis(_) if keys.is_empty() => Vec::new(),
+            Backend::Redis(_) => {
+                let arguments: Vec<_> = keys.iter().map(|key| key.as_bytes()).collect();
+                let values = self.redis("MGET", &arguments).await.and_then(|replies| {
+                    let values: Vec<_> = replies.into_iter().map(value).collect();
+                    Some(values)
+                        .filter(|values| values.len() == keys.len())
+                        .ok_or_else(malformed)
+                });
+                values.unwrap_or_else(|error| vec![Err(error); keys.len()])
+            }
+        }
+    }
+
+    /// Sets the value at `key`. It is of use for `ttl`, a store that can forgets it after that.
+    pub(crate) async fn set(
+        &self,
+        key: &str,
+        value: &[u8],
+        ttl: Duration,
+    ) -> Result<(), StoreError> {
+        match self.backend {
+            Backend::KeyValue => self.ports.set(key, value).await,
+            Backend::Redis(_) => {
+                let seconds = seconds(ttl);
+                let arguments: [&[u8]; 4] = [key.as_bytes(), value, b"EX", seconds.as_bytes()];
+                self.redis("SET", &arguments).await.map(drop)
+            }
+        }
+    }
+
+    /// Removes what is at `key`, if there is anything.
+    pub(crate) async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        match self.backend {
+            Backend::KeyValue => self.ports.delete(key).await,
+            Backend::Redis(_) => self.redis("DEL", &[key.as_bytes()]).await.map(drop),
+        }
+    }
+
+    /// Counts a claim to `key`, atomically among all instances: 1 for the first within `ttl`, which has it, and more for
+    /// every other.
+    pub(crate) async fn claim(&self, key: &str, ttl: Duration) -> Result<u64, StoreError> {
+        match self.backend {
+            Backend::KeyValue => self.ports.increment(key).await,
+            Backend::Redis(_) => {
+                let seconds = seconds(ttl);
+                let arguments: [&[u8]; 5] =
+                    [key.as_bytes(), b"1", b"NX", b"EX", seconds.as_bytes()];
+                let replies = self.redis("SET", &arguments).await?;
+                match replies.as_slice() {
+                    [RedisReply::Status(status)] if status == "OK" => Ok(1),
+                    [RedisReply::Nil] => Ok(2),
+                    _ => Err(malformed()),
+                }
+            }
+        }
+    }
+
+    async fn redis(
+        &self,
+        command: &str,
+        arguments: &[&[u8]],
+    ) -> Result<Vec<RedisReply>, StoreError> {
+        match self.backend {
+            Backend::Redis(url) => self.ports.redis(url.expose(), command, arguments).await,
+            Backend::KeyValue => Err(StoreError::Failed("there is no Redis".into())),
+        }
+    }
+}
+
+/// A value in a reply of Redis.
+fn value(reply: RedisReply) -> Result<Option<Vec<u8>>, StoreError> {
+    match reply {
+        RedisReply::Nil => Ok(None),
+        RedisReply::Data(bytes) => Ok(Some(bytes)),
+        RedisReply::Status(_) | RedisReply::Integer(_) => Err(malformed()),
+    }
+}
+
+fn malformed() -> StoreError {
+    StoreError::Failed("an answer of the store is not what was asked for".into())
+}
+
+/// Whole seconds, at least one, as Redis takes them.
+fn seconds(ttl: Duration) -> String {
+    ttl.as_secs().max(1).to_string()
+}

@@ -1,0 +1,112 @@
+//! Reads of chains under way: whoever lacks facts that are being read waits for that read, and asks nobody.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::{LocalBoxFuture, Shared};
+use tokengate_core::ChainId;
+use tokengate_core::fact::{Fact, FactKey, Unreadable};
+
+/// What a read has come to, for all who wait for it.
+#[derive(Debug, Default)]
+pub(crate) struct Landing {
+    /// The answers; none, if the chain gave none that can be believed.
+    pub(crate) answers: Vec<(FactKey, Result<Fact, Unreadable>)>,
+    /// What failed, in words for the log.
+    pub(crate) faults: Vec<String>,
+}
+
+/// A read under way.
+pub(crate) type Flight = Shared<LocalBoxFuture<'static, Rc<Landing>>>;
+
+/// Which facts are read together, of how many providers.
+#[derive(Clone, Debug)]
+pub(crate) struct Course {
+    pub(crate) chain: ChainId,
+    pub(crate) agreement: usize,
+    pub(crate) keys: BTreeSet<FactKey>,
+    /// Answers of an earlier block do not count.
+    pub(crate) floor: u64,
+}
+
+impl Course {
+    /// Whether its answers are all that `other` wants.
+    fn serves(&self, other: &Self) -> bool {
+        self.chain == other.chain
+            && self.agreement == other.agreement
+            && self.floor >= other.floor
+            && self.keys.is_superset(&other.keys)
+    }
+}
+
+/// All reads under way, of this instance.
+#[derive(Default)]
+pub(crate) struct Flights {
+    under_way: RefCell<Vec<UnderWay>>,
+    last: Cell<u64>,
+}
+
+struct UnderWay {
+    id: u64,
+    course: Course,
+    begun: Duration,
+    flight: Flight,
+}
+
+impl Flights {
+    /// The read that serves `course` and began at most `patience` ago, if there is one.
+    pub(crate) fn join(
+        &self,
+        course: &Course,
+        now: Duration,
+        patience: Duration,
+    ) -> Option<Flight> {
+        self.under_way
+            .borrow()
+            .iter()
+            .find(|other| {
+                other.course.serves(course) && now.saturating_sub(other.begun) <= patience
+            })
+            .map(|other| other.flight.clone())
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.under_way.borrow().len()
+    }
+
+    /// Starts a read, which ends by telling [`Self::landed`] the number that `read` is given.
+    pub(crate) fn start(
+        &self,
+        course: Course,
+        now: Duration,
+        read: impl FnOnce(u64) -> LocalBoxFuture<'static, Rc<Landing>>,
+    ) -> Flight {
+        let id = self.last.get().wrapping_add(1);
+        self.last.set(id);
+        let flight = read(id).shared();
+        self.under_way.borrow_mut().push(UnderWay {
+            id,
+            course,
+            begun: now,
+            flight: flight.clone(),
+        });
+        flight
+    }
+
+    /// A read has ended.
+    pub(crate) fn landed(&self, id: u64) {
+        self.under_way.borrow_mut().retain(|other| other.id != id);
+    }
+}
+
+impl std::fmt::Debug for Flights {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Flights")
+            .field("count", &self.count())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,54 @@
+//! What has happened on a chain outdates what is known of it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokengate_core::fact::{FactKey, Touch};
+
+use crate::ports::{Ports, StoreError};
+use crate::router::Context;
+use crate::store;
+
+/// After this it is looked again whether somebody has kept an older fact meanwhile, which they read before.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Outdates the facts that do not know of what has happened to them; how many there were. Doing it twice, or late, or
+/// in another order than it happened in, comes to the same.
+///
+/// # Errors
+/// [`StoreError`], if any could not be outdated: then all of it has to be done again.
+pub(crate) async fn touch<P: Ports>(
+    context: &Context<'_, P>,
+    touches: Vec<(FactKey, Touch)>,
+) -> Result<usize, StoreError> {
+    let mut merged: BTreeMap<FactKey, Touch> = BTreeMap::new();
+    for (key, touch) in touches {
+        merged
+            .entry(key)
+            .and_modify(|known| *known = known.and(touch))
+            .or_insert(touch);
+    }
+    if merged.is_empty() {
+        return Ok(0);
+    }
+    let touches = Vec::from_iter(merged);
+    let outdated = store::outdate(context, &touches).await?;
+    let config = context.service.config();
+    let config = config.map_err(|_| StoreError::Failed("no configuration".into()))?;
+    let memory = context.service.memory();
+    for agreement in config.agreements() {
+        for (key, _) in &touches {
+            memory.facts.remove(agreement, key);
+        }
+    }
+    // Whoever was reading a chain meanwhile keeps what it said by the end of this.
+    let last = config.deadlines.chain + config.deadlines.store;
+    context.behind(async move |context: &Context<'_, P>| {
+        for pause in [AGAIN, last.saturating_sub(AGAIN)] {
+            context.ports.sleep(pause).await;
+            // A failure is noted; what it leaves is forgotten with its age.
+            let _ = store::outdate(context, &touches).await;
+        }
+    });
+    Ok(outdated)
+}
