@@ -21,6 +21,7 @@ mod manifest;
 mod operator;
 mod outbound;
 mod problem;
+mod redis_client;
 mod request;
 mod routing;
 mod runtime_config;
