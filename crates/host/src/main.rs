@@ -20,6 +20,7 @@ mod key_value;
 mod manifest;
 mod operator;
 mod outbound;
+mod outbound_redis;
 mod problem;
 mod redis_client;
 mod request;

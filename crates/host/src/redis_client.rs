@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
-use redis::{ErrorKind, IntoConnectionInfo, ProtocolVersion, RedisError};
+use redis::{ConnectionAddr, ErrorKind, IntoConnectionInfo, ProtocolVersion, RedisError};
 use redis::{RedisResult, ServerErrorKind};
 
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -37,6 +37,21 @@ impl fmt::Debug for RedisUrl {
     }
 }
 
+/// What a URL says of where the server is, without the rest of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Server {
+    pub(crate) scheme: &'static str,
+    /// An IPv6 address stands in brackets.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}:{}", self.scheme, self.host, self.port)
+    }
+}
+
 #[derive(Clone)]
 pub(crate) struct Client(redis::Client);
 
@@ -58,6 +73,22 @@ impl Client {
             .set_protocol(ProtocolVersion::RESP2);
         let info = info.set_tcp_settings(settings).set_redis_settings(login);
         redis::Client::open(info).map(Self)
+    }
+
+    /// Where it connects to: not what a URL seems to say, but what the client read in it. None if that is no server
+    /// of the network.
+    pub(crate) fn server(&self) -> Option<Server> {
+        let (scheme, host, port) = match self.0.get_connection_info().addr() {
+            ConnectionAddr::Tcp(host, port) => ("redis", host, *port),
+            ConnectionAddr::TcpTls { host, port, .. } => ("rediss", host, *port),
+            _ => return None,
+        };
+        let host = if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host.clone()
+        };
+        Some(Server { scheme, host, port })
     }
 
     /// Connects on the first command, within the runtime that sends it.
@@ -121,10 +152,19 @@ impl Connection {
         outcome
     }
 
+    pub(crate) fn server(&self) -> Option<Server> {
+        self.client.server()
+    }
+
     fn current(&self) -> MutexGuard<'_, Current> {
         // Each change is one assignment, so the value is whole whatever panicked.
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether the server answered that a value is not what the command works on.
+pub(crate) fn is_wrong_type(error: &RedisError) -> bool {
+    error.code() == Some("WRONGTYPE") || is_not_a_counter(error)
 }
 
 /// INCRBY on a value that is no number.
@@ -136,6 +176,32 @@ pub(crate) fn is_not_a_counter(error: &RedisError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn server(url: &str) -> Option<String> {
+        let client = Client::new(&RedisUrl::parse(url)?).ok()?;
+        Some(client.server()?.to_string())
+    }
+
+    #[test]
+    fn a_servers_place_is_what_the_client_reads_in_the_url() {
+        for (url, expected) in [
+            ("redis://h", Some("redis://h:6379")),
+            ("rediss://u:pw@h:1/2", Some("rediss://h:1")),
+            ("redis://:pw@[::1]:7", Some("redis://[::1]:7")),
+            ("redis://allowed:6379@other", Some("redis://other:6379")),
+            ("redis://h/nodatabase", None),
+            ("redis://", None),
+            ("redis:///run/redis.sock", None),
+            ("redis+unix:///run/redis.sock", None),
+            ("unix:///run/redis.sock", None),
+            ("valkey://h", None),
+            ("http://h", None),
+            ("h:6379", None),
+            ("", None),
+        ] {
+            assert_eq!(server(url).as_deref(), expected, "{url}");
+        }
+    }
 
     #[test]
     fn a_url_does_not_show_its_password() {
