@@ -22,7 +22,7 @@ mod service;
 mod store;
 
 pub use explain::{Explanation, explain};
-pub use ports::{CallError, Ports, Reply, StoreError};
+pub use ports::{CallError, Ports, RedisReply, Reply, StoreError};
 pub use problem::Problem;
 pub use record::Record;
 pub use router::{

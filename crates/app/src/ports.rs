@@ -36,6 +36,15 @@ pub trait Ports: Clone + 'static {
     /// Adds 1 to the counter at `key`, atomically among all instances, and returns the new count.
     fn increment(&self, key: &str) -> impl Future<Output = Result<u64, StoreError>>;
 
+    /// Sends one command to the Redis server at `url` and answers what it replied, element by element. The connection
+    /// is kept.
+    fn redis(
+        &self,
+        url: &str,
+        command: &str,
+        arguments: &[&[u8]],
+    ) -> impl Future<Output = Result<Vec<RedisReply>, StoreError>>;
+
     /// POSTs a JSON body and reads at most `limit` bytes of the reply. Redirects are not followed.
     fn post(
         &self,
@@ -69,6 +78,19 @@ pub enum StoreError {
     /// It failed, in its own words.
     #[error("the store failed: {0}")]
     Failed(String),
+}
+
+/// An element of what a Redis server replied. Arrays are told as their elements, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RedisReply {
+    /// There is no such value.
+    Nil,
+    /// Done, in a word such as `OK`.
+    Status(String),
+    /// A number.
+    Integer(i64),
+    /// A value.
+    Data(Vec<u8>),
 }
 
 /// A reply to an outbound call.

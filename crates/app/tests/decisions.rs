@@ -20,7 +20,8 @@ use http::{Method, StatusCode};
 use k256::ecdsa::SigningKey;
 use serde_json::{Value, json};
 use tokengate_app::{
-    CallError, Needs, Ports, Reply, Request, Response, Service, StoreError, routes, serve,
+    CallError, Needs, Ports, RedisReply, Reply, Request, Response, Service, StoreError, routes,
+    serve,
 };
 use tokengate_core::abi::multicall3::{CallResult, aggregate3Call};
 use tokengate_core::eip191::hash_message;
@@ -352,6 +353,10 @@ impl Ports for Simulated {
         let count = store.entry(key.to_owned()).or_default();
         count.push(1);
         Ok(count.len() as u64)
+    }
+
+    async fn redis(&self, _: &str, _: &str, _: &[&[u8]]) -> Result<Vec<RedisReply>, StoreError> {
+        Err(StoreError::Failed("there is no Redis here".into()))
     }
 
     fn post(

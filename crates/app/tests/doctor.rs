@@ -15,7 +15,7 @@ use alloy_sol_types::SolCall as _;
 use futures_executor::block_on;
 use serde_json::{Value, json};
 use tokengate_app::doctor::{Page, Report, Severity, Web, examine};
-use tokengate_app::{CallError, Needs, Ports, Reply, Service, StoreError};
+use tokengate_app::{CallError, Needs, Ports, RedisReply, Reply, Service, StoreError};
 use tokengate_core::abi::multicall3::{CallResult, aggregate3Call};
 use tokengate_core::secret::Secret;
 use tokengate_core::{Timestamp, U256};
@@ -113,6 +113,10 @@ impl Ports for Simulated {
 
     async fn increment(&self, _: &str) -> Result<u64, StoreError> {
         panic!("no store is asked")
+    }
+
+    async fn redis(&self, _: &str, _: &str, _: &[&[u8]]) -> Result<Vec<RedisReply>, StoreError> {
+        Err(StoreError::Failed("there is no Redis here".into()))
     }
 
     async fn post(&self, url: &str, body: Vec<u8>, _: usize) -> Result<Reply, CallError> {
