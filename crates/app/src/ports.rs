@@ -36,8 +36,8 @@ pub trait Ports: Clone + 'static {
     /// Adds 1 to the counter at `key`, atomically among all instances, and returns the new count.
     fn increment(&self, key: &str) -> impl Future<Output = Result<u64, StoreError>>;
 
-    /// Sends one command to the Redis server at `url` and answers what it replied, element by element. The connection is
-    /// kept.
+    /// Sends one command to the Redis server at `url` and answers what it replied, element by element. The connection
+    /// is kept.
     fn redis(
         &self,
         url: &str,
@@ -80,16 +80,16 @@ pub enum StoreError {
     Failed(String),
 }
 
-/// An element of what Redis replied.
+/// An element of what a Redis server replied. Arrays are told as their elements, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RedisReply {
-    /// Nothing there.
+    /// There is no such value.
     Nil,
-    /// A simple string, such as `OK`.
+    /// Done, in a word such as `OK`.
     Status(String),
     /// A number.
     Integer(i64),
-    /// Bytes.
+    /// A value.
     Data(Vec<u8>),
 }
 

@@ -1,7 +1,7 @@
 //! Tokengate's routes as a WASI 0.3 component on Spin: the only crate that names the platform.
 //!
-//! It implements the application's ports over `wasi:http`, `spin:key-value`, `wasi:keyvalue/atomics` and
-//! `spin:variables`, and hands requests over. It decides nothing. On other targets it is empty, so that the whole
+//! It implements the application's ports over `wasi:http`, `spin:key-value`, `wasi:keyvalue/atomics`,
+//! `spin:redis` and `spin:variables`, and hands requests over. It decides nothing. On other targets it is empty, so that the whole
 //! workspace can be built and tested natively.
 
 #[cfg(target_family = "wasm")]

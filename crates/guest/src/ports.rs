@@ -1,6 +1,7 @@
 //! The application's ports over Spin's interfaces.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::Write as _;
 use std::rc::Rc;
@@ -9,8 +10,8 @@ use std::time::Duration;
 use spin_sdk::wasip3::clocks::{monotonic_clock, system_clock};
 use spin_sdk::wasip3::random::random;
 use spin_sdk::wit_bindgen::spawn;
-use spin_sdk::{key_value, variables};
-use tokengate_app::{CallError, Ports, Reply, StoreError};
+use spin_sdk::{key_value, redis, variables};
+use tokengate_app::{CallError, Ports, RedisReply, Reply, StoreError};
 use tokengate_core::Timestamp;
 
 use self::bindings::wasi::keyvalue::{atomics, store as buckets};
@@ -44,6 +45,8 @@ pub struct Spin;
 thread_local! {
     static OPEN_STORE: RefCell<Option<Rc<key_value::Store>>> = const { RefCell::new(None) };
     static OPEN_BUCKET: RefCell<Option<Rc<buckets::Bucket>>> = const { RefCell::new(None) };
+    static OPEN_REDIS: RefCell<BTreeMap<String, Rc<redis::Connection>>> =
+        const { RefCell::new(BTreeMap::new()) };
 }
 
 impl Ports for Spin {
@@ -117,6 +120,27 @@ impl Ports for Spin {
         u64::try_from(count).map_err(|_| StoreError::Failed("the counter is negative".into()))
     }
 
+    async fn redis(
+        &self,
+        url: &str,
+        command: &str,
+        arguments: &[&[u8]],
+    ) -> Result<Vec<RedisReply>, StoreError> {
+        let connection = open_redis(url)
+            .await
+            .map_err(|error| redis_failed(&error))?;
+        let arguments = arguments
+            .iter()
+            .map(|argument| redis::RedisParameter::Binary(argument.to_vec()));
+        match connection.execute(command, arguments).await {
+            Ok(reply) => Ok(reply.into_iter().map(redis_reply).collect()),
+            Err(error) => {
+                close_redis(url, &connection);
+                Err(redis_failed(&error))
+            }
+        }
+    }
+
     async fn post(&self, url: &str, body: Vec<u8>, limit: usize) -> Result<Reply, CallError> {
         http::post(url, body, limit).await
     }
@@ -155,4 +179,50 @@ fn reopened<T>(outcome: Result<T, key_value::Error>) -> Result<T, StoreError> {
         OPEN_STORE.with(|open| open.take());
         StoreError::Failed(error.to_string())
     })
+}
+
+/// The open connection to the server at `url`, shared by the requests of this instance.
+async fn open_redis(url: &str) -> Result<Rc<redis::Connection>, redis::Error> {
+    if let Some(connection) = OPEN_REDIS.with(|open| open.borrow().get(url).cloned()) {
+        return Ok(connection);
+    }
+    let connection = Rc::new(redis::Connection::open(url).await?);
+    // Another request may have opened one meanwhile: that one is kept.
+    Ok(OPEN_REDIS.with(|open| {
+        let mut open = open.borrow_mut();
+        open.entry(url.to_owned()).or_insert(connection).clone()
+    }))
+}
+
+/// After a failure the next call opens the connection anew, unless another did so already.
+fn close_redis(url: &str, failed: &Rc<redis::Connection>) {
+    OPEN_REDIS.with(|open| {
+        let mut open = open.borrow_mut();
+        if open.get(url).is_some_and(|kept| Rc::ptr_eq(kept, failed)) {
+            open.remove(url);
+        }
+    });
+}
+
+/// The address is in none of the texts: it may hold a password.
+fn redis_failed(error: &redis::Error) -> StoreError {
+    StoreError::Failed(match error {
+        redis::Error::InvalidAddress => {
+            "no address of a Redis server that this component may connect to; see \
+             allowed_outbound_hosts in spin.toml"
+                .into()
+        }
+        redis::Error::TooManyConnections => "too many connections to Redis".into(),
+        redis::Error::TypeError => "the value is of another type".into(),
+        redis::Error::Other(text) => text.clone(),
+    })
+}
+
+fn redis_reply(result: redis::RedisResult) -> RedisReply {
+    match result {
+        redis::RedisResult::Nil => RedisReply::Nil,
+        redis::RedisResult::Status(text) => RedisReply::Status(text),
+        redis::RedisResult::Int64(number) => RedisReply::Integer(number),
+        redis::RedisResult::Binary(data) => RedisReply::Data(data),
+    }
 }

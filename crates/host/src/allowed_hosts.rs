@@ -64,6 +64,11 @@ impl AllowedHosts {
         let Some(port) = uri.port_u16().or_else(|| default_port(scheme)) else {
             return false;
         };
+        self.allow_server(scheme, host, port)
+    }
+
+    /// The `host` that is an IPv6 address stands in brackets.
+    pub(crate) fn allow_server(&self, scheme: &str, host: &str, port: u16) -> bool {
         let host = canonical(host);
         self.0.iter().any(|entry| entry.allows(scheme, &host, port))
     }

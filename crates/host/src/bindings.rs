@@ -9,6 +9,7 @@ wasmtime::component::bindgen!({
     },
     with: {
         "spin:key-value/key-value.store": crate::key_value::interfaces::Handle,
+        "spin:redis/redis.connection": crate::outbound_redis::Handle,
         "wasi:keyvalue/store.bucket": crate::key_value::interfaces::Handle,
         "wasi:keyvalue/atomics.cas": crate::key_value::interfaces::Cas,
     },

@@ -22,6 +22,7 @@ use crate::application::Application;
 use crate::guest::CoreResources;
 use crate::key_value::Stores;
 use crate::outbound;
+use crate::outbound_redis;
 use crate::request::{self, RequestLimits};
 use crate::stderr::Stderr;
 use crate::workers::{self, Handler, NotAHandler, Reuse};
@@ -83,6 +84,7 @@ impl Core {
         let resources = Arc::new(CoreResources {
             stores: Stores::connect(&application.stores),
             client: outbound::Client::new(tls),
+            redis: outbound_redis::Connections::default(),
             turnstile: Turnstile::new(limits.computing),
             stderr,
             ending: AtomicBool::new(false),

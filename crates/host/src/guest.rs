@@ -17,6 +17,7 @@ use crate::bindings::spin::variables::variables;
 use crate::bindings::wasi::config::store as config;
 use crate::key_value::{self, Stores};
 use crate::outbound::{Client, Outbound};
+use crate::outbound_redis;
 use crate::stderr::{GuestOutput, Stderr};
 use crate::variables::is_name;
 
@@ -47,6 +48,7 @@ impl fmt::Debug for Secrets {
 pub(crate) struct CoreResources {
     pub(crate) stores: Stores,
     pub(crate) client: Client,
+    pub(crate) redis: outbound_redis::Connections,
     pub(crate) turnstile: Turnstile,
     pub(crate) stderr: Stderr,
     /// Set when the runtime is about to end, and its instances with it.
@@ -60,6 +62,8 @@ pub(crate) struct Guest {
     pub(crate) core: Arc<CoreResources>,
     /// What the table's compare-and-swap handles hold.
     pub(crate) cas_bytes: usize,
+    /// How many of the table's handles are connections to Redis.
+    pub(crate) redis_handles: usize,
     wasi: WasiCtx,
     http: WasiHttpCtx,
     outbound: Outbound,
@@ -85,6 +89,7 @@ impl Guest {
             component: component.clone(),
             core: core.clone(),
             cas_bytes: 0,
+            redis_handles: 0,
             wasi: wasi.build(),
             http: WasiHttpCtx::new(),
             outbound: Outbound::new(component.clone(), core.clone()),
@@ -127,6 +132,7 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     key_value::add_to_linker(&mut linker)?;
+    outbound_redis::add_to_linker(&mut linker)?;
     variables::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     config::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     Ok(linker)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::document::{Document, Located, Mistake, Table};
+use crate::redis_client::RedisUrl;
 
 /// The label that exists without being configured.
 pub(crate) const DEFAULT_STORE: &str = "default";
@@ -15,16 +16,6 @@ pub(crate) enum KeyValueStore {
     Embedded { path: PathBuf },
     /// `type = "redis"`
     Redis { url: RedisUrl },
-}
-
-/// A Redis URL may hold a password, so it is never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct RedisUrl(pub(crate) String);
-
-impl std::fmt::Debug for RedisUrl {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("RedisUrl(..)")
-    }
 }
 
 /// The configured stores by label, among them always [`DEFAULT_STORE`].
@@ -110,14 +101,9 @@ fn parse_store(
         }
         "redis" => {
             let item = table.required("url")?;
-            let url = item.string()?.value;
-            let usable = url::Url::parse(&url).is_ok_and(|url| {
-                matches!(url.scheme(), "redis" | "rediss") && url.host().is_some()
-            });
-            if !usable {
-                return Err(item.mistake("must be redis://host:port or rediss://host:port"));
-            }
-            KeyValueStore::Redis { url: RedisUrl(url) }
+            let url = RedisUrl::parse(&item.string()?.value)
+                .ok_or_else(|| item.mistake("must be redis://host:port or rediss://host:port"))?;
+            KeyValueStore::Redis { url }
         }
         other => {
             return Err(kind.mistake(format!("names the store `{other}`, which this host does not have: use \"spin\" or \"redis\"")));

@@ -15,7 +15,10 @@ mod probe {
     use spin_sdk::http::{Request, Response};
     use spin_sdk::http_service;
     use spin_sdk::key_value::Store;
+    use spin_sdk::redis::Connection;
+    use tokengate_app::{Ports, RedisReply};
     use tokengate_core::Timestamp;
+    use tokengate_guest::Spin;
 
     use crate::measure;
 
@@ -65,6 +68,11 @@ mod probe {
             "/kv/many" => kv_many(&query),
             "/increment" => increment(&query),
             "/swap" => swap(&query),
+            "/redis/functions" => redis_functions(&query).await,
+            "/redis/get" => redis_get(&query).await,
+            "/redis/set" => redis_set(&query).await,
+            "/redis/open" => redis_open(&query).await,
+            "/redis/execute" => redis_execute(&query).await,
             "/variable" => spin_sdk::variables::get(query.get("name"))
                 .await
                 .map_err(|error| format!("{error:?}")),
@@ -328,5 +336,99 @@ mod probe {
             "{swapped},{}",
             String::from_utf8_lossy(&seen.unwrap_or_default())
         ))
+    }
+
+    /// Calls every function that Redis commands have of their own, on keys that nobody has set.
+    async fn redis_functions(query: &Query) -> Outcome {
+        let run = async {
+            let redis = Connection::open(query.get("url")).await?;
+            let mut seen = Vec::new();
+            redis.set("value", [0, 0xff, b'\r', b'\n']).await?;
+            seen.push(format!("get {:?}", redis.get("value").await?));
+            seen.push(format!("none {:?}", redis.get("none").await?));
+            seen.push(format!("incr {}", redis.incr("counter").await?));
+            seen.push(format!("incr {}", redis.incr("counter").await?));
+            seen.push(format!("sadd {}", redis.sadd("set", ["a", "b"]).await?));
+            seen.push(format!("sadd {}", redis.sadd("set", ["b", "c"]).await?));
+            let mut members = redis.smembers("set").await?;
+            members.sort();
+            seen.push(format!("smembers {}", members.join("")));
+            seen.push(format!("srem {}", redis.srem("set", ["a", "d"]).await?));
+            let of_set = redis.incr("set").await.err();
+            seen.push(format!("incr of a set {of_set:?}"));
+            let of_bytes = redis.incr("value").await.err();
+            seen.push(format!("incr of bytes {of_bytes:?}"));
+            seen.push(format!(
+                "del {}",
+                redis.del(["value", "none", "set"]).await?
+            ));
+            redis.publish("channel", "message").await?;
+            Ok(seen)
+        };
+        run.await
+            .map(|seen| seen.join("\n"))
+            .map_err(|error: spin_sdk::redis::Error| format!("{error:?}"))
+    }
+
+    async fn redis_get(query: &Query) -> Outcome {
+        let read = async {
+            Connection::open(query.get("url"))
+                .await?
+                .get(query.get("key"))
+                .await
+        };
+        read.await
+            .map(|value| format!("{value:?}"))
+            .map_err(|error| format!("{error:?}"))
+    }
+
+    /// Sets a value of so many bytes.
+    async fn redis_set(query: &Query) -> Outcome {
+        let write = async {
+            Connection::open(query.get("url"))
+                .await?
+                .set(query.get("key"), vec![b'x'; query.number("bytes") as usize])
+                .await
+        };
+        write
+            .await
+            .map(|()| String::new())
+            .map_err(|error| format!("{error:?}"))
+    }
+
+    /// Opens `count` connections at once; `NUMBER` in the URL is each one's own.
+    async fn redis_open(query: &Query) -> Outcome {
+        let mut open = Vec::new();
+        for number in 1..=query.count() {
+            let url = query.get("url").replace("NUMBER", &number.to_string());
+            match Connection::open(url).await {
+                Ok(connection) => open.push(connection),
+                Err(error) => return Err(format!("{} {error:?}", open.len())),
+            }
+        }
+        Ok(open.len().to_string())
+    }
+
+    /// Sends a command through the service's own port. Its arguments are parted by `|`.
+    async fn redis_execute(query: &Query) -> Outcome {
+        let arguments = query.get("arguments");
+        let arguments: Vec<&[u8]> = match arguments.as_str() {
+            "" => Vec::new(),
+            some => some.split('|').map(str::as_bytes).collect(),
+        };
+        let reply = Spin
+            .redis(&query.get("url"), &query.get("command"), &arguments)
+            .await
+            .map_err(|error| error.to_string())?;
+        let shown: Vec<String> = reply
+            .into_iter()
+            .map(|element| match element {
+                RedisReply::Nil => "nil".to_owned(),
+                RedisReply::Status(text) => format!("+{text}"),
+                RedisReply::Integer(number) => format!(":{number}"),
+                RedisReply::Data(data) => format!("${}", data.escape_ascii()),
+            })
+            .collect();
+        Ok(shown.join(" "))
     }
 }

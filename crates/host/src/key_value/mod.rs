@@ -10,6 +10,7 @@ use std::sync::Arc;
 pub(crate) use embedded::Embedded;
 pub(crate) use interfaces::add_to_linker;
 
+use crate::redis_client::Client;
 use crate::runtime_config::KeyValueStore;
 
 /// Longer keys are refused: no backend is made for them.
@@ -51,7 +52,7 @@ pub(crate) enum Error {
 #[derive(Clone)]
 pub(crate) enum Source {
     Embedded(Embedded),
-    Redis(Box<redis::Client>),
+    Redis(Box<Client>),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +68,7 @@ impl Source {
         Ok(match config {
             KeyValueStore::Embedded { path } => Self::Embedded(Embedded::open(path)?),
             KeyValueStore::Redis { url } => {
-                let client = redis::Client::new(url).map_err(|error| OpenError::Redis {
+                let client = Client::new(url).map_err(|error| OpenError::Redis {
                     label: label.to_owned(),
                     reason: error.to_string(),
                 })?;
@@ -80,7 +81,7 @@ impl Source {
     fn connect(&self) -> Store {
         match self {
             Self::Embedded(embedded) => Store::Embedded(embedded.clone()),
-            Self::Redis(client) => Store::Redis(Box::new(client.connect())),
+            Self::Redis(client) => Store::Redis(Box::new(redis::Connection(client.connect()))),
         }
     }
 }

@@ -1,22 +1,11 @@
-//! The Redis backend: one multiplexed connection per runtime, made on first use and remade by itself. Every command
-//! has a deadline, so an outage costs a caller a second and not its patience.
+//! The Redis backend: the operations of a store as commands.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
-use redis::{AsyncCommands, ErrorKind, IntoConnectionInfo, RedisError, RedisResult};
+use redis::aio::ConnectionManager;
+use redis::{AsyncCommands, RedisError, RedisResult};
 
 use super::{Error, MAX_LISTED_KEYS};
-use crate::runtime_config::RedisUrl;
+use crate::redis_client::{self, is_not_a_counter};
 
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long sent bytes may stay unacknowledged before the system ends the connection.
-const SEND_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection is silent before the system asks whether its peer still lives, and between two such questions.
-const KEEPALIVE: Duration = Duration::from_secs(15);
 /// How many keys a SCAN step looks at.
 const SCAN_STEP: usize = 1000;
 
@@ -25,96 +14,22 @@ const COMPARE_AND_SWAP: &str = "local held = redis.call('GET', KEYS[1]) \
     if (ARGV[1] == '0' and held == false) or (ARGV[1] == '1' and held == ARGV[2]) then \
     redis.call('SET', KEYS[1], ARGV[3]) return 1 end return 0";
 
-#[derive(Clone)]
-pub(crate) struct Client(redis::Client);
-
-impl Client {
-    pub(super) fn new(url: &RedisUrl) -> Result<Self, RedisError> {
-        let settings = TcpSettings::default()
-            .set_nodelay(true)
-            .set_user_timeout(SEND_TIMEOUT)
-            .set_keepalive(
-                TcpKeepalive::new()
-                    .with_time(KEEPALIVE)
-                    .with_interval(KEEPALIVE),
-            );
-        let info = url.0.as_str().into_connection_info()?;
-        redis::Client::open(info.set_tcp_settings(settings)).map(Self)
-    }
-
-    /// Connects on the first command, within the runtime that sends it.
-    pub(super) fn connect(&self) -> Connection {
-        Connection {
-            client: self.clone(),
-            current: Mutex::new(Current {
-                number: 0,
-                manager: self.manager(),
-            }),
-        }
-    }
-
-    fn manager(&self) -> Result<ConnectionManager, Error> {
-        // Whoever calls has a deadline: a further try is the next caller's.
-        let config = ConnectionManagerConfig::new()
-            .set_response_timeout(Some(RESPONSE_TIMEOUT))
-            .set_connection_timeout(Some(CONNECTION_TIMEOUT))
-            .set_number_of_retries(0);
-        ConnectionManager::new_lazy_with_config(self.0.clone(), config)
-            .map_err(|error| failed(&error))
-    }
-}
-
-pub(crate) struct Connection {
-    client: Client,
-    current: Mutex<Current>,
-}
-
-/// The connection in use, and how many went before it.
-struct Current {
-    number: u64,
-    manager: Result<ConnectionManager, Error>,
-}
+pub(crate) struct Connection(pub(super) redis_client::Connection);
 
 fn failed(error: &RedisError) -> Error {
-    match error.kind() {
-        // INCRBY on a value that is no number.
-        ErrorKind::Server(redis::ServerErrorKind::ResponseError)
-            if error.detail().is_some_and(|d| d.contains("integer")) =>
-        {
-            Error::NotACounter
-        }
-        _ => Error::Backend(error.to_string()),
+    if is_not_a_counter(error) {
+        Error::NotACounter
+    } else {
+        Error::Backend(error.to_string())
     }
 }
 
 impl Connection {
-    /// Runs `command`. The manager replaces a connection that ends, but keeps one whose peer fell silent; so after a
-    /// command that was not answered in time, the next one gets a new connection.
     async fn run<T, F>(&self, command: impl FnOnce(ConnectionManager) -> F) -> Result<T, Error>
     where
         F: Future<Output = RedisResult<T>>,
     {
-        let (number, manager) = {
-            let current = self.current();
-            (current.number, current.manager.clone()?)
-        };
-        let outcome = command(manager).await;
-        if outcome.as_ref().is_err_and(RedisError::is_timeout) {
-            let mut current = self.current();
-            // Of the commands that timed out together, one replaces it.
-            if current.number == number {
-                *current = Current {
-                    number: number + 1,
-                    manager: self.client.manager(),
-                };
-            }
-        }
-        outcome.map_err(|error| failed(&error))
-    }
-
-    fn current(&self) -> MutexGuard<'_, Current> {
-        // Each change is one assignment, so the value is whole whatever panicked.
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.run(command).await.map_err(|error| failed(&error))
     }
 
     pub(super) async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {

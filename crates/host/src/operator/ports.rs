@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use jiff::fmt::rfc2822;
 use sha2::{Digest, Sha256};
 use tokengate_app::doctor::{Page, Web};
-use tokengate_app::{CallError, Ports, Reply, StoreError};
+use tokengate_app::{CallError, Ports, RedisReply, Reply, StoreError};
 use tokengate_core::Timestamp;
 use tokengate_core::secret::Secret;
 use wasmtime_wasi_http::{Error, RequestOptions};
@@ -135,6 +135,10 @@ impl Ports for Native {
 
     async fn increment(&self, _: &str) -> Result<u64, StoreError> {
         Err(StoreError::Failed("there is no store here".into()))
+    }
+
+    async fn redis(&self, _: &str, _: &str, _: &[&[u8]]) -> Result<Vec<RedisReply>, StoreError> {
+        Err(StoreError::Failed("there is no Redis here".into()))
     }
 
     async fn post(&self, url: &str, body: Vec<u8>, limit: usize) -> Result<Reply, CallError> {

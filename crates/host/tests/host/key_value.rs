@@ -1,12 +1,7 @@
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::{App, Host, at_once, eventually, free_port, manifest};
+use crate::redis_server::{Redis, Relay};
 
 const STORE: &str = "key_value_stores = [\"default\"]\n";
 
@@ -116,41 +111,6 @@ fn too_much_is_refused() {
     );
 }
 
-struct Redis {
-    child: Child,
-    port: u16,
-}
-
-impl Redis {
-    fn start(port: u16) -> Self {
-        let child = Command::new("/usr/bin/redis-server")
-            .args([
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-                "--port",
-                &port.to_string(),
-            ])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is missing: run scripts/setup");
-        eventually(|| std::net::TcpStream::connect(("127.0.0.1", port)).ok())
-            .expect("redis-server did not start");
-        Self { child, port }
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 fn app_on_redis(port: u16) -> App {
     let app = App::new(&manifest(STORE));
     app.write(
@@ -205,51 +165,6 @@ fn a_redis_outage_fails_fast_and_passes() {
     let _redis = Redis::start(port);
     eventually(|| (host.get("/kv/set?key=a&value=1").status == 200).then_some(()))
         .expect("it never reconnected");
-}
-
-/// Passes connections on to `port`, and falls silent on those it has when told to.
-struct Relay {
-    port: u16,
-    silenced: Arc<AtomicUsize>,
-}
-
-impl Relay {
-    fn start(to: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let silenced = Arc::new(AtomicUsize::new(0));
-        thread::spawn({
-            let silenced = silenced.clone();
-            move || {
-                for near in listener.incoming() {
-                    let near = near.unwrap();
-                    let far = TcpStream::connect(("127.0.0.1", to)).unwrap();
-                    let born = silenced.load(Ordering::Relaxed);
-                    for (mut from, mut to) in [
-                        (near.try_clone().unwrap(), far.try_clone().unwrap()),
-                        (far, near),
-                    ] {
-                        let silenced = silenced.clone();
-                        thread::spawn(move || {
-                            let mut part = [0; 4096];
-                            while let Ok(length @ 1..) = from.read(&mut part) {
-                                if silenced.load(Ordering::Relaxed) == born
-                                    && to.write_all(&part[..length]).is_err()
-                                {
-                                    return;
-                                }
-                            }
-                        });
-                    }
-                }
-            }
-        });
-        Self { port, silenced }
-    }
-
-    fn silence(&self) {
-        self.silenced.fetch_add(1, Ordering::Relaxed);
-    }
 }
 
 #[test]

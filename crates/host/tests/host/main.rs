@@ -14,6 +14,8 @@ mod harness;
 mod instances;
 mod key_value;
 mod outbound;
+mod outbound_redis;
+mod redis_server;
 mod routing;
 mod shutdown;
 mod startup;
