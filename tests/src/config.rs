@@ -23,6 +23,8 @@ pub struct Config {
     pub url_ttl: &'static str,
     /// What stands in `[limits]`: by default, limits that no test reaches.
     pub limits: &'static str,
+    /// What stands in `[cache]`: by default, nothing is read that nobody has asked for.
+    pub cache: &'static str,
     /// How long a session lasts from renewal to renewal.
     pub session_idle: Option<&'static str>,
     /// How many providers the chain has.
@@ -45,6 +47,7 @@ impl Config {
             session_ttl: "1h",
             url_ttl: "5m",
             limits: "per_client = \"1000000/1m\"\nper_address = \"1000000/1m\"",
+            cache: "warm = \"off\"",
             session_idle: None,
             providers: 1,
             chain: String::new(),
@@ -63,6 +66,7 @@ impl fmt::Display for Config {
             session_ttl,
             url_ttl,
             limits,
+            cache,
             session_idle,
             providers,
             chain,
@@ -90,6 +94,9 @@ url_ttl = "{url_ttl}"
 
 [limits]
 {limits}
+
+[cache]
+{cache}
 
 [[chain]]
 id = "eip155:31337"

@@ -99,6 +99,44 @@ impl Settings {
         self
     }
 
+    /// Speaks to the Redis at `url` directly, as an operator sets that up: `tokengate.toml` has `redis = "{redis_url}"`, and
+    /// every component that has the store also has the variable and the host.
+    pub fn direct_redis(mut self, url: &str) -> anyhow::Result<Self> {
+        let mut manifest = match self.manifest.take() {
+            Some(manifest) => manifest,
+            None => std::fs::read_to_string(root().join("spin.toml"))?,
+        };
+        for (line, more) in [
+            (
+                "rpc_origin = { required = true }\n",
+                "redis_url = { required = true, secret = true }\n",
+            ),
+            (
+                "key_value_stores = [\"default\"]\n",
+                "allowed_outbound_hosts = [\"REDIS\"]\n",
+            ),
+        ] {
+            anyhow::ensure!(manifest.contains(line), "spin.toml has no line {line}");
+            manifest = manifest.replace(line, &format!("{line}{more}"));
+        }
+        // A component that has hosts already has one more.
+        let hosts = "allowed_outbound_hosts = [\"REDIS\"]\nallowed_outbound_hosts = [";
+        let manifest = manifest
+            .replace(hosts, "allowed_outbound_hosts = [\"REDIS\", ")
+            .replace("REDIS", url);
+        let mut lines = Vec::new();
+        for line in manifest.lines() {
+            lines.push(line.to_owned());
+            let component = line.strip_prefix("[component.");
+            let component = component.and_then(|rest| rest.strip_suffix(".variables]"));
+            if component.is_some_and(|name| name != "site") {
+                lines.push("redis_url = \"{{ redis_url }}\"".to_owned());
+            }
+        }
+        self.manifest = Some(lines.join("\n") + "\n");
+        Ok(self.variable("redis_url", url))
+    }
+
     /// Keeps the key-value store in the Redis at `url`.
     pub fn redis(mut self, url: &str) -> Self {
         self.runtime_config = Some(format!(

@@ -18,6 +18,7 @@ pub struct Record {
     code: Cell<Option<&'static str>>,
     faults: RefCell<Vec<String>>,
     quota: Cell<Option<Quota>>,
+    instance: Cell<Option<[u8; 4]>>,
     cache_status: RefCell<Option<String>>,
     counts: [Cell<u64>; Count::ALL.len()],
     store: Cell<Duration>,
@@ -79,6 +80,11 @@ impl Count {
 const MAX_FAULTS: usize = 8;
 
 impl Record {
+    /// Which instance served it.
+    pub(crate) fn instance(&self, name: [u8; 4]) {
+        self.instance.set(Some(name));
+    }
+
     /// Whose request it is.
     pub(crate) fn address(&self, address: Address) {
         self.address.set(Some(address));
@@ -198,6 +204,12 @@ impl Record {
         }
         if let Some(counts) = self.counts() {
             member("cache", counts);
+        }
+        if let Some(name) = self.instance.get() {
+            member(
+                "instance",
+                format!("{:08x}", u32::from_be_bytes(name)).into(),
+            );
         }
         let faults = self.faults.borrow();
         if !faults.is_empty() {

@@ -163,6 +163,7 @@ pub async fn serve<P: Ports>(
                 ports,
                 record: &record,
             };
+            record.instance(service.memory().name);
             let outcome = match handler(route, request.method()) {
                 Ok(handle) => handle(&context, &request, captured).await,
                 Err(problem) => Err(problem),

@@ -120,7 +120,7 @@ impl Service {
         if let Some(template) = &config.cache.redis {
             service.backend = Backend::Redis(redis(ports, template).await?);
         }
-        service.memory = Memory::new(&config.cache);
+        service.memory = Memory::new(&config.cache, ports.random());
         service.config = Some(config);
         Ok(Self(Rc::new(service)))
     }

@@ -28,6 +28,8 @@ pub(crate) struct Memory {
     pub(crate) sessions: SessionMemory,
     /// Reads under way.
     pub(crate) flights: Flights,
+    /// Tells this instance from others in the log.
+    pub(crate) name: [u8; 4],
     refreshes: Cell<(Duration, u32)>,
     lists: RefCell<HashMap<i64, List>>,
     counts: RefCell<HashMap<[u8; 16], Count>>,
@@ -57,18 +59,20 @@ pub(crate) struct Count {
 impl Default for Memory {
     /// One that remembers no facts and no sessions.
     fn default() -> Self {
-        Self::of(0, Duration::ZERO)
+        Self::of([0; 4], 0, Duration::ZERO)
     }
 }
 
 impl Memory {
-    /// As configured.
-    pub(crate) fn new(cache: &Cache) -> Self {
-        Self::of(cache.memory_bytes, cache.memory)
+    /// As configured, of an instance that is told by `random`.
+    pub(crate) fn new(cache: &Cache, random: [u8; 16]) -> Self {
+        let [a, b, c, d, ..] = random;
+        Self::of([a, b, c, d], cache.memory_bytes, cache.memory)
     }
 
-    fn of(bytes: usize, bound: Duration) -> Self {
+    fn of(name: [u8; 4], bytes: usize, bound: Duration) -> Self {
         Self {
+            name,
             facts: FactMemory::new(bytes, bound),
             sessions: SessionMemory::new(bound),
             flights: Flights::default(),

@@ -1,0 +1,321 @@
+//! Memory, store, chain: what each answers, and what remains right while one of them fails.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use futures_util::future::try_join_all;
+use http::Method;
+use serde_json::Value;
+use tokengate_tests::client::Gate;
+use tokengate_tests::faulty::Fault;
+use tokengate_tests::redis::Redis;
+use tokengate_tests::wallet::Wallet;
+use tokengate_tests::world::{HELLO, World};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+/// The lines of the log that requests for an object left.
+fn lines(world: &World) -> anyhow::Result<Vec<Value>> {
+    let log = world.service.log();
+    let lines = log.lines().filter(|line| line.contains("/v1/access"));
+    let lines = lines.filter_map(|line| serde_json::from_str(line.get(line.find('{')?..)?).ok());
+    Ok(lines.collect())
+}
+
+#[tokio::test]
+async fn ten_thousand_requests_for_one_cold_fact_cost_each_instance_one_call_at_most()
+-> anyhow::Result<()> {
+    const REQUESTS: usize = 10_000;
+    const AT_ONCE: usize = 1_000;
+    let world = World::with(|config| config.fresh = "1h", |settings| settings).await?;
+    let token = world.gate.sign_in(&Wallet::owner()?).await?;
+    // Long enough for all that are there to find nothing and to wait.
+    world
+        .provider
+        .behave(Fault::Slow(Duration::from_millis(1_500)))
+        .await?;
+    world.provider.take();
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let mut asked = JoinSet::new();
+    for _ in 0..REQUESTS {
+        let (gate, token, places) = (world.gate.clone(), token.clone(), places.clone());
+        asked.spawn(async move {
+            let _place = places.acquire_owned().await?;
+            gate.ask(&token, HELLO).await?.expect(200).map(drop)
+        });
+    }
+    while let Some(done) = asked.join_next().await {
+        done??;
+    }
+    let calls = world.provider.take();
+    let calls = calls
+        .iter()
+        .filter(|call| call["method"] == "eth_call")
+        .count();
+    // The log is read behind the responses.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let lines = lines(&world)?;
+    ensure!(lines.len() == REQUESTS, "{} lines", lines.len());
+    let count = |name: &str| {
+        let counts = lines.iter().filter_map(|line| line["cache"][name].as_u64());
+        counts.sum::<u64>()
+    };
+    let readers: Vec<_> = lines
+        .iter()
+        .filter(|line| line["cache"]["chain"].is_u64())
+        .map(|line| line["instance"].as_str().unwrap_or_default())
+        .collect();
+    println!(
+        "{REQUESTS} requests, {AT_ONCE} at once: {calls} calls to the provider by {} instances; {} waited for another's \
+         read, {} facts were in memory, {} in the store",
+        readers.len(),
+        count("coalesced"),
+        count("memory"),
+        count("store"),
+    );
+    ensure!(calls >= 1 && calls == readers.len(), "{calls} {readers:?}");
+    let distinct: HashSet<_> = readers.iter().collect();
+    ensure!(distinct.len() == readers.len(), "{readers:?}");
+    ensure!(!distinct.contains(&""), "a line without its instance");
+    ensure!(count("coalesced") > 0, "nobody waited for another's read");
+    Ok(())
+}
+
+/// How the store is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Adapter {
+    KeyValue,
+    Direct,
+}
+
+async fn over_redis(adapter: Adapter, redis: &Redis) -> anyhow::Result<World> {
+    let url = redis.url().to_owned();
+    let mut manifest = Ok(());
+    let world = World::with(
+        |config| {
+            config.fresh = "1m";
+            if adapter == Adapter::Direct {
+                config.cache = "redis = \"{redis_url}\"\nwarm = \"off\"";
+            }
+        },
+        |settings| match adapter {
+            Adapter::KeyValue => settings.redis(&url),
+            Adapter::Direct => settings.clone().direct_redis(&url).unwrap_or_else(|error| {
+                manifest = Err(error);
+                settings
+            }),
+        },
+    )
+    .await?;
+    manifest?;
+    Ok(world)
+}
+
+/// Closed loops of somebody who may and of somebody who may not, for a while; how long each answer took.
+async fn load(
+    gate: &Gate,
+    holder: &str,
+    outsider: &str,
+    time: Duration,
+) -> anyhow::Result<Vec<Duration>> {
+    const LOOPS: usize = 8;
+    let ask = async |n: usize| {
+        let mut latencies = Vec::new();
+        let begun = Instant::now();
+        while begun.elapsed() < time {
+            let sent = Instant::now();
+            if n % 2 == 0 {
+                gate.ask(holder, HELLO).await?.expect(200)?;
+            } else {
+                gate.ask(outsider, HELLO).await?.problem(403)?;
+            }
+            latencies.push(sent.elapsed());
+        }
+        anyhow::Ok(latencies)
+    };
+    let mut latencies = try_join_all((0..LOOPS).map(ask)).await?.concat();
+    latencies.sort_unstable();
+    Ok(latencies)
+}
+
+async fn outage(adapter: Adapter) -> anyhow::Result<()> {
+    const TIME: Duration = Duration::from_secs(3);
+    let mut redis = Redis::start().await?;
+    let world = over_redis(adapter, &redis).await?;
+    let holder = world.gate.sign_in(&Wallet::owner()?).await?;
+    let outsider = world.gate.sign_in(&Wallet::seeded("outsider")?).await?;
+    let ended = world.gate.sign_in(&Wallet::owner()?).await?;
+    world
+        .gate
+        .bearing(Method::DELETE, &ended, "/v1/session", "")
+        .await?
+        .expect(204)?;
+    for phase in ["before", "killed", "restarted", "hung", "returned"] {
+        match phase {
+            "killed" => redis.kill(),
+            "restarted" => redis.restart().await?,
+            "hung" => redis.hang()?,
+            "returned" => redis.go_on()?,
+            _ => {}
+        }
+        let latencies = load(&world.gate, &holder, &outsider, TIME).await?;
+        let at = |percent: usize| {
+            let rank = latencies.len() * percent / 100;
+            latencies.get(rank).map_or(0.0, |l| l.as_secs_f64() * 1e3)
+        };
+        println!(
+            "{:<9} {phase:<10} {:>6} answers, all right   p50 {:>7.2} ms   p95 {:>7.2} ms   p99 {:>7.2} ms",
+            format!("{adapter:?}"),
+            latencies.len(),
+            at(50),
+            at(95),
+            at(99)
+        );
+    }
+    // What must not be assumed is not: nobody signs in while nonces cannot be counted.
+    let wallet = Wallet::seeded("late")?;
+    let message = world.gate.challenge(&wallet).await?;
+    let signature = wallet.personal_sign(&message);
+    redis.kill();
+    world
+        .gate
+        .session(&message, &signature)
+        .await?
+        .problem(503)?;
+    redis.restart().await?;
+    // The connection that was lost is replaced by the first who misses it.
+    let mut last = None;
+    for _ in 0..20 {
+        let reply = world.gate.session(&message, &signature).await?;
+        last = Some(reply.status);
+        if reply.status == 201 {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    anyhow::bail!("no sign-in after the store came back: {last:?}")
+}
+
+#[tokio::test]
+async fn a_store_that_dies_hangs_and_returns_makes_answers_slower_and_never_wrong()
+-> anyhow::Result<()> {
+    outage(Adapter::KeyValue).await
+}
+
+#[tokio::test]
+async fn so_does_a_redis_that_is_spoken_to_directly() -> anyhow::Result<()> {
+    outage(Adapter::Direct).await
+}
+
+#[tokio::test]
+async fn what_is_kept_in_redis_expires_by_itself() -> anyhow::Result<()> {
+    let redis = Redis::start().await?;
+    let world = over_redis(Adapter::Direct, &redis).await?;
+    let token = world.gate.sign_in(&Wallet::owner()?).await?;
+    world.gate.ask(&token, HELLO).await?.expect(200)?;
+    let ended = world.gate.sign_in(&Wallet::owner()?).await?;
+    for path in ["/v1/session", "/v1/session?everywhere=true"] {
+        let path = path.to_owned();
+        let one = if path.contains('?') { &token } else { &ended };
+        world
+            .gate
+            .bearing(Method::DELETE, one, &path, "")
+            .await?
+            .expect(204)?;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut connection = redis.connect().await?;
+    let keys: Vec<String> = connection.query("KEYS", &["*"]).await?;
+    for kind in ["fact", "nonce", "revoked", "epoch", "rate"] {
+        let prefix = format!("tg1:{kind}:");
+        ensure!(keys.iter().any(|key| key.starts_with(&prefix)), "{keys:?}");
+    }
+    for key in &keys {
+        let ttl: i64 = connection.query("TTL", &[key]).await?;
+        // A session ends within the hour, and clocks may differ.
+        ensure!((1..=3_720).contains(&ttl), "{key} is kept for {ttl} s");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_decision_over_redis_takes_one_round_trip_for_all_its_facts() -> anyhow::Result<()> {
+    let redis = Redis::start().await?;
+    let world = over_redis(Adapter::Direct, &redis).await?;
+    let token = world.gate.sign_in(&Wallet::owner()?).await?;
+    world.gate.ask(&token, HELLO).await?.expect(200)?;
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    let mut connection = redis.connect().await?;
+    let () = connection.query("CONFIG", &["RESETSTAT"]).await?;
+    let reply = world.gate.ask(&token, HELLO).await?;
+    let grant = reply.expect(200)?;
+    ensure!(grant["basis"]["tier"] == "store", "{grant}");
+    let stats: String = connection.query("INFO", &["commandstats"]).await?;
+    let calls = |command: &str| {
+        let line = stats
+            .lines()
+            .find(|line| line.starts_with(&format!("cmdstat_{command}:")));
+        line.and_then(|line| line.split_once("calls=")?.1.split(',').next()?.parse().ok())
+            .unwrap_or(0_usize)
+    };
+    // One for the session and one for the facts, both on their way at once.
+    ensure!(calls("mget") == 2, "{stats}");
+    ensure!(calls("get") + calls("set") == 0, "{stats}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_session_that_is_ended_elsewhere_is_refused_within_the_bound_of_memory()
+-> anyhow::Result<()> {
+    let redis = Redis::start().await?;
+    let world = over_redis(Adapter::KeyValue, &redis).await?;
+    let token = world.gate.sign_in(&Wallet::owner()?).await?;
+    // Hot in the memory of several instances.
+    let asked = (0..50).map(|_| world.gate.ask(&token, HELLO));
+    for reply in try_join_all(asked).await? {
+        reply.expect(200)?;
+    }
+    world
+        .gate
+        .bearing(Method::DELETE, &token, "/v1/session", "")
+        .await?
+        .expect(204)?;
+    let ended = Instant::now();
+    let mut last_let_in = Duration::ZERO;
+    while ended.elapsed() < Duration::from_millis(2_500) {
+        let asked = ended.elapsed();
+        let reply = world.gate.ask(&token, HELLO).await?;
+        if reply.status == 200 {
+            last_let_in = asked;
+        } else {
+            reply.problem(401)?;
+        }
+    }
+    println!("last let in {last_let_in:?} after it was ended");
+    ensure!(last_let_in < Duration::from_secs(1), "{last_let_in:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn cache_status_and_the_log_say_which_tier_answered() -> anyhow::Result<()> {
+    let world = World::with(|config| config.fresh = "1m", |settings| settings).await?;
+    let token = world.gate.sign_in(&Wallet::seeded("outsider")?).await?;
+    let told = async || {
+        let reply = world.gate.ask(&token, HELLO).await?;
+        reply.problem(403)?;
+        anyhow::Ok(reply.header("cache-status").to_owned())
+    };
+    let first = told().await?;
+    ensure!(first == "tokengate; fwd=miss; detail=chain", "{first}");
+    let second = told().await?;
+    let hit = second
+        .strip_prefix("tokengate; hit; ttl=")
+        .context(second.clone())?;
+    ensure!(
+        hit.ends_with("; detail=memory") || hit.ends_with("; detail=store"),
+        "{second}"
+    );
+    Ok(())
+}
