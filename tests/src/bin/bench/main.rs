@@ -1,5 +1,7 @@
 //! `scripts/bench`: what decisions cost on this machine, measured from outside over loopback, beside a baseline of the same run.
 
+mod cache;
+
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -7,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use http::Method;
 use http_body_util::Full;
@@ -35,6 +37,15 @@ struct Options {
     /// Connections of the measurements, one closed loop each.
     #[arg(long, value_delimiter = ',', default_values_t = [50, 1_000])]
     connections: Vec<usize>,
+    #[command(subcommand)]
+    what: Option<What>,
+}
+
+/// One part alone; without, what decisions cost.
+#[derive(Clone, Copy, Subcommand)]
+enum What {
+    /// What each tier costs, and how often it answers.
+    Cache,
 }
 
 // The children's parent is the thread that started them, and that is this function's.
@@ -43,7 +54,16 @@ async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let time = Duration::from_secs(options.seconds);
     println!("machine: {}", machine()?);
+    match options.what {
+        None => decisions(&options, time).await?,
+        Some(What::Cache) => cache::run(time).await?,
+    }
+    println!("machine: {}", machine()?);
+    Ok(())
+}
 
+/// What decisions cost, beside a baseline.
+async fn decisions(options: &Options, time: Duration) -> anyhow::Result<()> {
     let world = World::with(|config| config.fresh = "1h", |settings| settings).await?;
     let address = world
         .service
@@ -123,7 +143,6 @@ async fn main() -> anyhow::Result<()> {
     one_by_one(&world).await?;
     delayed(&world).await?;
     println!("host: {} resident", resident(world.service.id())?);
-    println!("machine: {}", machine()?);
     Ok(())
 }
 
