@@ -297,7 +297,8 @@ impl Gathered {
                 context.record.count(Count::Chain, course.keys.len());
             }
             let flight = joined.unwrap_or_else(|| take_off(context, course, self.now));
-            flights.push(flight.right_future());
+            let ports = context.ports;
+            flights.push(async move { flight.landing(ports).await }.right_future());
         }
         for landing in join_all(flights).await {
             for fault in &landing.faults {
@@ -336,7 +337,7 @@ impl Gathered {
             let now = context.ports.elapsed();
             if flights.count() < MAX_BEHIND && flights.join(&course, now, Duration::MAX).is_none() {
                 context.record.count(Count::Refreshes, 1);
-                drop(take_off(context, course, self.now));
+                take_off(context, course, self.now);
             }
         }
     }
@@ -360,47 +361,39 @@ impl Gathered {
     }
 }
 
-/// Begins a read that others may join; it goes on to its end whoever waits for it.
+/// Begins a read that others may join, behind the response: it goes on to its end whoever waits for it.
 fn take_off<P: Ports>(context: &Context<'_, P>, course: Course, now: Timestamp) -> Flight {
-    let (service, ports) = (context.service.clone(), context.ports.clone());
     let begun = context.ports.elapsed();
     let flights = &context.service.memory().flights;
-    let read = course.clone();
-    let flight = flights.start(course, begun, move |id| {
-        async move {
-            let record = Record::default();
-            let context = Context {
-                service: &service,
-                ports: &ports,
-                record: &record,
-            };
-            let agreement = read.agreement;
-            let landing = land(&context, read, now).await;
-            let memory = service.memory();
-            memory.flights.landed(id);
-            let mut kept = Vec::new();
-            for (key, answer) in &landing.answers {
-                match answer {
-                    Ok(fact) => {
-                        memory.facts.put(agreement, key, fact, begun);
-                        kept.push((key.clone(), fact.clone()));
-                    }
-                    Err(_) => {
-                        memory.facts.remove(agreement, key);
-                        store::forget(&context, agreement, key);
-                    }
+    let (id, flight) = flights.start(course.clone(), begun);
+    let (service, ports) = (context.service.clone(), context.ports.clone());
+    context.ports.spawn(async move {
+        let record = Record::default();
+        let context = Context {
+            service: &service,
+            ports: &ports,
+            record: &record,
+        };
+        let agreement = course.agreement;
+        let landing = land(&context, course, now).await;
+        let memory = service.memory();
+        let mut kept = Vec::new();
+        for (key, answer) in &landing.answers {
+            match answer {
+                Ok(fact) => {
+                    memory.facts.put(agreement, key, fact, begun);
+                    kept.push((key.clone(), fact.clone()));
+                }
+                Err(_) => {
+                    memory.facts.remove(agreement, key);
+                    store::forget(&context, agreement, key);
                 }
             }
-            if !kept.is_empty() {
-                store::keep(&context, agreement, kept);
-            }
-            Rc::new(landing)
         }
-        .boxed_local()
-    });
-    let own = flight.clone();
-    context.ports.spawn(async move {
-        own.await;
+        memory.flights.landed(id, landing);
+        if !kept.is_empty() {
+            store::keep(&context, agreement, kept);
+        }
     });
     flight
 }

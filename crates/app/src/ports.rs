@@ -1,8 +1,10 @@
 //! What the use cases need from a platform, and nothing more.
 
+use std::any::Any;
 use std::future::Future;
 use std::time::Duration;
 
+use futures_util::future::LocalBoxFuture;
 use tokengate_core::Timestamp;
 
 /// The platform: clock, entropy, store, network, configuration, log.
@@ -23,6 +25,10 @@ pub trait Ports: Clone + 'static {
 
     /// Runs `task` to its end behind the response.
     fn spawn(&self, task: impl Future<Output = ()> + 'static);
+
+    /// A wait and what ends it, by being dropped: also where that happens while another request is served. Requests of an
+    /// instance cannot wake each other in any other way.
+    fn wait(&self) -> (Box<dyn Any>, LocalBoxFuture<'static, ()>);
 
     /// The value at `key`, if there is one.
     fn get(&self, key: &str) -> impl Future<Output = Result<Option<Vec<u8>>, StoreError>>;

@@ -6,6 +6,7 @@
     reason = "a test fails by panicking, also in its helpers"
 )]
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::{Future, pending, ready};
@@ -16,6 +17,7 @@ use std::time::Duration;
 use alloy_sol_types::SolCall as _;
 use bytes::Bytes;
 use futures_executor::block_on;
+use futures_util::future::LocalBoxFuture;
 use http::{Method, StatusCode};
 use k256::ecdsa::SigningKey;
 use serde_json::{Value, json};
@@ -218,15 +220,37 @@ impl Simulated {
         }
     }
 
-    /// Runs what is to run behind responses, and what that begins.
-    fn run(&self) {
-        loop {
-            let tasks = self.0.tasks.take();
-            if tasks.is_empty() {
-                return;
+    /// What `work` comes to, while what is to run behind responses runs beside it.
+    fn drive<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        block_on(std::future::poll_fn(|context| {
+            if let std::task::Poll::Ready(done) = work.as_mut().poll(context) {
+                return std::task::Poll::Ready(done);
             }
-            tasks.into_iter().for_each(block_on);
-        }
+            self.step(context);
+            context.waker().wake_by_ref();
+            std::task::Poll::Pending
+        }))
+    }
+
+    fn step(&self, context: &mut std::task::Context<'_>) {
+        let mut tasks = self.0.tasks.take();
+        tasks.retain_mut(|task| task.as_mut().poll(context).is_pending());
+        // Those that these have begun stand behind them.
+        tasks.append(&mut self.0.tasks.take());
+        self.0.tasks.replace(tasks);
+    }
+
+    /// Runs what is to run behind responses to its end, and what that begins.
+    fn run(&self) {
+        block_on(std::future::poll_fn(|context| {
+            self.step(context);
+            if self.0.tasks.borrow().is_empty() {
+                return std::task::Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            std::task::Poll::Pending
+        }));
     }
 
     /// What is to happen before something of this name.
@@ -342,6 +366,19 @@ impl Ports for Simulated {
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         self.0.tasks.borrow_mut().push(Box::pin(task));
+    }
+
+    fn wait(&self) -> (Box<dyn Any>, LocalBoxFuture<'static, ()>) {
+        let end = Rc::new(());
+        let going_on = Rc::downgrade(&end);
+        let wait = std::future::poll_fn(move |context| {
+            if going_on.strong_count() == 0 {
+                return std::task::Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            std::task::Poll::Pending
+        });
+        (Box::new(end), Box::pin(wait))
     }
 
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
@@ -487,7 +524,9 @@ impl Visit {
     }
 
     fn serve(&self, request: Request) -> Response {
-        let response = block_on(serve(&routes::all(), &self.service, &self.ports, request));
+        let routes = routes::all();
+        let answer = serve(&routes, &self.service, &self.ports, request);
+        let response = self.ports.drive(answer);
         self.ports.run();
         response
     }
@@ -1935,22 +1974,19 @@ fn concurrent_misses_share_one_read() {
         let routes = routes::all();
         let ask = || Box::pin(serve(&routes, &visit.service, &visit.ports, request()));
         let (mut first, second) = (ask(), ask());
-        let answers = block_on(async {
+        let answers = visit.ports.drive(async {
             if order == 0 {
                 return futures_util::future::join(first, second).await;
             }
             // The one that began the read goes away; the other one gets its answer all the same.
             let begun = futures_util::poll!(&mut first);
             assert!(begun.is_pending());
-            let (mut second, ports) = (second, visit.ports.clone());
-            assert!(futures_util::poll!(&mut second).is_pending());
             drop(first);
-            let mut behind = ports.0.tasks.take();
-            let behind = futures_util::future::join_all(behind.iter_mut());
-            let (answer, _) = futures_util::future::join(second, behind).await;
+            let answer = second.await;
             let again = serve(&routes, &visit.service, &visit.ports, request()).await;
             (answer, again)
         });
+        visit.ports.run();
         assert_eq!(answers.0.status(), StatusCode::OK);
         assert_eq!(answers.1.status(), StatusCode::OK);
         assert_eq!(visit.calls(), 1, "order {order}");

@@ -6,6 +6,7 @@
     reason = "a test fails by panicking, also in its helpers"
 )]
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::future::{Future, pending, ready};
 use std::rc::Rc;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use alloy_sol_types::SolCall as _;
 use futures_executor::block_on;
+use futures_util::future::LocalBoxFuture;
 use serde_json::{Value, json};
 use tokengate_app::doctor::{Page, Report, Severity, Web, examine};
 use tokengate_app::{CallError, Needs, Ports, RedisReply, Reply, Service, StoreError};
@@ -97,6 +99,19 @@ impl Ports for Simulated {
 
     fn spawn(&self, _: impl Future<Output = ()> + 'static) {
         panic!("nothing runs behind a report")
+    }
+
+    fn wait(&self) -> (Box<dyn Any>, LocalBoxFuture<'static, ()>) {
+        let end = Rc::new(());
+        let going_on = Rc::downgrade(&end);
+        let wait = std::future::poll_fn(move |context| {
+            if going_on.strong_count() == 0 {
+                return std::task::Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            std::task::Poll::Pending
+        });
+        (Box::new(end), Box::pin(wait))
     }
 
     async fn get(&self, _: &str) -> Result<Option<Vec<u8>>, StoreError> {

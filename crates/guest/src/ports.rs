@@ -1,5 +1,6 @@
 //! The application's ports over Spin's interfaces.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -7,8 +8,10 @@ use std::io::Write as _;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::future::LocalBoxFuture;
 use spin_sdk::wasip3::clocks::{monotonic_clock, system_clock};
 use spin_sdk::wasip3::random::random;
+use spin_sdk::wasip3::wit_stream;
 use spin_sdk::wit_bindgen::spawn;
 use spin_sdk::{key_value, redis, variables};
 use tokengate_app::{CallError, Ports, RedisReply, Reply, StoreError};
@@ -81,6 +84,15 @@ impl Ports for Spin {
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         spawn(task);
+    }
+
+    fn wait(&self) -> (Box<dyn Any>, LocalBoxFuture<'static, ()>) {
+        // A stream is a thing of the platform's, so its end reaches whichever task reads from it.
+        let (writer, mut reader) = wit_stream::new::<u8>();
+        let wait = async move {
+            let _ = reader.read(Vec::with_capacity(1)).await;
+        };
+        (Box::new(writer), Box::pin(wait))
     }
 
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {

@@ -1,14 +1,15 @@
 //! Reads of chains under way: whoever lacks facts that are being read waits for that read, and asks nobody.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::{LocalBoxFuture, Shared};
 use tokengate_core::ChainId;
 use tokengate_core::fact::{Fact, FactKey, Unreadable};
+
+use crate::ports::Ports;
 
 /// What a read has come to, for all who wait for it.
 #[derive(Debug, Default)]
@@ -19,8 +20,35 @@ pub(crate) struct Landing {
     pub(crate) faults: Vec<String>,
 }
 
-/// A read under way.
-pub(crate) type Flight = Shared<LocalBoxFuture<'static, Rc<Landing>>>;
+/// A read under way, and then what it has come to.
+#[derive(Clone, Default)]
+pub(crate) struct Flight(Rc<State>);
+
+#[derive(Default)]
+struct State {
+    landing: RefCell<Option<Rc<Landing>>>,
+    /// Dropped, they end the waits of those who have joined.
+    waiting: RefCell<Vec<Box<dyn Any>>>,
+}
+
+impl Flight {
+    /// What it has come to, as soon as it has.
+    pub(crate) async fn landing<P: Ports>(&self, ports: &P) -> Rc<Landing> {
+        loop {
+            if let Some(landing) = self.0.landing.borrow().clone() {
+                return landing;
+            }
+            let (end, wait) = ports.wait();
+            self.0.waiting.borrow_mut().push(end);
+            wait.await;
+        }
+    }
+
+    fn land(&self, landing: Landing) {
+        self.0.landing.replace(Some(Rc::new(landing)));
+        self.0.waiting.take();
+    }
+}
 
 /// Which facts are read together, of how many providers.
 #[derive(Clone, Debug)]
@@ -78,28 +106,30 @@ impl Flights {
         self.under_way.borrow().len()
     }
 
-    /// Starts a read, which ends by telling [`Self::landed`] the number that `read` is given.
-    pub(crate) fn start(
-        &self,
-        course: Course,
-        now: Duration,
-        read: impl FnOnce(u64) -> LocalBoxFuture<'static, Rc<Landing>>,
-    ) -> Flight {
+    /// Notes a read that begins now; it ends with [`Self::landed`].
+    pub(crate) fn start(&self, course: Course, now: Duration) -> (u64, Flight) {
         let id = self.last.get().wrapping_add(1);
         self.last.set(id);
-        let flight = read(id).shared();
+        let flight = Flight::default();
         self.under_way.borrow_mut().push(UnderWay {
             id,
             course,
             begun: now,
             flight: flight.clone(),
         });
-        flight
+        (id, flight)
     }
 
-    /// A read has ended.
-    pub(crate) fn landed(&self, id: u64) {
-        self.under_way.borrow_mut().retain(|other| other.id != id);
+    /// A read has ended: whoever waits for it goes on.
+    pub(crate) fn landed(&self, id: u64, landing: Landing) {
+        let landed = {
+            let mut under_way = self.under_way.borrow_mut();
+            let at = under_way.iter().position(|other| other.id == id);
+            at.map(|at| under_way.swap_remove(at))
+        };
+        if let Some(UnderWay { flight, .. }) = landed {
+            flight.land(landing);
+        }
     }
 }
 

@@ -1,12 +1,14 @@
 //! The application's ports on this machine: real clocks, real calls over the host's own client, and no store, so that
 //! whatever is found out is found out anew.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
 use http::header::{ACCEPT, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use http::{Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -16,6 +18,7 @@ use tokengate_app::doctor::{Page, Web};
 use tokengate_app::{CallError, Ports, RedisReply, Reply, StoreError};
 use tokengate_core::Timestamp;
 use tokengate_core::secret::Secret;
+use tokio::sync::oneshot;
 use wasmtime_wasi_http::{Error, RequestOptions};
 
 use crate::outbound::{self, Client};
@@ -119,6 +122,15 @@ impl Ports for Native {
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         tokio::task::spawn_local(task);
+    }
+
+    fn wait(&self) -> (Box<dyn Any>, LocalBoxFuture<'static, ()>) {
+        let (end, ended) = oneshot::channel::<()>();
+        let wait = async move {
+            // Nothing is ever sent.
+            let _ = ended.await;
+        };
+        (Box::new(end), Box::pin(wait))
     }
 
     async fn get(&self, _: &str) -> Result<Option<Vec<u8>>, StoreError> {
