@@ -137,7 +137,16 @@ pub(crate) async fn known_open<P: Ports>(
         Some(standing) if memory.is_recent(standing, context.ports.elapsed()) => return Ok(None),
         _ => {}
     }
-    match ask_whether_ended(context, session).await {
+    let asked = if context
+        .service
+        .memory()
+        .store_is_silent(context.ports.elapsed())
+    {
+        Err(StoreError::Timeout)
+    } else {
+        ask_whether_ended(context, session).await
+    };
+    match asked {
         Ok(false) => Ok(None),
         Ok(true) => Err(Problem::SessionRevoked),
         Err(_) => {

@@ -392,7 +392,11 @@ fn take_off<P: Ports>(context: &Context<'_, P>, course: Course, now: Timestamp) 
         }
         memory.flights.landed(id, landing);
         if !kept.is_empty() {
-            store::keep(&context, agreement, kept);
+            store::keep(&context, agreement, kept).await;
+        }
+        memory.flights.over(id);
+        if let Some(line) = record.line_behind(ports.now()) {
+            ports.log(&line);
         }
     });
     flight

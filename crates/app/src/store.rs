@@ -46,6 +46,10 @@ pub(crate) async fn timed<P: Ports, T>(
         .waited_for_store(context.ports.elapsed().saturating_sub(start));
     if let Err(error) = &outcome {
         context.record.fault(error.to_string());
+        if *error == StoreError::Timeout {
+            let memory = context.service.memory();
+            memory.store_fell_silent(context.ports.elapsed());
+        }
     }
     outcome
 }
@@ -212,6 +216,14 @@ pub(crate) async fn facts<P: Ports>(
     agreement: usize,
     keys: &[&FactKey],
 ) -> Vec<Option<Known>> {
+    if context
+        .service
+        .memory()
+        .store_is_silent(context.ports.elapsed())
+    {
+        context.record.count(Count::Missed, keys.len());
+        return vec![None; keys.len()];
+    }
     let names: Vec<_> = keys.iter().map(|key| fact_key(key, agreement)).collect();
     let all = async {
         let names: Vec<_> = names.iter().map(String::as_str).collect();
@@ -249,9 +261,9 @@ pub(crate) async fn facts<P: Ports>(
     }
 }
 
-/// Keeps facts for others, behind the response. A failure costs the next reader a call and nothing else. What is known
-/// to be outdated by then, or older than what somebody else has kept, is not.
-pub(crate) fn keep<P: Ports>(
+/// Keeps facts for others. A failure costs the next reader a call and nothing else. What is known to be outdated by then,
+/// or older than what somebody else has kept, is not kept.
+pub(crate) async fn keep<P: Ports>(
     context: &Context<'_, P>,
     agreement: usize,
     facts: Vec<(FactKey, Fact)>,
@@ -260,32 +272,28 @@ pub(crate) fn keep<P: Ports>(
         return;
     };
     let (limit, ttl) = (config.deadlines.store, fact_ttl(config));
+    let keys: Vec<_> = facts.iter().map(|(key, _)| key).collect();
+    let known = self::facts(context, limit, agreement, &keys).await;
+    let write = async |key: &FactKey, fact: &Fact| {
+        let (store, name) = (context.store(), fact_key(key, agreement));
+        store.set(&name, &fact.to_bytes(), ttl).await
+    };
+    let writes = facts.iter().zip(known).filter_map(|((key, fact), known)| {
+        let outdated = match known {
+            Some(Known::Fact(other)) => other.block > fact.block && other.read_at > fact.read_at,
+            Some(Known::Touched(touch, _)) => !touch.is_known_to(fact),
+            None => false,
+        };
+        (!outdated).then(|| write(key, fact))
+    });
+    let written = within(context.ports, limit, join_all(writes)).await;
+    if written.is_none_or(|outcomes| outcomes.iter().any(Result::is_err)) {
+        context.record.fault("facts not kept".into());
+    }
     if let Ok(at) = context.ports.now().checked_add(ttl) {
-        let names = facts.iter().map(|(key, _)| fact_key(key, agreement));
+        let names = keys.iter().map(|key| fact_key(key, agreement));
         forget::later(context, limit, Entry::Facts(names.collect()), at);
     }
-    context.behind(async move |context: &Context<'_, P>| {
-        let keys: Vec<_> = facts.iter().map(|(key, _)| key).collect();
-        let known = self::facts(context, limit, agreement, &keys).await;
-        let write = async |key: &FactKey, fact: &Fact| {
-            let (store, name) = (context.store(), fact_key(key, agreement));
-            store.set(&name, &fact.to_bytes(), ttl).await
-        };
-        let writes = facts.iter().zip(known).filter_map(|((key, fact), known)| {
-            let outdated = match known {
-                Some(Known::Fact(other)) => {
-                    other.block > fact.block && other.read_at > fact.read_at
-                }
-                Some(Known::Touched(touch, _)) => !touch.is_known_to(fact),
-                None => false,
-            };
-            (!outdated).then(|| write(key, fact))
-        });
-        let written = within(context.ports, limit, join_all(writes)).await;
-        if written.is_none_or(|outcomes| outcomes.iter().any(Result::is_err)) {
-            context.record.fault("facts not kept".into());
-        }
-    });
 }
 
 /// Forgets a fact that its contract no longer answers for, behind the response.

@@ -167,6 +167,6 @@ async fn read_chain<P: Ports>(
     }
     report.read += kept.len();
     if !kept.is_empty() {
-        store::keep(context, agreement, kept);
+        store::keep(context, agreement, kept).await;
     }
 }

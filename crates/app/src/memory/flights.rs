@@ -106,7 +106,7 @@ impl Flights {
         self.under_way.borrow().len()
     }
 
-    /// Notes a read that begins now; it ends with [`Self::landed`].
+    /// Notes a read that begins now.
     pub(crate) fn start(&self, course: Course, now: Duration) -> (u64, Flight) {
         let id = self.last.get().wrapping_add(1);
         self.last.set(id);
@@ -120,16 +120,21 @@ impl Flights {
         (id, flight)
     }
 
-    /// A read has ended: whoever waits for it goes on.
+    /// A read has come to something: whoever waits for it goes on, and whoever comes next still joins it, until it is
+    /// [`Self::over`].
     pub(crate) fn landed(&self, id: u64, landing: Landing) {
-        let landed = {
-            let mut under_way = self.under_way.borrow_mut();
-            let at = under_way.iter().position(|other| other.id == id);
-            at.map(|at| under_way.swap_remove(at))
-        };
-        if let Some(UnderWay { flight, .. }) = landed {
+        let under_way = self.under_way.borrow();
+        let flight = under_way.iter().find(|other| other.id == id);
+        let flight = flight.map(|other| other.flight.clone());
+        drop(under_way);
+        if let Some(flight) = flight {
             flight.land(landing);
         }
+    }
+
+    /// What a read has come to can be found elsewhere.
+    pub(crate) fn over(&self, id: u64) {
+        self.under_way.borrow_mut().retain(|other| other.id != id);
     }
 }
 

@@ -19,6 +19,9 @@ use self::sessions::SessionMemory;
 /// The most clients and addresses that one instance counts at a time.
 const MAX_COUNTED: usize = 4096;
 
+/// How long a store that has fallen silent is left alone.
+const SILENCE: Duration = Duration::from_secs(1);
+
 /// An instance's memory, bounded.
 #[derive(Debug)]
 pub(crate) struct Memory {
@@ -30,6 +33,7 @@ pub(crate) struct Memory {
     pub(crate) flights: Flights,
     /// Tells this instance from others in the log.
     pub(crate) name: [u8; 4],
+    silent_since: Cell<Option<Duration>>,
     refreshes: Cell<(Duration, u32)>,
     lists: RefCell<HashMap<i64, List>>,
     counts: RefCell<HashMap<[u8; 16], Count>>,
@@ -76,6 +80,7 @@ impl Memory {
             facts: FactMemory::new(bytes, bound),
             sessions: SessionMemory::new(bound),
             flights: Flights::default(),
+            silent_since: Cell::default(),
             refreshes: Cell::default(),
             lists: RefCell::default(),
             counts: RefCell::default(),
@@ -83,6 +88,17 @@ impl Memory {
             pools: RefCell::default(),
             learnt: Cell::default(),
         }
+    }
+
+    /// The store has not answered in time.
+    pub(crate) fn store_fell_silent(&self, now: Duration) {
+        self.silent_since.set(Some(now));
+    }
+
+    /// Whether the store has not answered a moment ago: whoever can do without it does not wait for it.
+    pub(crate) fn store_is_silent(&self, now: Duration) -> bool {
+        let silent = self.silent_since.get();
+        silent.is_some_and(|since| now.saturating_sub(since) < SILENCE)
     }
 
     /// Whether a fact may be read ahead of its end, of which `rate` says how often.

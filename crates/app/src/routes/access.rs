@@ -185,7 +185,9 @@ impl Claimant {
         let (mut end, mut gathered) = (end?, gathered?);
         gathered.complete(context, gates).await?;
         context.record.cache_status(gathered.cache_status(gates));
-        if gates.iter().any(|gate| gathered.tier(gate) == Tier::Chain) {
+        // It may have been ended meanwhile.
+        let waited = gates.iter().any(|gate| gathered.tier(gate) == Tier::Chain);
+        if waited && end.is_none() {
             end = auth::known_open(context, &self.session).await?;
         }
         Ok((gathered, end))
