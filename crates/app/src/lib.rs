@@ -20,12 +20,14 @@ mod router;
 pub mod routes;
 mod service;
 mod store;
+mod touch;
 
 pub use explain::{Explanation, explain};
 pub use ports::{CallError, Ports, Reply, StoreError};
 pub use problem::Problem;
 pub use record::Record;
 pub use router::{
-    Context, Handler, MAX_BODY_LEN, Needs, Request, Response, Route, STARTUP_PATH, rejected, serve,
+    Context, Handler, MAX_BODY_LEN, Needs, Request, Response, Route, STARTUP_PATH, max_body_len,
+    rejected, serve,
 };
 pub use service::{LoadError, Service};

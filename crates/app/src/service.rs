@@ -5,10 +5,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokengate_core::ChainId;
-use tokengate_core::config::{Bucket, Config, ConfigError, Template};
+use tokengate_core::config::{Bucket, Config, ConfigError, Source, Template};
 use tokengate_core::keys::{KeyRing, KeyRingError};
 use tokengate_core::presign::{AccessKey, Signer};
 use tokengate_core::secret::Secret;
+use tokengate_core::webhook::Key;
 
 use crate::memory::Memory;
 use crate::ports::Ports;
@@ -23,6 +24,7 @@ pub struct Service {
     keys: Option<KeyRing>,
     providers: BTreeMap<ChainId, Vec<Secret<String>>>,
     signers: HashMap<String, Signer>,
+    sources: HashMap<String, Key>,
     demo_rpc_url: String,
     memory: Rc<Memory>,
 }
@@ -79,6 +81,7 @@ impl Service {
             keys: None,
             providers: BTreeMap::new(),
             signers: HashMap::new(),
+            sources: HashMap::new(),
             demo_rpc_url: String::new(),
             memory: Rc::default(),
         };
@@ -111,6 +114,12 @@ impl Service {
                     .insert(bucket.name.clone(), signer(ports, bucket).await?);
             }
         }
+        if needs.events {
+            for (name, source) in config.sources() {
+                let key = source_key(ports, source).await?;
+                service.sources.insert(name.to_owned(), key);
+            }
+        }
         service.config = Some(config);
         Ok(service)
     }
@@ -139,6 +148,11 @@ impl Service {
     /// The endpoints of a chain, in order of preference.
     pub(crate) fn providers(&self, chain: ChainId) -> &[Secret<String>] {
         self.providers.get(&chain).map_or(&[], Vec::as_slice)
+    }
+
+    /// What the source of this name signs with.
+    pub(crate) fn source_key(&self, name: &str) -> Option<&Key> {
+        self.sources.get(name)
     }
 
     /// The signer for a bucket.
@@ -203,6 +217,20 @@ async fn provider<P: Ports>(ports: &P, template: &Template) -> Result<Secret<Str
             )
             .into()),
     }
+}
+
+async fn source_key<P: Ports>(ports: &P, source: &Source) -> Result<Key, LoadError> {
+    let secret = Secret::new(resolve(ports, &source.secret).await?);
+    Key::new(source.kind, &secret).map_err(|error| {
+        let template = &source.secret;
+        let variables: Vec<_> = template.variables().collect();
+        let problem = format!("the source's secret is no key: {error}");
+        let mend = format!(
+            "set {} to what the source says it signs with",
+            variables.join(", ")
+        );
+        template.error(problem, mend).into()
+    })
 }
 
 async fn signer<P: Ports>(ports: &P, bucket: &Bucket) -> Result<Signer, LoadError> {

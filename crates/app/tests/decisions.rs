@@ -82,6 +82,7 @@ const NEEDS: Needs = Needs {
     keys: true,
     providers: true,
     storage: true,
+    events: true,
     demo: false,
 };
 

@@ -40,6 +40,7 @@ pub(crate) const NEEDS: Needs = Needs {
     keys: true,
     providers: true,
     storage: true,
+    events: false,
     demo: false,
 };
 
