@@ -347,10 +347,10 @@ impl Config {
     /// The facts of all gates that `transfer` on `chain` may change, each once, under the keys that the gates look them up
     /// by. A token-bound account's owner is not among them: no gate names the token that it hangs on.
     pub fn touched(&self, chain: ChainId, transfer: &Transfer) -> Vec<FactKey> {
-        let gates = self.gates.iter();
-        let keys: BTreeSet<_> = gates
-            .flat_map(|gate| gate.touched(chain, transfer))
-            .collect();
+        let mut keys = BTreeSet::new();
+        for gate in &self.gates {
+            gate.touched(chain, transfer, &mut keys);
+        }
         keys.into_iter().collect()
     }
 

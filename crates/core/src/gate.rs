@@ -458,17 +458,21 @@ impl Gate {
         keys
     }
 
-    /// The facts of the gate that `transfer` on `chain` may change: those of its parties, whoever asks for them, and of
-    /// what they may be vaults for.
-    pub(crate) fn touched(&self, chain: ChainId, transfer: &Transfer) -> BTreeSet<FactKey> {
-        // What a vault has is read in other words than what a wallet has. Whose delegate it is read for does not matter.
-        let holders = |party| Holders::new([Wallet::of_key(party)], Some(party));
-        let mut keys: BTreeSet<_> = transfer
-            .parties()
-            .flat_map(|party| self.reads(&holders(party)))
-            .collect();
-        keys.retain(|key| key.chain == chain && key.read.may_change_by(transfer));
-        keys
+    /// Adds the facts of the gate that `transfer` on `chain` may change: those of its parties, whoever asks for them, and
+    /// of what they may be vaults for.
+    pub(crate) fn touched(
+        &self,
+        chain: ChainId,
+        transfer: &Transfer,
+        into: &mut BTreeSet<FactKey>,
+    ) {
+        for party in transfer.parties() {
+            // What a vault has is read in other words than what a wallet has. Whose delegate it is read for does not matter.
+            let holders = Holders::new([Wallet::of_key(party)], Some(party));
+            let mut keys = self.reads(&holders);
+            keys.retain(|key| key.chain == chain && key.read.may_change_by(transfer));
+            into.append(&mut keys);
+        }
     }
 
     /// Whether the gate holds for `holders`, as far as `facts` tell.
