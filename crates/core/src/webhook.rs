@@ -25,7 +25,7 @@ use crate::{Address, ChainId};
 /// The longest body of a delivery that is read, in bytes.
 pub const MAX_LEN: usize = 1024 * 1024;
 
-/// How far a signed time may be from the present: the Standard Webhooks libraries' tolerance, and QuickNode's advice.
+/// How far a signed time may be from the present: the tolerance of the Standard Webhooks libraries.
 pub const TOLERANCE: Duration = Duration::from_secs(5 * 60);
 
 /// The longest name of a delivery that is remembered, in bytes.
@@ -255,14 +255,19 @@ fn timely(seconds: &str, now: Timestamp) -> Result<(), Unverified> {
         .ok_or(Unverified::Untimely)
 }
 
-/// A log as `eth_getLogs` returns it; where it does not say its block, that is `block`.
-fn log(entry: &Json, block: Option<u64>) -> Option<Log> {
+/// A log as `eth_getLogs` returns it.
+fn log(entry: &Json) -> Option<Log> {
+    log_of(entry, entry.get("address")?, None)
+}
+
+/// A log of `contract`; where it does not say its block, that is `block`.
+fn log_of(entry: &Json, contract: &Json, block: Option<u64>) -> Option<Log> {
     let topics = entry.get("topics")?.as_array()?;
     if topics.len() > 4 {
         return None;
     }
     Some(Log {
-        address: address(entry.get("address")?)?,
+        address: address(contract)?,
         topics: topics.iter().map(word).collect::<Option<_>>()?,
         data: data(entry.get("data"))?,
         block: match entry.get("blockNumber") {

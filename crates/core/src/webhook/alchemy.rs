@@ -8,7 +8,7 @@
 use http::HeaderMap;
 use serde_json::Value as Json;
 
-use super::{Delivery, Key, Malformed, Unverified, data, field, log, quantity, removed, tag, word};
+use super::{Delivery, Key, Malformed, Unverified, field, log, log_of, quantity, tag};
 use crate::ChainId;
 use crate::transfer::Log;
 
@@ -32,7 +32,7 @@ pub(super) fn read(body: &Json) -> Result<Delivery, Malformed> {
     if let Some(activity) = event.get("activity").and_then(Json::as_array) {
         for entry in activity {
             // Ether moves without a log.
-            delivery.take(entry.get("log").and_then(|entry| log(entry, None)));
+            delivery.take(entry.get("log").and_then(log));
         }
     } else if let Some(block) = event.pointer("/data/block") {
         let number = block.get("number").and_then(quantity);
@@ -49,17 +49,7 @@ pub(super) fn read(body: &Json) -> Result<Delivery, Malformed> {
 
 /// A log in the words of the query language: its contract is an account, and its number is its block's.
 fn queried(entry: &Json, block: Option<u64>) -> Option<Log> {
-    let topics = entry.get("topics")?.as_array()?;
-    if topics.len() > 4 {
-        return None;
-    }
-    Some(Log {
-        address: super::address(entry.pointer("/account/address")?)?,
-        topics: topics.iter().map(word).collect::<Option<_>>()?,
-        data: data(entry.get("data"))?,
-        block: block?,
-        removed: removed(entry)?,
-    })
+    log_of(entry, entry.pointer("/account/address")?, block)
 }
 
 /// Networks by Alchemy's names.

@@ -61,7 +61,7 @@ pub(super) fn read(body: &Json) -> Result<Delivery, Malformed> {
 fn collect(value: &Json, into: &mut Delivery) {
     match value {
         Json::Array(entries) => entries.iter().for_each(|entry| collect(entry, into)),
-        Json::Object(members) if members.contains_key("topics") => into.take(log(value, None)),
+        Json::Object(members) if members.contains_key("topics") => into.take(log(value)),
         Json::Object(members) => {
             let mut places = PLACES
                 .iter()

@@ -51,7 +51,7 @@ pub(super) fn read(body: &Json) -> Result<Delivery, Malformed> {
     };
     let mut delivery = Delivery::new(chain);
     for entry in logs {
-        delivery.take(log(entry, None));
+        delivery.take(log(entry));
     }
     Ok(delivery)
 }
