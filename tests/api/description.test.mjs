@@ -1,8 +1,10 @@
 // The service answers as its description says: every answer below is held against `GET /openapi.json`.
 //
 // TOKENGATE_URL: the service, with the demo's gates and objects. TOKENGATE_RPC_URL: its chain, to deploy a contract on.
+// TOKENGATE_EVENTS_SECRET: what its source of events, `tests`, signs with by the Standard Webhooks specification.
 
 import assert from 'node:assert/strict';
+import { createHmac, randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import http from 'node:http';
 import { after, before, beforeEach, test } from 'node:test';
@@ -524,6 +526,43 @@ test('gates', async () => {
   await refused('400 malformed-proof', 'GET', '/v1/gates/{id}/check', { parameters: { id: 'season-1' }, query: `?address=${owner.address}&proof=0x12` });
 });
 
+test('events', async () => {
+  const key = Buffer.from(required('TOKENGATE_EVENTS_SECRET').replace(/^whsec_/, ''), 'base64');
+  const now = () => Math.floor(Date.now() / 1000);
+  /** A delivery with the header fields that sign it, whose changes are not signed. */
+  const delivery = (json, { id = randomUUID(), time = now(), ...changed } = {}) => {
+    const body = JSON.stringify(json);
+    const signature = `v1,${createHmac('sha256', key).update(`${id}.${time}.${body}`).digest('base64')}`;
+    const headers = { 'webhook-id': id, 'webhook-timestamp': String(time), 'webhook-signature': signature };
+    return { parameters: { source: 'tests' }, body, headers, ...changed };
+  };
+  const word = (hex) => `0x${hex.toLowerCase().replace('0x', '').padStart(64, '0')}`;
+  const log = {
+    address: TOKEN_CONTRACT,
+    topics: ['0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef', word(owner.address), word(stranger.address), word('0')],
+    data: '0x',
+    blockNumber: '0x1',
+  };
+  const content = { chain: CHAIN, logs: [log, { ...log, data: null, removed: true }, 'no log'] };
+  const send = (request) => call('POST', '/v1/events/{source}', request);
+  await token(owner).then((session) => call('POST', '/v1/access', { token: session, json: { resource: HELLO } }));
+  const first = delivery(content);
+  const { json: answer } = await send(first);
+  assert.deepEqual([answer.logs, answer.transfers, answer.skipped, answer.replayed], [2, 2, 1, false]);
+  assert.equal((await send(first)).json.replayed, true);
+  assert.equal((await send(delivery({ ...content, chain: 'eip155:1' }))).json.ignored, 'other-chain');
+  assert.equal((await send(delivery({ ...content, padding: 'x'.repeat(900_000) }))).status, 200, 'longer than other bodies');
+
+  const post = (expected, request) => refused(expected, 'POST', '/v1/events/{source}', request);
+  await post('400 malformed-body', delivery({}));
+  await post('401 unsigned-delivery', delivery(content, { headers: {} }));
+  await post('401 forged-delivery', delivery(content, { body: '{"logs":[]}' }));
+  await post('401 untimely-delivery', delivery(content, { time: now() - 400 }));
+  await post('404 unknown-source', delivery(content, { parameters: { source: 'nowhere' } }));
+  // The connection is not kept after this.
+  await post('413 body-too-large', delivery({ ...content, padding: 'x'.repeat(1_048_576) }, { headers: { connection: 'close' } }));
+});
+
 test('health and the description itself', async () => {
   assert.equal((await call('GET', '/healthz/live')).json.status, 'ok');
   assert.equal((await call('GET', '/healthz/ready')).json.status, 'ok');
@@ -533,7 +572,7 @@ test('health and the description itself', async () => {
 test('paths and methods that are not described are refused', async () => {
   assert.equal((await send('GET', '/v1/nowhere')).status, 404);
   for (const [path, item] of Object.entries(description.paths)) {
-    const target = path.replace('{resource}', HELLO).replace('{id}', 'season-1');
+    const target = path.replace('{resource}', HELLO).replace('{id}', 'season-1').replace('{source}', 'tests');
     for (const method of ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']) {
       if (item[method.toLowerCase()] || (method === 'HEAD' && item.get)) continue;
       const reply = await send(method, target);
@@ -577,6 +616,7 @@ test('limits', async () => {
   await wearOut('client', () => call('POST', '/v1/session', { body: '{' }));
   await wearOut('client', () => call('GET', '/v1/gates/{id}/check', { parameters: { id: 'season-1' }, query: `?address=${owner.address}` }));
   await wearOut('client', () => call('GET', '/healthz/ready'));
+  await wearOut('client', () => call('POST', '/v1/events/{source}', { parameters: { source: 'nowhere' }, body: '{}' }));
 });
 
 // Last: what is described and was never answered is either out of reach here, or not true.

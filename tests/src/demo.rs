@@ -47,6 +47,14 @@ pub const OBJECTS: [(&str, &str, &str); 5] = [
     ),
 ];
 
+/// A source of events in the configuration.
+pub const EVENTS: &str = r#"
+[[events]]
+source = "tests"
+kind = "standard"
+secret = "{events_secret}"
+"#;
+
 /// Where the demo's parts listen on the loopback interface.
 #[derive(Clone, Copy)]
 pub struct Ports {
@@ -117,9 +125,21 @@ pub struct Demo {
 impl Demo {
     /// Starts it.
     pub async fn start(ports: Ports) -> anyhow::Result<Self> {
+        Self::start_with(ports, None).await
+    }
+
+    /// Starts it with a source of events, `tests`, which signs with this by the Standard Webhooks specification.
+    pub async fn with_events(ports: Ports, secret: &str) -> anyhow::Result<Self> {
+        Self::start_with(ports, Some(secret)).await
+    }
+
+    async fn start_with(ports: Ports, events: Option<&str>) -> anyhow::Result<Self> {
         ports.check()?;
-        let config =
+        let mut config =
             std::fs::read_to_string(root().join("tokengate.toml")).context("tokengate.toml")?;
+        if events.is_some() {
+            config.push_str(EVENTS);
+        }
         let chain = Chain::with_contracts(ports.chain).await?;
         let store = Store::start(ports.store).await?;
         for (key, content_type, content) in OBJECTS {
@@ -129,6 +149,9 @@ impl Demo {
             .variable("service_keys", &format!("demo:{}", random_key()?))
             .variable("demo_rpc_url", chain.url());
         settings.port = ports.service;
+        if let Some(secret) = events {
+            settings = settings.events(secret)?;
+        }
         let service = Service::start(&settings).await?;
         Ok(Self {
             service,

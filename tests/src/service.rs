@@ -86,6 +86,18 @@ impl Settings {
         Ok(self)
     }
 
+    /// With what a source of events signs with, as the manifest's comments say.
+    pub fn events(mut self, secret: &str) -> anyhow::Result<Self> {
+        let manifest = match self.manifest {
+            Some(text) => text,
+            None => std::fs::read_to_string(root().join("spin.toml"))?,
+        };
+        let comments = manifest.matches("# events_secret").count();
+        anyhow::ensure!(comments == 2, "spin.toml has {comments} such comments");
+        self.manifest = Some(manifest.replace("# events_secret", "events_secret"));
+        Ok(self.variable("events_secret", secret))
+    }
+
     /// Sets a variable.
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.retain(|(known, _)| known != name);

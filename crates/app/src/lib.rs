@@ -29,6 +29,7 @@ pub use ports::{CallError, Ports, RedisReply, Reply, StoreError};
 pub use problem::Problem;
 pub use record::Record;
 pub use router::{
-    Context, Handler, MAX_BODY_LEN, Needs, Request, Response, Route, STARTUP_PATH, rejected, serve,
+    Context, Handler, MAX_BODY_LEN, Needs, Request, Response, Route, STARTUP_PATH, max_body_len,
+    rejected, serve,
 };
 pub use service::{LoadError, Service};

@@ -12,6 +12,7 @@ use tokengate_core::resource::ResourceError;
 use tokengate_core::session::{TokenError, TooManyWallets};
 use tokengate_core::signature::SignatureError;
 use tokengate_core::signer::VerifyError;
+use tokengate_core::webhook::Unverified;
 
 use crate::router::Response;
 
@@ -24,8 +25,8 @@ pub enum Problem {
     Target,
     /// The path has no such method; these it has.
     MethodNotAllowed(String),
-    /// The body is longer than allowed.
-    BodyTooLarge,
+    /// The body is longer than so many bytes.
+    BodyTooLarge(usize),
     /// The body could not be read whole.
     BodyUnreadable,
     /// The body did not come in time.
@@ -82,6 +83,10 @@ pub enum Problem {
     Wallets(TooManyWallets),
     /// A cookie that came with an unsafe request which no page of ours made.
     CrossSite,
+    /// A source of events that is not configured.
+    UnknownSource,
+    /// A delivery of events that its source did not sign, or not lately.
+    Delivery(Unverified),
     /// Asked too often; seconds until it may ask again.
     TooManyRequests(u64),
     /// The gate is closed to the wallet.
@@ -114,7 +119,7 @@ impl Problem {
             Self::NoRoute => (S::NOT_FOUND, "no-route", "Nothing is served at this path.".into()),
             Self::Target => (S::BAD_REQUEST, "malformed-target", "The request target is not a URI.".into()),
             Self::MethodNotAllowed(allow) => (S::METHOD_NOT_ALLOWED, "method-not-allowed", format!("This path takes {allow}.")),
-            Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body-too-large", format!("A body may have {} bytes.", crate::MAX_BODY_LEN)),
+            Self::BodyTooLarge(len) => (S::PAYLOAD_TOO_LARGE, "body-too-large", format!("A body may have {len} bytes here.")),
             Self::BodyUnreadable => (S::BAD_REQUEST, "body-unreadable", "The body ended before it was complete.".into()),
             Self::BodyTooSlow => (
                 S::REQUEST_TIMEOUT,
@@ -158,6 +163,15 @@ impl Problem {
             Self::SessionRevoked => (S::UNAUTHORIZED, "revoked-session", "The session was ended; sign in again.".into()),
             Self::Wallets(error) => (S::UNPROCESSABLE_ENTITY, "too-many-wallets", sentence(error)),
             Self::CrossSite => (S::FORBIDDEN, "cross-site", "The session cookie counts only in requests from pages of this service; send the token as `Authorization: Bearer …` instead.".into()),
+            Self::UnknownSource => (S::NOT_FOUND, "unknown-source", "There is no such source of events.".into()),
+            Self::Delivery(error) => {
+                let code = match error {
+                    Unverified::Unsigned => "unsigned-delivery",
+                    Unverified::Forged => "forged-delivery",
+                    Unverified::Untimely => "untimely-delivery",
+                };
+                (S::UNAUTHORIZED, code, sentence(error))
+            }
             Self::TooManyRequests(seconds) => (S::TOO_MANY_REQUESTS, "too-many-requests", format!("This was asked too often; ask again in {seconds} seconds.")),
             Self::Refused { gate, .. } => (S::FORBIDDEN, "refused", format!("The gate {gate} is closed to this wallet; `unmet` says what is missing.")),
             Self::RefusedAgain(gate) => (
@@ -217,6 +231,11 @@ impl Problem {
             Self::NoSession => vec![(
                 WWW_AUTHENTICATE,
                 HeaderValue::from_static("Bearer realm=\"tokengate\""),
+            )],
+            // No scheme of RFC 9110's registry: each source has a way of its own to sign.
+            Self::Delivery(_) => vec![(
+                WWW_AUTHENTICATE,
+                HeaderValue::from_static("Signature realm=\"tokengate\""),
             )],
             Self::TooManyRequests(seconds) => vec![(RETRY_AFTER, (*seconds).into())],
             _ if status == StatusCode::UNAUTHORIZED => vec![(
@@ -279,4 +298,5 @@ from! {
     TokenError => Session,
     TooManyWallets => Wallets,
     VerifyError => NotSigned,
+    Unverified => Delivery,
 }

@@ -16,7 +16,7 @@ use crate::problem::{Problem, document_response};
 use crate::record::Record;
 use crate::service::{LoadError, Service};
 
-/// The longest request body that is read, in bytes.
+/// The longest request body that is read, in bytes, where a route does not say otherwise.
 pub const MAX_BODY_LEN: usize = 64 * 1024;
 
 /// Where every component answers whether it could be loaded. A host asks before it serves.
@@ -72,6 +72,8 @@ pub struct Needs {
     pub providers: bool,
     /// Credentials of buckets.
     pub storage: bool,
+    /// Secrets of those who send events.
+    pub events: bool,
     /// Settings of the demo page.
     pub demo: bool,
 }
@@ -85,6 +87,7 @@ impl Needs {
             keys: self.keys || other.keys,
             providers: self.providers || other.providers,
             storage: self.storage || other.storage,
+            events: self.events || other.events,
             demo: self.demo || other.demo,
         }
     }
@@ -103,6 +106,7 @@ pub struct Route<P> {
     pub path: &'static str,
     /// What the handlers need.
     pub needs: Needs,
+    body_len: usize,
     handlers: Vec<(Method, Handler<P>)>,
 }
 
@@ -112,8 +116,16 @@ impl<P> Route<P> {
         Self {
             path,
             needs,
+            body_len: MAX_BODY_LEN,
             handlers: Vec::new(),
         }
+    }
+
+    /// Takes bodies of up to so many bytes.
+    #[must_use]
+    pub const fn with_bodies_of(mut self, len: usize) -> Self {
+        self.body_len = len;
+        self
     }
 
     /// Answers `method` by `handler`. `HEAD` is answered through `GET` where it is not named.
@@ -133,6 +145,13 @@ impl<P> Route<P> {
         let whole = !captured.is_empty() && (name.ends_with('…') || !captured.contains('/'));
         whole.then_some(captured)
     }
+}
+
+/// The longest body, in bytes, that the first of `routes` which covers `path` takes.
+pub fn max_body_len<P>(routes: &[Route<P>], path: &str) -> usize {
+    let mut routes = routes.iter();
+    let route = routes.find(|route| route.captures(path).is_some());
+    route.map_or(MAX_BODY_LEN, |route| route.body_len)
 }
 
 /// Answers a request by the first of `routes` that covers its path. Never fails: a failure is a response.
@@ -329,5 +348,16 @@ mod tests {
             Some("media/a/b")
         );
         assert_eq!(captures("/v1/content/{resource…}", "/v1/content/"), None);
+    }
+
+    #[test]
+    fn only_a_route_that_says_so_takes_long_bodies() {
+        let route = |path| Route::<()>::new(path, Needs::default());
+        let routes = [route("/a"), route("/b/{id}").with_bodies_of(1 << 20)];
+        let len = |path| max_body_len(&routes, path);
+        assert_eq!(len("/b/c"), 1 << 20);
+        for path in ["/a", "/b", "/b/c/d", "/c"] {
+            assert_eq!(len(path), MAX_BODY_LEN, "{path}");
+        }
     }
 }

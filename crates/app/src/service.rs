@@ -5,10 +5,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokengate_core::ChainId;
-use tokengate_core::config::{Bucket, Config, ConfigError, Template};
+use tokengate_core::config::{Bucket, Config, ConfigError, Source, Template};
 use tokengate_core::keys::{KeyRing, KeyRingError};
 use tokengate_core::presign::{AccessKey, Signer};
 use tokengate_core::secret::Secret;
+use tokengate_core::webhook::Key;
 
 use crate::backend::{Backend, Store};
 use crate::memory::Memory;
@@ -28,6 +29,7 @@ struct Loaded {
     backend: Backend,
     providers: BTreeMap<ChainId, Vec<Secret<String>>>,
     signers: HashMap<String, Signer>,
+    sources: HashMap<String, Key>,
     demo_rpc_url: String,
     memory: Memory,
 }
@@ -85,6 +87,7 @@ impl Service {
             backend: Backend::KeyValue,
             providers: BTreeMap::new(),
             signers: HashMap::new(),
+            sources: HashMap::new(),
             demo_rpc_url: String::new(),
             memory: Memory::default(),
         };
@@ -121,6 +124,12 @@ impl Service {
             service.backend = Backend::Redis(redis(ports, template).await?);
         }
         service.memory = Memory::new(&config.cache, ports.random());
+        if needs.events {
+            for (name, source) in config.sources() {
+                let key = source_key(ports, source).await?;
+                service.sources.insert(name.to_owned(), key);
+            }
+        }
         service.config = Some(config);
         Ok(Self(Rc::new(service)))
     }
@@ -149,6 +158,11 @@ impl Service {
     /// The endpoints of a chain, in order of preference.
     pub(crate) fn providers(&self, chain: ChainId) -> &[Secret<String>] {
         self.0.providers.get(&chain).map_or(&[], Vec::as_slice)
+    }
+
+    /// What the source of this name signs with.
+    pub(crate) fn source_key(&self, name: &str) -> Option<&Key> {
+        self.0.sources.get(name)
     }
 
     /// The signer for a bucket.
@@ -237,6 +251,20 @@ async fn redis<P: Ports>(ports: &P, template: &Template) -> Result<Secret<String
             )
             .into()),
     }
+}
+
+async fn source_key<P: Ports>(ports: &P, source: &Source) -> Result<Key, LoadError> {
+    let secret = Secret::new(resolve(ports, &source.secret).await?);
+    Key::new(source.kind, &secret).map_err(|error| {
+        let template = &source.secret;
+        let variables: Vec<_> = template.variables().collect();
+        let problem = format!("the source's secret is no key: {error}");
+        let mend = format!(
+            "set {} to what the source says it signs with",
+            variables.join(", ")
+        );
+        template.error(problem, mend).into()
+    })
 }
 
 async fn signer<P: Ports>(ports: &P, bucket: &Bucket) -> Result<Signer, LoadError> {

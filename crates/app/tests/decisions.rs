@@ -6,6 +6,8 @@
     reason = "a test fails by panicking, also in its helpers"
 )]
 
+mod support;
+
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -28,6 +30,8 @@ use tokengate_app::{
 use tokengate_core::abi::multicall3::{CallResult, aggregate3Call};
 use tokengate_core::eip191::hash_message;
 use tokengate_core::{Timestamp, U256};
+
+use support::{Task, Tasks};
 
 const CONFIG: &str = r#"
 [service]
@@ -88,10 +92,9 @@ const NEEDS: Needs = Needs {
     keys: true,
     providers: true,
     storage: true,
+    events: true,
     demo: false,
 };
-
-type Task = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Gates over what is no token: `LISTED` is the wallet, `ROOT` that of a list with it.
 const MORE_GATES: &str = r#"
@@ -172,7 +175,7 @@ struct World {
     random: Cell<u8>,
     log: RefCell<Vec<String>>,
     /// What runs behind the response.
-    tasks: RefCell<Vec<Task>>,
+    tasks: Tasks,
 }
 
 #[derive(Clone)]
@@ -197,7 +200,7 @@ impl Simulated {
             stands_still: Cell::new(false),
             random: Cell::new(0),
             log: RefCell::default(),
-            tasks: RefCell::default(),
+            tasks: Tasks::default(),
         }))
     }
 
@@ -218,39 +221,6 @@ impl Simulated {
         } else {
             Err(StoreError::Failed("connection refused".into()))
         }
-    }
-
-    /// What `work` comes to, while what is to run behind responses runs beside it.
-    fn drive<T>(&self, work: impl Future<Output = T>) -> T {
-        let mut work = std::pin::pin!(work);
-        block_on(std::future::poll_fn(|context| {
-            if let std::task::Poll::Ready(done) = work.as_mut().poll(context) {
-                return std::task::Poll::Ready(done);
-            }
-            self.step(context);
-            context.waker().wake_by_ref();
-            std::task::Poll::Pending
-        }))
-    }
-
-    fn step(&self, context: &mut std::task::Context<'_>) {
-        let mut tasks = self.0.tasks.take();
-        tasks.retain_mut(|task| task.as_mut().poll(context).is_pending());
-        // Those that these have begun stand behind them.
-        tasks.append(&mut self.0.tasks.take());
-        self.0.tasks.replace(tasks);
-    }
-
-    /// Runs what is to run behind responses to its end, and what that begins.
-    fn run(&self) {
-        block_on(std::future::poll_fn(|context| {
-            self.step(context);
-            if self.0.tasks.borrow().is_empty() {
-                return std::task::Poll::Ready(());
-            }
-            context.waker().wake_by_ref();
-            std::task::Poll::Pending
-        }));
     }
 
     /// What is to happen before something of this name.
@@ -365,20 +335,11 @@ impl Ports for Simulated {
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        self.0.tasks.borrow_mut().push(Box::pin(task));
+        self.0.tasks.push(task);
     }
 
     fn wait(&self) -> (Box<dyn Any>, LocalBoxFuture<'static, ()>) {
-        let end = Rc::new(());
-        let going_on = Rc::downgrade(&end);
-        let wait = std::future::poll_fn(move |context| {
-            if going_on.strong_count() == 0 {
-                return std::task::Poll::Ready(());
-            }
-            context.waker().wake_by_ref();
-            std::task::Poll::Pending
-        });
-        (Box::new(end), Box::pin(wait))
+        support::wait()
     }
 
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
@@ -411,7 +372,7 @@ impl Ports for Simulated {
     }
 
     async fn redis(&self, _: &str, _: &str, _: &[&[u8]]) -> Result<Vec<RedisReply>, StoreError> {
-        Err(StoreError::Failed("there is no Redis here".into()))
+        support::no_redis()
     }
 
     fn post(
@@ -526,8 +487,8 @@ impl Visit {
     fn serve(&self, request: Request) -> Response {
         let routes = routes::all();
         let answer = serve(&routes, &self.service, &self.ports, request);
-        let response = self.ports.drive(answer);
-        self.ports.run();
+        let response = self.ports.0.tasks.drive(answer);
+        self.ports.0.tasks.run();
         response
     }
 
@@ -1906,7 +1867,7 @@ fn a_stale_grant_answers_at_once_and_is_read_behind_the_response() {
         "tokengate; hit; ttl=-1; detail=store"
     );
     assert_eq!(visit.calls(), 0);
-    visit.ports.run();
+    visit.ports.0.tasks.run();
     assert_eq!(visit.calls(), 1);
     assert_eq!(
         (visit.access().0, visit.calls()),
@@ -1974,7 +1935,7 @@ fn concurrent_misses_share_one_read() {
         let routes = routes::all();
         let ask = || Box::pin(serve(&routes, &visit.service, &visit.ports, request()));
         let (mut first, second) = (ask(), ask());
-        let answers = visit.ports.drive(async {
+        let answers = visit.ports.0.tasks.drive(async {
             if order == 0 {
                 return futures_util::future::join(first, second).await;
             }
@@ -1986,7 +1947,7 @@ fn concurrent_misses_share_one_read() {
             let again = serve(&routes, &visit.service, &visit.ports, request()).await;
             (answer, again)
         });
-        visit.ports.run();
+        visit.ports.0.tasks.run();
         assert_eq!(answers.0.status(), StatusCode::OK);
         assert_eq!(answers.1.status(), StatusCode::OK);
         assert_eq!(visit.calls(), 1, "order {order}");

@@ -6,6 +6,8 @@
     reason = "a test fails by panicking, also in its helpers"
 )]
 
+mod support;
+
 use std::any::Any;
 use std::cell::RefCell;
 use std::future::{Future, pending, ready};
@@ -102,16 +104,7 @@ impl Ports for Simulated {
     }
 
     fn wait(&self) -> (Box<dyn Any>, LocalBoxFuture<'static, ()>) {
-        let end = Rc::new(());
-        let going_on = Rc::downgrade(&end);
-        let wait = std::future::poll_fn(move |context| {
-            if going_on.strong_count() == 0 {
-                return std::task::Poll::Ready(());
-            }
-            context.waker().wake_by_ref();
-            std::task::Poll::Pending
-        });
-        (Box::new(end), Box::pin(wait))
+        support::wait()
     }
 
     async fn get(&self, _: &str) -> Result<Option<Vec<u8>>, StoreError> {

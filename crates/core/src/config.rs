@@ -20,6 +20,7 @@ use crate::abi::{delegate_registry, multicall3};
 use crate::decimal;
 use crate::domain::Domain;
 use crate::eip4361;
+use crate::fact::FactKey;
 use crate::gate::{Gate, GateId};
 use crate::jsonrpc::BlockTag;
 use crate::leaf::Delegates;
@@ -28,6 +29,8 @@ use crate::pattern::Pattern;
 use crate::presign::{self, Addressing};
 use crate::resource::{self, Resource};
 use crate::session::Lifetime;
+use crate::transfer::Transfer;
+use crate::webhook::Kind;
 use crate::{Address, ChainId};
 use requirement::RawRequirement;
 
@@ -48,6 +51,7 @@ pub struct Config {
     chains: BTreeMap<ChainId, Chain>,
     buckets: HashMap<String, Bucket>,
     gates: Vec<Gate>,
+    sources: BTreeMap<String, Source>,
 }
 
 /// Sign-in, sessions and URLs.
@@ -199,6 +203,17 @@ pub struct Bucket {
     pub credentials: String,
 }
 
+/// Somebody who watches a chain and sends signed webhooks.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Whose format they have.
+    pub kind: Kind,
+    /// What signs them: from variables, never from the file alone.
+    pub secret: Template,
+    /// The chain that they are about, if they are about one.
+    pub chain: Option<ChainId>,
+}
+
 /// A text with `{variable}` placeholders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
@@ -342,6 +357,18 @@ impl Config {
         self.gates.iter().find(|gate| gate.id.as_str() == id)
     }
 
+    /// The source of this name.
+    pub fn source(&self, name: &str) -> Option<&Source> {
+        self.sources.get(name)
+    }
+
+    /// All sources, by name.
+    pub fn sources(&self) -> impl Iterator<Item = (&str, &Source)> {
+        self.sources
+            .iter()
+            .map(|(name, source)| (name.as_str(), source))
+    }
+
     /// The gate whose pattern covers `resource` most specifically. Without one the resource does not exist.
     pub fn gate_for(&self, resource: &Resource) -> Option<&Gate> {
         self.gates
@@ -349,6 +376,16 @@ impl Config {
             .filter_map(|gate| gate.pattern_for(resource).map(|pattern| (gate, pattern)))
             .min_by(|(_, a), (_, b)| a.specificity(b))
             .map(|(gate, _)| gate)
+    }
+
+    /// The facts of all gates that `transfer` on `chain` may change, each once, under the keys that the gates look them up
+    /// by. A token-bound account's owner is not among them: no gate names the token that it hangs on.
+    pub fn touched(&self, chain: ChainId, transfer: &Transfer) -> Vec<FactKey> {
+        let mut keys = BTreeSet::new();
+        for gate in &self.gates {
+            gate.touched(chain, transfer, &mut keys);
+        }
+        keys.into_iter().collect()
     }
 
     /// Has `chain` read at the block of this number from now on, whatever the file says. Whether there is such a chain.
@@ -379,6 +416,8 @@ struct RawConfig {
     bucket: Vec<Spanned<RawBucket>>,
     #[serde(default)]
     gate: Vec<Spanned<RawGate>>,
+    #[serde(default)]
+    events: Vec<RawSource>,
 }
 
 #[derive(Deserialize)]
@@ -500,6 +539,15 @@ struct RawGate {
     require: Spanned<RawRequirement>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSource {
+    source: Spanned<String>,
+    kind: Spanned<String>,
+    secret: Spanned<String>,
+    chain: Option<Spanned<String>>,
+}
+
 const DEFAULT_STATEMENT: &str =
     "Sign in to open content for token holders. This costs nothing and sends no transaction.";
 
@@ -593,6 +641,18 @@ impl Place<'_> {
             }
         }
         let gates = self.gates(raw.gate, &chains, &buckets)?;
+        let mut sources = BTreeMap::new();
+        for raw in raw.events {
+            let (name, span) = (raw.source.get_ref().clone(), raw.source.span());
+            let source = self.source(raw, &chains)?;
+            if sources.insert(name.clone(), source).is_some() {
+                return Err(self.error(
+                    span,
+                    format!("source {name:?} is defined twice"),
+                    "give one of them another name: it stands in the path that deliveries are sent to",
+                ));
+            }
+        }
         Ok(Config {
             service,
             deadlines,
@@ -601,6 +661,64 @@ impl Place<'_> {
             chains,
             buckets,
             gates,
+            sources,
+        })
+    }
+
+    fn source(
+        &self,
+        raw: RawSource,
+        chains: &BTreeMap<ChainId, Chain>,
+    ) -> Result<Source, ConfigError> {
+        if !is_source_name(raw.source.get_ref()) {
+            return Err(self.error(
+                raw.source.span(),
+                format!("{:?} is no name of a source", raw.source.get_ref()),
+                "use 1 to 64 letters, digits, `-` and `_`: it stands in the path",
+            ));
+        }
+        let Some(kind) = Kind::parse(raw.kind.get_ref()) else {
+            return Err(self.error(
+                raw.kind.span(),
+                format!("{:?} is no kind of source", raw.kind.get_ref()),
+                "write \"alchemy\", \"quicknode\", \"moralis\" or \"standard\"",
+            ));
+        };
+        let secret_span = raw.secret.span();
+        let secret = self.template(raw.secret)?;
+        if secret.variables().next().is_none() {
+            return Err(self.error(
+                secret_span,
+                // Not repeated: it may be the secret.
+                "the secret is in the file",
+                "write {variable}, for example \"{alchemy_signing_key}\", and set that",
+            ));
+        }
+        let chain = match raw.chain {
+            Some(raw) => {
+                let chain = self.read::<ChainId>(&raw)?;
+                if !chains.contains_key(&chain) {
+                    return Err(self.error(
+                        raw.span(),
+                        format!("chain {chain} is not configured"),
+                        format!("add a [[chain]] with id = \"{chain}\" or correct the id"),
+                    ));
+                }
+                Some(chain)
+            }
+            None if !kind.names_chain() => {
+                return Err(self.error(
+                    raw.kind.span(),
+                    "its deliveries do not say which chain they are about",
+                    "add `chain`, for example \"eip155:1\"",
+                ));
+            }
+            None => None,
+        };
+        Ok(Source {
+            kind,
+            secret,
+            chain,
         })
     }
 
@@ -1158,6 +1276,14 @@ fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.chars().count()) && !text.chars().any(char::is_control)
 }
 
+/// What can be a segment of a path as it is.
+fn is_source_name(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+}
+
 /// Spin's rule for variable names: lower-case snake_case, starting with a letter.
 fn is_variable_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_lowercase())
@@ -1684,6 +1810,72 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
                     .starts_with(&format!("tokengate.toml:{line}:")),
                 "{error}"
             );
+        }
+    }
+
+    #[test]
+    fn sources_are_read_and_their_mistakes_named() {
+        let config = |events: &str| {
+            let events = format!("[[events]]\n{events}\n[[chain]]");
+            Config::parse(&VALID.replacen("[[chain]]", &events, 1))
+        };
+        let key = "secret = \"{k}\"";
+        let two = format!(
+            "source = \"b_1\"\nkind = \"alchemy\"\n{key}\n[[events]]\nsource = \"a-2\"\nkind = \"quicknode\"\n{key}\nchain = \"eip155:1\""
+        );
+        let config_of_two = config(&two).unwrap();
+        let sources: Vec<_> = config_of_two
+            .sources()
+            .map(|(name, source)| (name, source.kind, source.chain))
+            .collect();
+        assert_eq!(
+            sources,
+            [
+                ("a-2", Kind::QuickNode, ChainId::new(1)),
+                ("b_1", Kind::Alchemy, None)
+            ]
+        );
+        assert!(config_of_two.source("a-2").is_some() && config_of_two.source("a").is_none());
+
+        let long = "x".repeat(65);
+        for (source, kind, rest, line, words) in [
+            ("a b", "alchemy", key, 8, "no name"),
+            ("", "alchemy", key, 8, "no name"),
+            (&long, "alchemy", key, 8, "no name"),
+            ("a", "infura", key, 9, "no kind"),
+            ("a", "alchemy", "secret = \"k\"", 10, "in the file"),
+            ("a", "alchemy", "secret = \"{k\"", 10, "placeholder"),
+            ("a", "quicknode", key, 9, "do not say which chain"),
+            (
+                "a",
+                "moralis",
+                "secret = \"{k}\"\nchain = \"1\"",
+                11,
+                "not understood",
+            ),
+            (
+                "a",
+                "moralis",
+                "secret = \"{k}\"\nchain = \"eip155:2\"",
+                11,
+                "not configured",
+            ),
+            ("a", "moralis", "", 7, "missing field `secret`"),
+            (
+                "a",
+                "moralis",
+                "secret = \"{k}\"\n[[events]]\nsource = \"a\"\nkind = \"alchemy\"\nsecret = \"{k}\"",
+                12,
+                "defined twice",
+            ),
+        ] {
+            let text = format!("source = \"{source}\"\nkind = \"{kind}\"\n{rest}");
+            let error = config(&text).unwrap_err();
+            assert!(
+                error.problem.contains(words) && !error.mend.is_empty(),
+                "{text}: {error}"
+            );
+            assert_eq!(error.position.line, line, "{text}: {error}");
         }
     }
 }

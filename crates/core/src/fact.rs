@@ -10,6 +10,7 @@ use crate::abi::delegate_registry::{Delegation, Scope};
 use crate::abi::view::{Element, Returned};
 use crate::abi::{DecodeError, erc20, erc721, erc1155, erc4907, erc6551, multicall3};
 use crate::decimal;
+use crate::transfer::Transfer;
 use crate::{Address, ChainId, U256};
 
 /// One view call: which contract, which function, which arguments.
@@ -162,6 +163,38 @@ impl Read {
                 registry,
                 delegation,
             } => (*registry, delegation.calldata()),
+        }
+    }
+
+    /// Whether `transfer`, on the chain of this read, may change the answer. What its log is called does not matter: there
+    /// are contracts of several standards. A read about an account changes with that account's own transfers only, except
+    /// that of a view function: which account it is about, if any, is in its calldata, and not told apart here.
+    pub(crate) fn may_change_by(&self, transfer: &Transfer) -> bool {
+        let of = |contract: &Address| *contract == transfer.contract;
+        let by = |owner: &Address| transfer.parties().any(|party| party == *owner);
+        let with = |id: &U256| transfer.tokens.may_include(id);
+        match self {
+            Self::Erc721Balance { contract, owner } | Self::Erc20Balance { contract, owner } => {
+                of(contract) && by(owner)
+            }
+            Self::Erc721Owner { contract, token_id } | Self::Erc4907User { contract, token_id } => {
+                of(contract) && with(token_id)
+            }
+            Self::Erc1155Balance {
+                contract,
+                owner,
+                id,
+            } => of(contract) && by(owner) && with(id),
+            Self::Erc1155Balances {
+                contract,
+                owner,
+                ids,
+            } => of(contract) && by(owner) && ids.iter().any(with),
+            Self::View { contract, .. } => of(contract),
+            // An account's owner is that of a token which the configuration does not name.
+            Self::NativeBalance { .. } | Self::AccountOwner { .. } | Self::Delegation { .. } => {
+                false
+            }
         }
     }
 

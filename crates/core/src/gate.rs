@@ -12,7 +12,8 @@ use crate::fact::{FactKey, View};
 use crate::leaf::{Delegates, Leaf, Subject};
 use crate::pattern::Pattern;
 use crate::resource::Resource;
-use crate::wallet::Holders;
+use crate::transfer::Transfer;
+use crate::wallet::{Holders, Wallet};
 
 /// A gate's name: 1 to 64 letters, digits, `-` and `_`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -457,6 +458,23 @@ impl Gate {
         keys
     }
 
+    /// Adds the facts of the gate that `transfer` on `chain` may change: those of its parties, whoever asks for them, and
+    /// of what they may be vaults for.
+    pub(crate) fn touched(
+        &self,
+        chain: ChainId,
+        transfer: &Transfer,
+        into: &mut BTreeSet<FactKey>,
+    ) {
+        for party in transfer.parties() {
+            // What a vault has is read in other words than what a wallet has. Whose delegate it is read for does not matter.
+            let holders = Holders::new([Wallet::of_key(party)], Some(party));
+            let mut keys = self.reads(&holders);
+            keys.retain(|key| key.chain == chain && key.read.may_change_by(transfer));
+            into.append(&mut keys);
+        }
+    }
+
     /// Whether the gate holds for `holders`, as far as `facts` tell.
     pub fn evaluate(&self, holders: &Holders, facts: &View<'_>) -> Truth {
         self.require.evaluate(&self.subject(holders), facts)
@@ -528,7 +546,7 @@ mod tests {
     use crate::abi::delegate_registry::{self, Delegation, Scope};
     use crate::fact::{Fact, Facts, Read, Value};
     use crate::leaf::{Balance, Holding, Threshold};
-    use crate::wallet::{Control, Wallet};
+    use crate::wallet::Control;
     use crate::{Address, U256};
     use proptest::prelude::*;
 

@@ -36,6 +36,7 @@ pub mod signature;
 pub mod signer;
 pub mod transfer;
 pub mod wallet;
+pub mod webhook;
 
 pub use address::Address;
 pub use alloy_primitives::U256;

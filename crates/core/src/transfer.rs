@@ -63,7 +63,27 @@ pub enum Tokens {
     Kinds(Vec<U256>),
 }
 
+impl Tokens {
+    /// Whether the token or kind `id` may be among them.
+    pub(crate) fn may_include(&self, id: &U256) -> bool {
+        match self {
+            // It says nothing of ids: old ERC-721 contracts do not index them.
+            Self::Amount => true,
+            Self::Token(token) => token == id,
+            Self::Kinds(ids) => ids.contains(id),
+        }
+    }
+}
+
 impl Transfer {
+    /// The accounts whose holdings it changes: one, where tokens are minted, burnt or sent to their owner.
+    pub fn parties(&self) -> impl Iterator<Item = Address> {
+        let nobody = Address::from_bytes([0; 20]);
+        let to = Some(self.to).filter(|to| *to != self.from);
+        let parties = [Some(self.from), to].into_iter().flatten();
+        parties.filter(move |party| *party != nobody)
+    }
+
     /// The transfer that `log` tells of; `None` for any other log.
     pub fn read(log: &Log) -> Option<Self> {
         let (event, topics) = log.topics.split_first()?;
@@ -172,6 +192,23 @@ mod tests {
             let read = Transfer::read(&log).unwrap();
             assert_eq!((read.from, read.to, read.tokens), (from, to, tokens));
             assert_eq!((read.contract, read.block), (log.address, 7));
+        }
+    }
+
+    #[test]
+    fn the_zero_address_is_no_party_and_nobody_is_two() {
+        let (nobody, one, two) = ([0; 32], topic(1), topic(2));
+        let address = |byte| Address::from_bytes([byte; 20]);
+        for (from, to, parties) in [
+            (one, two, vec![address(1), address(2)]),
+            (nobody, two, vec![address(2)]),
+            (one, nobody, vec![address(1)]),
+            (one, one, vec![address(1)]),
+            (nobody, nobody, Vec::new()),
+        ] {
+            let log = log(TOPICS[0], &[from, to], word(5).to_vec());
+            let transfer = Transfer::read(&log).unwrap();
+            assert_eq!(transfer.parties().collect::<Vec<_>>(), parties);
         }
     }
 

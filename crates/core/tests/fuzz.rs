@@ -1,5 +1,5 @@
 //! Fuzzing of everything that reads what strangers send: messages, signatures and their wrappers, answers about them,
-//! session tokens, nonces. Each property says how often it ran, how many of its inputs were accepted, and from which
+//! session tokens, nonces, deliveries of events. Each property says how often it ran, how many of its inputs were accepted, and from which
 //! seed they were drawn: a new one in every run, unless `PROPTEST_RNG_SEED` repeats one.
 //!
 //! The number of cases is proptest's own variable, `PROPTEST_CASES`; without it the file takes some seconds.
@@ -27,16 +27,22 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
 use serde_json::{Map, Value};
-use support::{ACCEPTED, NO_CODE, REFUSED, SIGNER, bytes, concluded, read, text, twin};
+use support::{
+    ACCEPTED, NO_CODE, REFUSED, SIGNER, bytes, concluded, headers, kind, read,
+    sign as sign_delivery, text, twin,
+};
 use tokengate_core::abi::erc1271;
 use tokengate_core::eip4361::Message;
 use tokengate_core::erc8010::Authorization;
 use tokengate_core::keys::{KeyRing, Purpose};
 use tokengate_core::nonce::{self, Binding, CLOCK_SKEW};
+use tokengate_core::secret::Secret;
 use tokengate_core::session::{self, Admission, Lifetime, Session};
 use tokengate_core::signature::{RecoverableSignature, bytes_from_hex};
 use tokengate_core::signer::{Scheme, Verification, VerifiedSigner};
+use tokengate_core::transfer::Transfer;
 use tokengate_core::wallet::Control;
+use tokengate_core::webhook::{Key, Unverified};
 use tokengate_core::{
     Address, ChainId, Timestamp, U256, eip191, eip712, erc6492, erc8010, rfc3339,
 };
@@ -1202,4 +1208,97 @@ fn no_text_is_a_nonce_and_no_authentic_one_makes_the_check_panic() {
         },
     )
     .accepted_some();
+}
+
+/// The deliveries of the vectors.
+static DELIVERIES: LazyLock<Vec<Value>> = LazyLock::new(|| read("webhooks/deliveries.json"));
+
+fn key_of(delivery: &Value) -> Key {
+    let secret = text(delivery, "secret").unwrap().to_owned();
+    Key::new(kind(delivery), &Secret::new(secret)).unwrap()
+}
+
+#[test]
+fn no_body_makes_the_readers_of_deliveries_panic() {
+    let delivery = || select(DELIVERIES.iter().collect::<Vec<_>>());
+    let body = prop_oneof![
+        6 => (delivery(), delivery(), edits(1..4)).prop_map(|(one, other, edits)| {
+            edited_text(&edits, text(one, "body").unwrap(), text(other, "body").unwrap())
+        }),
+        1 => (delivery(), any::<Index>(), json_value()).prop_map(|(one, at, value)| {
+            let mut body = serde_json::from_str(text(one, "body").unwrap()).unwrap();
+            *part(&mut body, at) = value;
+            body.to_string()
+        }),
+        1 => any::<String>(),
+    ];
+    fuzz("delivery, any", (delivery(), body), |(delivery, body)| {
+        // Its own source has signed it, or it would not be read.
+        let (kind, secret) = (kind(delivery), text(delivery, "secret").unwrap());
+        let fields = sign_delivery(kind, secret, &body, &NOW.to_string());
+        let key = key_of(delivery);
+        let verified = key.verify(&fields, body.as_bytes(), at(0)).unwrap();
+        let read = verified.read();
+        if let Ok(read) = &read {
+            prop_assert!(read.id.as_ref().is_none_or(|id| id.len() <= 256));
+            for log in &read.logs {
+                prop_assert!(log.topics.len() <= 4 && log.data.len() <= body.len());
+                let _ = Transfer::read(log);
+            }
+        }
+        Ok(read.is_ok_and(|read| !read.logs.is_empty()))
+    })
+    .accepted_some();
+}
+
+#[test]
+fn a_changed_delivery_is_forged() {
+    let input = (select(DELIVERIES.iter().collect::<Vec<_>>()), edits(1..4));
+    fuzz("delivery, changed", input, |(delivery, edits)| {
+        let body = text(delivery, "body").unwrap().as_bytes();
+        let changed = edited(&edits, body, body);
+        let fields = headers(delivery);
+        let now = Timestamp::from_second(delivery["now"].as_i64().unwrap()).unwrap();
+        let key = key_of(delivery);
+        let outcome = key.verify(&fields, &changed, now).err();
+        prop_assert_eq!(outcome, (changed != body).then_some(Unverified::Forged));
+        Ok(outcome.is_none())
+    });
+}
+
+fn json_value() -> impl Strategy<Value = Value> {
+    select(vec![
+        Value::Null,
+        true.into(),
+        0.into(),
+        (-1).into(),
+        1.5.into(),
+        u64::MAX.into(),
+        "".into(),
+        "0x".into(),
+        "0xffffffffffffffffff".into(),
+        Value::Array(Vec::new()),
+        Value::Object(Map::new()),
+    ])
+}
+
+/// One of the values that a value is made of.
+fn part(value: &mut Value, at: Index) -> &mut Value {
+    let mut pointers = vec![String::new()];
+    let mut next = 0;
+    while let Some(pointer) = pointers.get(next).cloned() {
+        match value.pointer(&pointer).unwrap() {
+            Value::Array(entries) => {
+                pointers.extend((0..entries.len()).map(|index| format!("{pointer}/{index}")));
+            }
+            Value::Object(members) => {
+                pointers.extend(members.keys().map(|name| format!("{pointer}/{name}")));
+            }
+            _ => {}
+        }
+        next += 1;
+    }
+    value
+        .pointer_mut(&pointers[at.index(pointers.len())])
+        .unwrap()
 }

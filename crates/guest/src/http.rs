@@ -12,7 +12,7 @@ use spin_sdk::wasip3::http::types::{
 };
 use spin_sdk::wasip3::{wit_future, wit_stream};
 use spin_sdk::wit_bindgen::{StreamReader, StreamResult, spawn};
-use tokengate_app::{CallError, MAX_BODY_LEN, Problem, Reply};
+use tokengate_app::{CallError, Problem, Reply};
 
 /// How much is read at a time.
 const CHUNK: usize = 16 * 1024;
@@ -31,8 +31,8 @@ pub(crate) enum Incoming {
     Rejected(Method, Problem),
 }
 
-/// Reads a request with its body, up to the limit.
-pub(crate) async fn read(request: Request) -> Incoming {
+/// Reads a request with its body, of at most as many bytes as `max_body_len` says for the path.
+pub(crate) async fn read(request: Request, max_body_len: impl Fn(&str) -> usize) -> Incoming {
     let method = method(&request.get_method());
     let target = request
         .get_path_with_query()
@@ -50,7 +50,8 @@ pub(crate) async fn read(request: Request) -> Incoming {
     let Ok(uri) = Uri::try_from(target) else {
         return Incoming::Rejected(method, Problem::Target);
     };
-    let body = match timely_body(&method, &headers, request).await {
+    let limit = max_body_len(uri.path());
+    let body = match timely_body(&method, &headers, request, limit).await {
         Ok(body) => body,
         Err(problem) => return Incoming::Rejected(method, problem),
     };
@@ -80,20 +81,26 @@ async fn timely_body(
     method: &Method,
     headers: &HeaderMap,
     request: Request,
+    limit: usize,
 ) -> Result<Bytes, Problem> {
     let timeout = monotonic_clock::wait_for(BODY_TIMEOUT);
-    match select(pin!(body(method, headers, request)), pin!(timeout)).await {
+    match select(pin!(body(method, headers, request, limit)), pin!(timeout)).await {
         Either::Left((body, _)) => body,
         Either::Right(_) => Err(Problem::BodyTooSlow),
     }
 }
 
-async fn body(method: &Method, headers: &HeaderMap, request: Request) -> Result<Bytes, Problem> {
+async fn body(
+    method: &Method,
+    headers: &HeaderMap,
+    request: Request,
+    limit: usize,
+) -> Result<Bytes, Problem> {
     let length = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > MAX_BODY_LEN as u64) {
-        return Err(Problem::BodyTooLarge);
+    if length.is_some_and(|length| length > limit as u64) {
+        return Err(Problem::BodyTooLarge(limit));
     }
     // No route reads the content of these, which has no defined meaning (RFC 9110 section 9.3).
     if matches!(*method, Method::GET | Method::HEAD | Method::DELETE) || length == Some(0) {
@@ -101,9 +108,9 @@ async fn body(method: &Method, headers: &HeaderMap, request: Request) -> Result<
     }
     let (_, done) = wit_future::new(|| Ok(()));
     let (stream, trailers) = Request::consume_body(request, done);
-    let body = collect(stream, MAX_BODY_LEN)
+    let body = collect(stream, limit)
         .await
-        .ok_or(Problem::BodyTooLarge)?;
+        .ok_or(Problem::BodyTooLarge(limit))?;
     let whole = trailers.await.is_ok() && length.is_none_or(|length| length == body.len() as u64);
     if whole {
         Ok(body.into())

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 
 use spin_sdk::wasip3::http::types::{ErrorCode, Request, Response};
-use tokengate_app::{LoadError, Needs, Route, Service, rejected, serve};
+use tokengate_app::{LoadError, Needs, Route, Service, max_body_len, rejected, serve};
 
 use crate::http::{Incoming, read, respond};
 use crate::ports::Spin;
@@ -26,9 +26,10 @@ pub async fn handle(
     routes: fn() -> Vec<Route<Spin>>,
     request: Request,
 ) -> Result<Response, ErrorCode> {
-    let response = match read(request).await {
+    let instance = instance(routes).await;
+    let max_body_len = |path: &str| max_body_len(&instance.routes, path);
+    let response = match read(request, max_body_len).await {
         Incoming::Request(request) => {
-            let instance = instance(routes).await;
             serve(&instance.routes, &instance.service, &Spin, request).await
         }
         Incoming::Rejected(method, problem) => rejected(&Spin, &method, &problem),

@@ -11,6 +11,8 @@ use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(300);
 const SETUP: &str = "scripts/setup --test";
+/// 24 bytes of 7.
+const EVENTS_SECRET: &str = "whsec_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH";
 
 #[tokio::test]
 async fn the_page_works_in_a_browser() -> anyhow::Result<()> {
@@ -27,7 +29,7 @@ async fn passes(file: &str) -> anyhow::Result<()> {
     for package in ["ajv", "playwright-core", "viem"] {
         artefact(&format!("tests/node_modules/{package}/package.json"), SETUP)?;
     }
-    let demo = Demo::start(Ports::free()?).await?;
+    let demo = Demo::with_events(Ports::free()?, EVENTS_SECRET).await?;
     let (_, _, hello) = OBJECTS[0];
     let run = Command::new("node")
         .args(["--test", "--test-reporter=tap", file])
@@ -35,6 +37,7 @@ async fn passes(file: &str) -> anyhow::Result<()> {
         .env("TOKENGATE_URL", demo.service_url())
         .env("TOKENGATE_RPC_URL", demo.chain_url())
         .env("TOKENGATE_HELLO", hello)
+        .env("TOKENGATE_EVENTS_SECRET", EVENTS_SECRET)
         .kill_on_drop(true)
         .output();
     let run = timeout(PATIENCE, run)

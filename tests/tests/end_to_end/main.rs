@@ -11,6 +11,7 @@ mod accounts;
 mod configuration;
 mod content;
 mod demo;
+mod events;
 mod faults;
 mod gates;
 mod input;

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, ensure};
 use serde_json::{Map, Value, json};
 use tokengate_tests::root;
+use tokengate_tests::service::Settings;
 use tokengate_tests::wallet::Wallet;
 use tokengate_tests::world::{HELLO, HELLO_TEXT, World};
 use wasmparser::{Parser, Payload};
@@ -86,6 +87,21 @@ fn only_what_knows_wallets_sees_the_services_keys() -> anyhow::Result<()> {
 }
 
 #[test]
+fn only_what_takes_events_sees_what_they_are_signed_with() -> anyhow::Result<()> {
+    let settings = Settings::new("", "http://127.0.0.1:1").events("0123456789abcdef")?;
+    let manifest: Value = toml::from_str(&settings.manifest.context("no manifest")?)?;
+    ensure!(manifest["variables"]["events_secret"]["secret"] == true);
+    let components = manifest["component"].as_object();
+    for (name, component) in components.context("no components")? {
+        ensure!(
+            sees(component, "events_secret") == (name == "events"),
+            "{name}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
 fn secrets_are_marked_as_such_and_have_no_default() -> anyhow::Result<()> {
     let manifest = manifest()?;
     let variables = manifest["variables"].as_object().context("no variables")?;
@@ -140,7 +156,7 @@ fn components_import_what_spin_gives_and_nothing_else() -> anyhow::Result<()> {
         }
         seen.insert(name);
     }
-    ensure!(seen.len() == 8, "{seen:?}");
+    ensure!(seen.len() == 9, "{seen:?}");
     ensure!(!with_a_store.contains("site"), "the page needs no store");
     Ok(())
 }

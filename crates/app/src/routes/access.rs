@@ -39,6 +39,7 @@ pub(crate) const NEEDS: Needs = Needs {
     keys: true,
     providers: true,
     storage: true,
+    events: false,
     demo: false,
 };
 

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod challenge;
 pub mod content;
+pub mod events;
 pub mod health;
 pub mod ownership;
 pub mod session;
@@ -19,6 +20,7 @@ pub fn all<P: Ports>() -> Vec<Route<P>> {
         access::routes(),
         content::routes(),
         ownership::routes(),
+        events::routes(),
         health::routes(),
         site::routes(),
     ]

@@ -1,12 +1,17 @@
-//! What the tests over vectors, the fuzzing and the tests of requirements share.
+//! What the tests over vectors, the fuzzing, the tests of requirements and those of webhooks share.
 #![allow(dead_code, reason = "each of them uses a part of it")]
 
 use std::path::PathBuf;
 
+use base64ct::{Base64, Encoding as _};
+use hmac::{Hmac, KeyInit, Mac};
+use http::{HeaderMap, HeaderName};
 use k256::NonZeroScalar;
 use serde_json::Value;
+use sha2::Sha256;
 use tokengate_core::eip4361::Message;
 use tokengate_core::signer::{Scheme, Verification, VerifiedSigner, VerifyError};
+use tokengate_core::webhook::Kind;
 use tokengate_core::{ChainId, U256};
 
 /// The account of the first well-known development key.
@@ -65,4 +70,64 @@ pub(crate) fn text<'a>(value: &'a Value, member: &str) -> Option<&'a str> {
 pub(crate) fn bytes(value: &Value, member: &str) -> Vec<u8> {
     let digits = text(value, member).unwrap();
     hex::decode(digits.strip_prefix("0x").unwrap_or(digits)).unwrap()
+}
+
+/// The kind of source of a vector.
+pub(crate) fn kind(vector: &Value) -> Kind {
+    Kind::parse(text(vector, "kind").unwrap()).unwrap()
+}
+
+/// The header fields of a vector.
+pub(crate) fn headers(vector: &Value) -> HeaderMap {
+    let fields = vector["headers"].as_object().unwrap().iter();
+    fields
+        .map(|(name, value)| {
+            let name: HeaderName = name.parse().unwrap();
+            (name, value.as_str().unwrap().parse().unwrap())
+        })
+        .collect()
+}
+
+/// Signs a body as a source of this kind does, at a time in its words.
+pub(crate) fn sign(kind: Kind, secret: &str, body: &str, time: &str) -> HeaderMap {
+    let hmac = |key: &[u8], message: String| {
+        let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
+        mac.update(message.as_bytes());
+        mac.finalize().into_bytes()
+    };
+    let id = "delivery-1";
+    let fields = match kind {
+        Kind::Alchemy => vec![(
+            "x-alchemy-signature",
+            hex::encode(hmac(secret.as_bytes(), body.to_owned())),
+        )],
+        Kind::QuickNode => vec![
+            ("x-qn-nonce", id.to_owned()),
+            ("x-qn-timestamp", time.to_owned()),
+            (
+                "x-qn-signature",
+                hex::encode(hmac(secret.as_bytes(), format!("{id}{time}{body}"))),
+            ),
+        ],
+        Kind::Moralis => vec![(
+            "x-signature",
+            alloy_primitives::keccak256([body, secret].concat()).to_string(),
+        )],
+        Kind::Standard => {
+            let key = Base64::decode_vec(secret.strip_prefix("whsec_").unwrap()).unwrap();
+            let tag = hmac(&key, format!("{id}.{time}.{body}"));
+            vec![
+                ("webhook-id", id.to_owned()),
+                ("webhook-timestamp", time.to_owned()),
+                (
+                    "webhook-signature",
+                    format!("v1,{}", Base64::encode_string(&tag)),
+                ),
+            ]
+        }
+    };
+    fields
+        .into_iter()
+        .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
+        .collect()
 }

@@ -23,6 +23,7 @@ pub(crate) fn doctor(asked: &Doctor) -> anyhow::Result<Answer> {
             keys: true,
             providers: true,
             storage: true,
+            events: true,
             demo: false,
         };
         let service = Service::load(ports, needs).await?;

@@ -1,0 +1,3 @@
+//! `POST /v1/events/{source}`.
+
+tokengate_guest::component!(tokengate_app::routes::events::routes);

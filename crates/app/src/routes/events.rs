@@ -1,0 +1,196 @@
+//! `POST /v1/events/{source}`: signed webhooks that tell of transfers, each of which outdates the facts that it changes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokengate_core::config::{Chain, Config};
+use tokengate_core::fact::{FactKey, Touch};
+use tokengate_core::network::Numbering;
+use tokengate_core::transfer::Transfer;
+use tokengate_core::webhook::{self, Delivery, Verified};
+use tokengate_core::{Timestamp, fingerprint};
+
+use crate::forget::{self, Entry};
+use crate::limits;
+use crate::ports::Ports;
+use crate::problem::Problem;
+use crate::router::{self, Context, Needs, Request, Response, Route};
+use crate::store::{PREFIX, timed};
+use crate::touch::touch;
+
+/// How long a delivery is remembered that was seen to: vendors give up repeating one earlier.
+const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The routes of this function.
+pub fn routes<P: Ports>() -> Vec<Route<P>> {
+    let needs = Needs {
+        config: true,
+        events: true,
+        ..Needs::default()
+    };
+    let route = Route::new("/v1/events/{source}", needs).with_bodies_of(webhook::MAX_LEN);
+    vec![route.on(Method::POST, |context, request, source| {
+        receive(context, request, source).boxed_local()
+    })]
+}
+
+async fn receive<P: Ports>(
+    context: &Context<'_, P>,
+    request: &Request,
+    name: &str,
+) -> Result<Response, Problem> {
+    let verified = match verify(context, request, name) {
+        Ok(verified) => verified,
+        Err(problem) => {
+            // Only strangers are counted: a source may have much to tell.
+            limits::client(context, request).await?;
+            return Err(problem);
+        }
+    };
+    let malformed = |_| Problem::Body("The body is not what this source sends.".into());
+    let delivery = verified.read().map_err(malformed)?;
+    let config = context.service.config()?;
+    let outcome = match chain(config, name, &delivery) {
+        Some(chain) => attend(context, name, chain, &delivery).await?,
+        None => Outcome {
+            ignored: Some("other-chain"),
+            ..Outcome::of(&delivery)
+        },
+    };
+    Ok(router::json(StatusCode::OK, &outcome.document()))
+}
+
+fn verify<'a, P>(
+    context: &Context<'_, P>,
+    request: &'a Request,
+    name: &str,
+) -> Result<Verified<'a>, Problem>
+where
+    P: Ports,
+{
+    let key = context.service.source_key(name);
+    let key = key.ok_or(Problem::UnknownSource)?;
+    Ok(key.verify(request.headers(), request.body(), context.ports.now())?)
+}
+
+/// The chain that the delivery is about, if the service and the source are for it.
+fn chain<'a>(config: &'a Config, name: &str, delivery: &Delivery) -> Option<&'a Chain> {
+    let own = config.source(name)?.chain;
+    let chain = delivery.chain.or(own)?;
+    let fits = own.is_none_or(|own| own == chain);
+    config.chain(chain).filter(|_| fits)
+}
+
+/// Outdates what the delivery's transfers touch, once.
+async fn attend<P: Ports>(
+    context: &Context<'_, P>,
+    name: &str,
+    chain: &Chain,
+    delivery: &Delivery,
+) -> Result<Outcome, Problem> {
+    let config = context.service.config()?;
+    let now = context.ports.now();
+    let transfers: Vec<_> = delivery.logs.iter().filter_map(Transfer::read).collect();
+    let mut outcome = Outcome {
+        transfers: transfers.len(),
+        ..Outcome::of(delivery)
+    };
+    let touches = touches(config, chain, &transfers, now);
+    // Of what touches nothing there is nothing to remember.
+    if touches.is_empty() {
+        return Ok(outcome);
+    }
+    let limit = config.deadlines.store;
+    let key = delivery.id.as_ref().map(|id| {
+        let id = u128::from_be_bytes(fingerprint(&[id.as_bytes()]));
+        format!("{PREFIX}:event:{name}:{id:032x}")
+    });
+    if let Some(key) = &key {
+        let seen = timed(context, limit, context.store().get(key)).await;
+        if seen.map_err(|_| Problem::StoreUnavailable)?.is_some() {
+            outcome.replayed = true;
+            return Ok(outcome);
+        }
+    }
+    outcome.outdated = touch(context, touches)
+        .await
+        .map_err(|_| Problem::StoreUnavailable)?;
+    // Only now: a source repeats what was not answered, and must not find it remembered.
+    if let Some(key) = key {
+        let store = context.store();
+        timed(context, limit, store.set(&key, b"1", REMEMBERED))
+            .await
+            .map_err(|_| Problem::StoreUnavailable)?;
+        let end = now.checked_add(REMEMBERED).unwrap_or(Timestamp::MAX);
+        forget::later(context, limit, Entry::Key(key), end);
+    }
+    Ok(outcome)
+}
+
+/// All that the transfers touch, each fact once.
+fn touches(
+    config: &Config,
+    chain: &Chain,
+    transfers: &[Transfer],
+    now: Timestamp,
+) -> Vec<(FactKey, Touch)> {
+    let mut touches: BTreeMap<FactKey, Touch> = BTreeMap::new();
+    for transfer in transfers {
+        let by_number = chain.numbering == Numbering::Own && !transfer.removed;
+        let new = if by_number {
+            Touch {
+                block: transfer.block,
+                since: None,
+            }
+        } else {
+            // Facts of such a chain bear its parent's numbers; and a block that is gone may have been read by its number.
+            Touch {
+                block: 0,
+                since: Some(now),
+            }
+        };
+        for key in config.touched(chain.id, transfer) {
+            let all = touches.get(&key).map_or(new, |old| old.and(new));
+            touches.insert(key, all);
+        }
+    }
+    touches.into_iter().collect()
+}
+
+/// What came of a delivery.
+#[derive(Clone, Copy, Default)]
+struct Outcome {
+    logs: usize,
+    transfers: usize,
+    outdated: usize,
+    skipped: usize,
+    replayed: bool,
+    ignored: Option<&'static str>,
+}
+
+impl Outcome {
+    fn of(delivery: &Delivery) -> Self {
+        Self {
+            logs: delivery.logs.len(),
+            skipped: delivery.skipped,
+            ..Self::default()
+        }
+    }
+
+    fn document(self) -> Value {
+        let mut document = json!({
+            "logs": self.logs,
+            "transfers": self.transfers,
+            "outdated": self.outdated,
+            "skipped": self.skipped,
+            "replayed": self.replayed,
+        });
+        if let (Some(members), Some(reason)) = (document.as_object_mut(), self.ignored) {
+            members.insert("ignored".into(), reason.into());
+        }
+        document
+    }
+}
