@@ -6,7 +6,7 @@
 
 mod requirement;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::domain::Domain;
 use crate::eip4361;
 use crate::gate::{Gate, GateId};
 use crate::jsonrpc::BlockTag;
-use crate::leaf::Delegates;
+use crate::leaf::{Delegates, Leaf};
 use crate::network::{Network, Numbering};
 use crate::pattern::Pattern;
 use crate::presign::{self, Addressing};
@@ -43,6 +43,8 @@ pub struct Config {
     pub deadlines: Deadlines,
     /// How often one client may ask.
     pub limits: Limits,
+    /// How transfers are followed.
+    pub watch: Watch,
     chains: BTreeMap<ChainId, Chain>,
     buckets: HashMap<String, Bucket>,
     gates: Vec<Gate>,
@@ -85,6 +87,13 @@ pub struct Limits {
     pub per_address: Rate,
     /// Where the client's network address is read.
     pub client: ClientAddress,
+}
+
+/// How transfers are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watch {
+    /// The most blocks that a provider is asked about at once, at least 1.
+    pub range: u64,
 }
 
 /// So many in a window of time.
@@ -288,6 +297,21 @@ impl Config {
         over.map(|gate| gate.agreement).fold(own, usize::max)
     }
 
+    /// The contracts on `chain` that gates name: whose tokens may open or close one.
+    pub fn watched(&self, chain: ChainId) -> BTreeSet<Address> {
+        let leaves = self.gates.iter().flat_map(|gate| gate.require.leaves());
+        leaves
+            .filter(|leaf| leaf.chain() == Some(chain))
+            .filter_map(Leaf::contract)
+            .collect()
+    }
+
+    /// The age from which on no gate uses a fact.
+    pub fn oldest_fact(&self) -> Duration {
+        let ages = self.gates.iter().map(|gate| gate.fresh.max(gate.stale));
+        ages.max().unwrap_or_default()
+    }
+
     /// The bucket, if it is configured.
     pub fn bucket(&self, name: &str) -> Option<&Bucket> {
         self.buckets.get(name)
@@ -338,6 +362,8 @@ struct RawConfig {
     #[serde(default)]
     limits: RawLimits,
     #[serde(default)]
+    watch: RawWatch,
+    #[serde(default)]
     chain: Vec<Spanned<RawChain>>,
     #[serde(default)]
     bucket: Vec<Spanned<RawBucket>>,
@@ -372,6 +398,12 @@ struct RawLimits {
     per_address: Option<Spanned<String>>,
     client_header: Option<Spanned<String>>,
     proxies: Option<Spanned<usize>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawWatch {
+    range: Option<Spanned<u64>>,
 }
 
 #[derive(Deserialize)]
@@ -507,6 +539,7 @@ impl Place<'_> {
         let service = self.service(raw.service)?;
         let deadlines = self.deadlines(raw.deadlines)?;
         let limits = self.limits(raw.limits)?;
+        let watch = self.watch(raw.watch)?;
         let mut chains = BTreeMap::new();
         for raw in raw.chain {
             let span = raw.span();
@@ -550,6 +583,7 @@ impl Place<'_> {
             service,
             deadlines,
             limits,
+            watch,
             chains,
             buckets,
             gates,
@@ -673,6 +707,19 @@ impl Place<'_> {
             per_address: self.rate_or(raw.per_address, minute(20))?,
             client,
         })
+    }
+
+    fn watch(&self, raw: RawWatch) -> Result<Watch, ConfigError> {
+        match raw.range {
+            Some(raw) if !(1..=100_000).contains(raw.get_ref()) => Err(self.error(
+                raw.span(),
+                format!("{} is out of range", raw.get_ref()),
+                "write a number of blocks from 1 to 100000",
+            )),
+            raw => Ok(Watch {
+                range: raw.map_or(1_000, Spanned::into_inner),
+            }),
+        }
     }
 
     fn rate_or(&self, raw: Option<Spanned<String>>, default: Rate) -> Result<Rate, ConfigError> {
@@ -1159,6 +1206,9 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
         let hour = Duration::from_secs(3600);
 
         let default = config("", "", "");
+        assert_eq!(default.watch, Watch { range: 1_000 });
+        let watch = |range: &str| config("", &format!("[watch]\nrange = {range}"), "").watch;
+        assert_eq!(watch("1"), Watch { range: 1 });
         let lifetime = default.service.session;
         assert_eq!((lifetime.idle, lifetime.absolute), (hour, hour));
         let limits = Limits {
@@ -1215,6 +1265,18 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
             ..delegates
         };
         assert_eq!(delegation(&config("", "", &word)), Some(delegates));
+    }
+
+    #[test]
+    fn contracts_of_gates_are_watched_on_their_own_chain_and_facts_age_with_the_gates() {
+        let config = Config::parse(VALID).unwrap();
+        let contract = "0x5fbdb2315678afecb367f032d93f642f64180aa3"
+            .parse()
+            .unwrap();
+        let watched = config.watched(ChainId::new(1).unwrap());
+        assert_eq!(watched, BTreeSet::from([contract]));
+        assert!(config.watched(ChainId::new(10).unwrap()).is_empty());
+        assert_eq!(config.oldest_fact(), Duration::from_secs(3_600));
     }
 
     #[test]
@@ -1495,6 +1557,18 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
                 "url_ttl = \"5m\"",
                 "url_ttl = \"5m\"\nsession_idle = \"61m\"",
                 6,
+                "out of range",
+            ),
+            (
+                "[[chain]]",
+                "[watch]\nrange = 0\n[[chain]]",
+                8,
+                "out of range",
+            ),
+            (
+                "[[chain]]",
+                "[watch]\nrange = 100001\n[[chain]]",
+                8,
                 "out of range",
             ),
             (
