@@ -20,6 +20,7 @@ mod router;
 pub mod routes;
 mod service;
 mod store;
+mod touch;
 
 pub use explain::{Explanation, explain};
 pub use ports::{CallError, Ports, Reply, StoreError};

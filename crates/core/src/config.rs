@@ -5,6 +5,7 @@
 //! which the platform resolves later and only for the functions that need them.
 
 mod requirement;
+mod touched;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
