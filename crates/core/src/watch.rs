@@ -44,7 +44,7 @@ pub struct Start {
 }
 
 /// What a round found, and where the next one starts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Round {
     /// For the next round.
     pub cursor: Cursor,
