@@ -21,6 +21,7 @@ pub mod routes;
 mod service;
 mod store;
 mod touch;
+mod watch;
 
 pub use explain::{Explanation, explain};
 pub use ports::{CallError, Ports, Reply, StoreError};

@@ -82,6 +82,10 @@ pub enum Problem {
     Wallets(TooManyWallets),
     /// A cookie that came with an unsafe request which no page of ours made.
     CrossSite,
+    /// What only the operator may ask, without a token.
+    NoAdminToken,
+    /// The same, with a token that is not the operator's.
+    AdminToken,
     /// Asked too often; seconds until it may ask again.
     TooManyRequests(u64),
     /// The gate is closed to the wallet.
@@ -97,6 +101,8 @@ pub enum Problem {
     ChainUnavailable,
     /// No chain could be asked whose signature it is.
     SignatureUnchecked,
+    /// No chain could be asked for transfers.
+    NotFollowed,
     /// The store could not be asked for what must not be assumed.
     StoreUnavailable,
     /// The service is not configured well enough to answer.
@@ -158,6 +164,8 @@ impl Problem {
             Self::SessionRevoked => (S::UNAUTHORIZED, "revoked-session", "The session was ended; sign in again.".into()),
             Self::Wallets(error) => (S::UNPROCESSABLE_ENTITY, "too-many-wallets", sentence(error)),
             Self::CrossSite => (S::FORBIDDEN, "cross-site", "The session cookie counts only in requests from pages of this service; send the token as `Authorization: Bearer …` instead.".into()),
+            Self::NoAdminToken => (S::UNAUTHORIZED, "no-admin-token", "This is for the operator: send the admin token as `Authorization: Bearer …`.".into()),
+            Self::AdminToken => (S::UNAUTHORIZED, "invalid-admin-token", "This is not the admin token.".into()),
             Self::TooManyRequests(seconds) => (S::TOO_MANY_REQUESTS, "too-many-requests", format!("This was asked too often; ask again in {seconds} seconds.")),
             Self::Refused { gate, .. } => (S::FORBIDDEN, "refused", format!("The gate {gate} is closed to this wallet; `unmet` says what is missing.")),
             Self::RefusedAgain(gate) => (
@@ -167,6 +175,7 @@ impl Problem {
             ),
             Self::ChainUnavailable => (S::SERVICE_UNAVAILABLE, "chain-unavailable", "Ownership could not be read from the chain. This is no verdict; try again.".into()),
             Self::SignatureUnchecked => (S::SERVICE_UNAVAILABLE, "chain-unavailable", "The chain could not be asked whether the account is a contract. Nobody is signed in; try again.".into()),
+            Self::NotFollowed => (S::SERVICE_UNAVAILABLE, "chain-unavailable", "The chain could not be asked for transfers. The next round begins where this one did; try again.".into()),
             Self::StoreUnavailable => (S::SERVICE_UNAVAILABLE, "store-unavailable", "The service could not look up what it needs to answer. This is no verdict; try again.".into()),
             Self::Misconfigured => (S::INTERNAL_SERVER_ERROR, "misconfigured", "The service is not configured; its log says what is missing.".into()),
         }
@@ -214,7 +223,7 @@ impl Problem {
                 .map(|allow| (ALLOW, allow))
                 .into_iter()
                 .collect(),
-            Self::NoSession => vec![(
+            Self::NoSession | Self::NoAdminToken => vec![(
                 WWW_AUTHENTICATE,
                 HeaderValue::from_static("Bearer realm=\"tokengate\""),
             )],

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokengate_core::ChainId;
+use tokengate_core::admin::{AdminToken, TooShort};
 use tokengate_core::config::{Bucket, Config, ConfigError, Template};
 use tokengate_core::keys::{KeyRing, KeyRingError};
 use tokengate_core::presign::{AccessKey, Signer};
@@ -24,6 +25,7 @@ pub struct Service {
     providers: BTreeMap<ChainId, Vec<Secret<String>>>,
     signers: HashMap<String, Signer>,
     demo_rpc_url: String,
+    admin: Option<AdminToken>,
     memory: Rc<Memory>,
 }
 
@@ -46,6 +48,9 @@ pub enum LoadError {
     /// The variable with the service's keys is not valid.
     #[error("the variable service_keys is not valid: {0}")]
     Keys(#[from] KeyRingError),
+    /// The variable with the operator's token is not valid.
+    #[error("the variable admin_token is not valid: {0}")]
+    AdminToken(#[from] TooShort),
     /// The platform could not say what a variable holds.
     #[error("the variable {name} cannot be read: {reason}")]
     Variable {
@@ -80,10 +85,16 @@ impl Service {
             providers: BTreeMap::new(),
             signers: HashMap::new(),
             demo_rpc_url: String::new(),
+            admin: None,
             memory: Rc::default(),
         };
         if needs.demo {
             service.demo_rpc_url = variable(ports, "demo_rpc_url").await?.unwrap_or_default();
+        }
+        if needs.admin
+            && let Some(token) = variable(ports, "admin_token").await?
+        {
+            service.admin = Some(AdminToken::new(&token)?);
         }
         if !needs.config {
             return Ok(service);
@@ -149,6 +160,11 @@ impl Service {
     /// What this instance remembers between requests.
     pub(crate) const fn memory(&self) -> &Rc<Memory> {
         &self.memory
+    }
+
+    /// The operator's token, if there is one.
+    pub(crate) const fn admin(&self) -> Option<&AdminToken> {
+        self.admin.as_ref()
     }
 
     /// Where the demo page finds a node that signs for it; empty outside of a demo.

@@ -83,6 +83,7 @@ const NEEDS: Needs = Needs {
     providers: true,
     storage: true,
     demo: false,
+    admin: false,
 };
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;

@@ -41,6 +41,7 @@ pub(crate) const NEEDS: Needs = Needs {
     providers: true,
     storage: true,
     demo: false,
+    admin: false,
 };
 
 /// One resource, or a list of them.

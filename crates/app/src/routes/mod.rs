@@ -1,6 +1,7 @@
 //! The routes, one function of the service per file.
 
 pub mod access;
+pub mod admin;
 pub mod challenge;
 pub mod content;
 pub mod health;
@@ -19,6 +20,7 @@ pub fn all<P: Ports>() -> Vec<Route<P>> {
         access::routes(),
         content::routes(),
         ownership::routes(),
+        admin::routes(),
         health::routes(),
         site::routes(),
     ]

@@ -24,6 +24,7 @@ pub(crate) fn doctor(asked: &Doctor) -> anyhow::Result<Answer> {
             providers: true,
             storage: true,
             demo: false,
+            admin: true,
         };
         let service = Service::load(ports, needs).await?;
         let report = doctor::examine(&service, ports).await;
