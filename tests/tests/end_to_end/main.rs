@@ -27,3 +27,4 @@ mod shared_cache;
 mod sign_in;
 mod signers;
 mod site;
+mod watch;

@@ -62,7 +62,14 @@ fn only_what_mints_urls_sees_the_stores_credentials() -> anyhow::Result<()> {
 
 #[test]
 fn only_what_reads_chains_reaches_out_and_only_to_providers() -> anyhow::Result<()> {
-    let readers = names(["access", "content", "health", "ownership", "session"]);
+    let readers = names([
+        "access",
+        "admin",
+        "content",
+        "health",
+        "ownership",
+        "session",
+    ]);
     let those_out = those(|component| component.get("allowed_outbound_hosts").is_some())?;
     ensure!(those_out == readers, "{those_out:?}");
     for (name, component) in components()? {
@@ -82,6 +89,17 @@ fn only_what_knows_wallets_sees_the_services_keys() -> anyhow::Result<()> {
         those == names(["access", "challenge", "content", "session"]),
         "{those:?}"
     );
+    Ok(())
+}
+
+#[test]
+fn only_what_the_operator_asks_sees_the_operators_token() -> anyhow::Result<()> {
+    let those = those(|component| sees(component, "admin_token"))?;
+    ensure!(those == names(["admin"]), "{those:?}");
+    let manifest = manifest()?;
+    let token = &manifest["variables"]["admin_token"];
+    // Without one there is nothing to guess.
+    ensure!(*token == json!({"default": "", "secret": true}), "{token}");
     Ok(())
 }
 
@@ -140,7 +158,7 @@ fn components_import_what_spin_gives_and_nothing_else() -> anyhow::Result<()> {
         }
         seen.insert(name);
     }
-    ensure!(seen.len() == 8, "{seen:?}");
+    ensure!(seen.len() == 9, "{seen:?}");
     ensure!(!with_a_store.contains("site"), "the page needs no store");
     Ok(())
 }
