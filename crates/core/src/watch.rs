@@ -192,6 +192,14 @@ impl Start {
         self.next
     }
 
+    /// The block to read from so that up to `overlap` blocks are read once more. Never one from before the first round.
+    pub fn from(&self, overlap: u64) -> u64 {
+        let oldest = self.kept.blocks.first();
+        let followed = oldest.map_or(0, |block| block.number.saturating_add(1));
+        let from = self.next.saturating_sub(overlap);
+        from.max(followed).min(self.next)
+    }
+
     /// Passes over the blocks before the one of number `next`: nobody needs to know of them any longer.
     pub fn skip_to(&mut self, next: u64) {
         self.next = self.next.max(next);
@@ -369,6 +377,7 @@ mod tests {
     fn what_is_read_once_more_is_not_told_once_more() {
         let cursor = cursor(&[10, 12]);
         let start = cursor.start(&[header(12, 0)], 14);
+        assert_eq!((start.from(0), start.from(1), start.from(9)), (13, 12, 11));
         let found = vec![transfer(12, 12), transfer(12, 13), transfer(13, 1)];
         let round = start.end(header(14, 0), found);
         assert_eq!(round.told, [transfer(12, 13), transfer(13, 1)]);
@@ -587,7 +596,7 @@ mod tests {
                         let start = cursor.start(&found, head.number);
                         let next = start.next();
                         let end = head.number.min(next + most - 1);
-                        let found = chain.transfers(next.saturating_sub(overlap), end);
+                        let found = chain.transfers(start.from(overlap), end);
                         let round = start.end(chain.header(end), found);
                         for transfer in &round.undone {
                             said.insert(key(transfer), false);

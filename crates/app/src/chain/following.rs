@@ -108,7 +108,7 @@ pub(super) async fn follow<P: Ports>(
         asked,
         begun,
     };
-    let (transfers, end, unread) = list.read(start.next(), head.number).await?;
+    let (transfers, end, unread) = list.read(&start, head.number).await?;
     skipped += unread;
     let end = if end == head.number {
         head
@@ -181,16 +181,16 @@ struct Reader<'a, P> {
 }
 
 impl<P: Ports> Reader<'_, P> {
-    /// The transfers from a block on, up to the block that is named with them, and how many blocks in between could not
+    /// The transfers since `start`, up to the block that is named with them, and how many blocks in between could not
     /// be read.
-    async fn read(&self, next: u64, head: u64) -> Result<(Vec<Transfer>, u64, u64), Fault> {
-        let provider = self.provider;
+    async fn read(&self, start: &Start, head: u64) -> Result<(Vec<Transfer>, u64, u64), Fault> {
+        let (provider, next) = (self.provider, start.next());
         let known = provider.pool(|pool| pool.log_range(provider.index));
         let mut range = self.asked.range.min(known).max(1);
         // Where a provider is many nodes, one that had not come so far yet may have answered last time.
         let overlap = provider.chain.tolerance;
         let mut at = if range > overlap {
-            next.saturating_sub(overlap)
+            start.from(overlap)
         } else {
             next
         };
