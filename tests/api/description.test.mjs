@@ -2,6 +2,7 @@
 //
 // TOKENGATE_URL: the service, with the demo's gates and objects. TOKENGATE_RPC_URL: its chain, to deploy a contract on.
 // TOKENGATE_EVENTS_SECRET: what its source of events, `tests`, signs with by the Standard Webhooks specification.
+// TOKENGATE_ADMIN_TOKEN: the operator's token.
 
 import assert from 'node:assert/strict';
 import { createHmac, randomUUID } from 'node:crypto';
@@ -563,6 +564,20 @@ test('events', async () => {
   await post('413 body-too-large', delivery({ ...content, padding: 'x'.repeat(1_048_576) }, { headers: { connection: 'close' } }));
 });
 
+test('following transfers', async () => {
+  const admin = required('TOKENGATE_ADMIN_TOKEN');
+  const watch = (request) => call('POST', '/v1/admin/watch', request);
+  const { status, json: { chains } } = await watch({ token: admin });
+  assert.equal(status, 200);
+  assert.deepEqual(chains.map(({ chain, behind }) => [chain, behind]), [[CHAIN, 0]]);
+  assert.equal((await watch({ token: admin, json: {} })).status, 200, 'a body is not looked at');
+  await refused('400 malformed-query', 'POST', '/v1/admin/watch', { token: admin, query: '?colour=red' });
+  await refused('413 body-too-large', 'POST', '/v1/admin/watch', { token: admin, body: 'x'.repeat(70_000) });
+  await refused('401 no-admin-token', 'POST', '/v1/admin/watch');
+  await refused('401 invalid-admin-token', 'POST', '/v1/admin/watch', { token: `${admin}x` });
+  await refused('401 invalid-admin-token', 'POST', '/v1/admin/watch', { headers: { authorization: 'Basic YTpi' } });
+});
+
 test('health and the description itself', async () => {
   assert.equal((await call('GET', '/healthz/live')).json.status, 'ok');
   assert.equal((await call('GET', '/healthz/ready')).json.status, 'ok');
@@ -617,6 +632,7 @@ test('limits', async () => {
   await wearOut('client', () => call('GET', '/v1/gates/{id}/check', { parameters: { id: 'season-1' }, query: `?address=${owner.address}` }));
   await wearOut('client', () => call('GET', '/healthz/ready'));
   await wearOut('client', () => call('POST', '/v1/events/{source}', { parameters: { source: 'nowhere' }, body: '{}' }));
+  await wearOut('client', () => call('POST', '/v1/admin/watch', { token: 'made up' }));
 });
 
 // Last: what is described and was never answered is either out of reach here, or not true.

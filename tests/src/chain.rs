@@ -107,6 +107,11 @@ impl Chain {
         self.call("anvil_mine", params).await.map(drop)
     }
 
+    /// Replaces the newest `count` blocks by as many empty ones.
+    pub async fn reorganise(&self, count: u64) -> anyhow::Result<()> {
+        self.call("anvil_reorg", json!([count, []])).await.map(drop)
+    }
+
     async fn deploy_contracts(&self) -> anyhow::Result<()> {
         self.set_code(MULTICALL3, &own_contract("Multicall3", "runtime")?)
             .await?;

@@ -3,13 +3,15 @@
 use std::fs::File;
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener};
+use std::time::Duration;
 
-use alloy_primitives::hex;
+use alloy_primitives::{Address, hex};
 use anyhow::{Context, ensure};
 
 use crate::chain::Chain;
+use crate::process::Process;
 use crate::root;
-use crate::service::{Service, Settings, free_port};
+use crate::service::{self, Service, Settings, free_port};
 use crate::store::Store;
 
 const WALK_THROUGH: &str = include_str!("walk-through.sh");
@@ -116,10 +118,12 @@ impl Ports {
 
 /// A running demo.
 pub struct Demo {
+    watch: Process,
     service: Service,
     chain: Chain,
     store: Store,
     ports: Ports,
+    admin_token: String,
 }
 
 impl Demo {
@@ -145,19 +149,24 @@ impl Demo {
         for (key, content_type, content) in OBJECTS {
             store.put(key, content_type, content).await?;
         }
+        let admin_token = random_key()?;
         let mut settings = Settings::new(&ports.put_in(&config), chain.url())
             .variable("service_keys", &format!("demo:{}", random_key()?))
-            .variable("demo_rpc_url", chain.url());
+            .variable("demo_rpc_url", chain.url())
+            .variable("admin_token", &admin_token);
         settings.port = ports.service;
         if let Some(secret) = events {
             settings = settings.events(secret)?;
         }
         let service = Service::start(&settings).await?;
+        let watch = service::watch(service.url(), &admin_token).await?;
         Ok(Self {
+            watch,
             service,
             chain,
             store,
             ports,
+            admin_token,
         })
     }
 
@@ -169,6 +178,16 @@ impl Demo {
     /// The chain's JSON-RPC endpoint.
     pub fn chain_url(&self) -> &str {
         self.chain.url()
+    }
+
+    /// The operator's token.
+    pub fn admin_token(&self) -> &str {
+        &self.admin_token
+    }
+
+    /// Gives the owner's token away.
+    pub async fn give_token(&self, to: Address) -> anyhow::Result<()> {
+        self.chain.transfer_token(0, to).await
     }
 
     /// What to open and what to paste.
@@ -194,11 +213,14 @@ impl Demo {
         tokio::select! {
             words = self.chain.ended() => words,
             words = self.service.ended() => words,
+            status = self.watch.wait() => Ok(format!("tokengate watch: {}\n{}", status?, self.watch.stderr())),
         }
     }
 
-    /// Ends it: the service first, so that it can answer what it has begun.
+    /// Ends it: who asks the service before it, and the service before all else, so that it can answer what it has begun.
     pub async fn stop(mut self) -> anyhow::Result<()> {
+        let status = self.watch.stop(Duration::from_secs(5)).await?;
+        ensure!(status.success(), "tokengate watch ended with {status}");
         let status = self.service.stop().await?;
         ensure!(status.success(), "the service ended with {status}");
         self.store.stop().await;

@@ -231,6 +231,30 @@ pub async fn run(settings: &Settings, arguments: &[&str]) -> anyhow::Result<Outp
     Ok(tokio::time::timeout(PATIENCE, command.output()).await??)
 }
 
+/// Starts `tokengate watch` over the service at `url`.
+pub async fn watch(url: &str, token: &str) -> anyhow::Result<Process> {
+    let mut command = Command::new(artefact("target/native/tokengate", BUILD)?);
+    command
+        .args(["watch", "--every", "1s", "--url", url])
+        .env("TOKENGATE_ADMIN_TOKEN", token);
+    let (process, ()) = Process::start("tokengate watch", command, PATIENCE, |line| {
+        line.starts_with("watching ").then_some(())
+    })
+    .await?;
+    Ok(process)
+}
+
+/// Runs `tokengate watch --once` over the service at `url`; answers how it ended and what it wrote.
+pub async fn watch_once(url: &str, token: &str) -> anyhow::Result<Output> {
+    let mut command = Command::new(artefact("target/native/tokengate", BUILD)?);
+    command
+        .args(["watch", "--once", "--url", url])
+        .env("TOKENGATE_ADMIN_TOKEN", token)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    Ok(tokio::time::timeout(PATIENCE, command.output()).await??)
+}
+
 /// A port of the loopback interface that nothing listens on now.
 pub fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?

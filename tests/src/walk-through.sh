@@ -20,10 +20,10 @@ curl -s "$(ask "$token" | member url)"
 # The other wallet owns nothing: 403, and what it lacks.
 ask "$(sign_in $stranger)"
 
-# The owner gives token 0 away. Once the fact is no longer fresh, the same session is refused.
+# The owner gives token 0 away. `tokengate watch` follows the transfer, and the same session is refused.
 pad=000000000000000000000000 zero=0000000000000000000000000000000000000000000000000000000000000000
 rpc eth_sendTransaction "[{\"from\":\"$owner\",\"to\":\"0x5FbDB2315678afecb367f032d93F642f64180aa3\",\"data\":\"0x23b872dd$pad${owner#0x}$pad${stranger#0x}$zero\"}]"; echo
-sleep 6
+sleep 3
 ask "$token"
 
 # And back, so that all this can be run again.

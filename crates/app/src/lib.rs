@@ -23,6 +23,7 @@ mod service;
 mod store;
 mod touch;
 mod warm;
+mod watch;
 
 pub use explain::{Explanation, explain};
 pub use ports::{CallError, Ports, RedisReply, Reply, StoreError};

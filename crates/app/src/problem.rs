@@ -51,6 +51,8 @@ pub enum Problem {
     Resource(ResourceError),
     /// More resources in one request than allowed, or none.
     ResourceCount,
+    /// More addresses in one request than allowed, or none.
+    AddressCount,
     /// A resource that no gate covers: it does not exist.
     UnknownResource,
     /// A gate that is not configured.
@@ -87,6 +89,10 @@ pub enum Problem {
     UnknownSource,
     /// A delivery of events that its source did not sign, or not lately.
     Delivery(Unverified),
+    /// What only the operator may ask, without a token.
+    NoAdminToken,
+    /// The same, with a token that is not the operator's.
+    AdminToken,
     /// Asked too often; seconds until it may ask again.
     TooManyRequests(u64),
     /// The gate is closed to the wallet.
@@ -102,6 +108,8 @@ pub enum Problem {
     ChainUnavailable,
     /// No chain could be asked whose signature it is.
     SignatureUnchecked,
+    /// No chain could be asked for transfers.
+    NotFollowed,
     /// The store could not be asked for what must not be assumed.
     StoreUnavailable,
     /// The service is not configured well enough to answer.
@@ -136,6 +144,7 @@ impl Problem {
             Self::UnknownDomain => (S::UNPROCESSABLE_ENTITY, "unknown-domain", "This service does not sign in for the domain.".into()),
             Self::Resource(error) => (S::BAD_REQUEST, "malformed-resource", sentence(error)),
             Self::ResourceCount => (S::UNPROCESSABLE_ENTITY, "resource-count", format!("Ask for 1 to {} resources.", crate::routes::access::MAX_RESOURCES)),
+            Self::AddressCount => (S::UNPROCESSABLE_ENTITY, "address-count", format!("Name 1 to {} addresses.", crate::routes::admin::MAX_ADDRESSES)),
             Self::UnknownResource => (S::NOT_FOUND, "unknown-resource", "There is no such resource.".into()),
             Self::UnknownGate => (S::NOT_FOUND, "unknown-gate", "There is no such gate.".into()),
             Self::Message(error) => (S::UNPROCESSABLE_ENTITY, "malformed-message", sentence(error)),
@@ -172,6 +181,8 @@ impl Problem {
                 };
                 (S::UNAUTHORIZED, code, sentence(error))
             }
+            Self::NoAdminToken => (S::UNAUTHORIZED, "no-admin-token", "This is for the operator: send the admin token as `Authorization: Bearer …`.".into()),
+            Self::AdminToken => (S::UNAUTHORIZED, "invalid-admin-token", "This is not the admin token.".into()),
             Self::TooManyRequests(seconds) => (S::TOO_MANY_REQUESTS, "too-many-requests", format!("This was asked too often; ask again in {seconds} seconds.")),
             Self::Refused { gate, .. } => (S::FORBIDDEN, "refused", format!("The gate {gate} is closed to this wallet; `unmet` says what is missing.")),
             Self::RefusedAgain(gate) => (
@@ -181,6 +192,7 @@ impl Problem {
             ),
             Self::ChainUnavailable => (S::SERVICE_UNAVAILABLE, "chain-unavailable", "Ownership could not be read from the chain. This is no verdict; try again.".into()),
             Self::SignatureUnchecked => (S::SERVICE_UNAVAILABLE, "chain-unavailable", "The chain could not be asked whether the account is a contract. Nobody is signed in; try again.".into()),
+            Self::NotFollowed => (S::SERVICE_UNAVAILABLE, "chain-unavailable", "The chain could not be asked for transfers. The next round begins where this one did; try again.".into()),
             Self::StoreUnavailable => (S::SERVICE_UNAVAILABLE, "store-unavailable", "The service could not look up what it needs to answer. This is no verdict; try again.".into()),
             Self::Misconfigured => (S::INTERNAL_SERVER_ERROR, "misconfigured", "The service is not configured; its log says what is missing.".into()),
         }
@@ -228,7 +240,7 @@ impl Problem {
                 .map(|allow| (ALLOW, allow))
                 .into_iter()
                 .collect(),
-            Self::NoSession => vec![(
+            Self::NoSession | Self::NoAdminToken => vec![(
                 WWW_AUTHENTICATE,
                 HeaderValue::from_static("Bearer realm=\"tokengate\""),
             )],

@@ -76,6 +76,8 @@ pub struct Needs {
     pub events: bool,
     /// Settings of the demo page.
     pub demo: bool,
+    /// The operator's token. Without one, routes that need it are not there.
+    pub admin: bool,
 }
 
 impl Needs {
@@ -89,6 +91,7 @@ impl Needs {
             storage: self.storage || other.storage,
             events: self.events || other.events,
             demo: self.demo || other.demo,
+            admin: self.admin || other.admin,
         }
     }
 }
@@ -172,6 +175,9 @@ pub async fn serve<P: Ports>(
     ) {
         _ if path == STARTUP_PATH => (STARTUP_PATH, startup(service)),
         (None, _) => ("-", problem(&record, &Problem::NoRoute)),
+        (Some((route, _)), Ok(service)) if route.needs.admin && service.admin().is_none() => {
+            (route.path, problem(&record, &Problem::NoRoute))
+        }
         (Some((route, _)), Err(error)) => {
             record.fault(error.to_string());
             (route.path, problem(&record, &Problem::Misconfigured))

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokengate_core::ChainId;
+use tokengate_core::admin::{AdminToken, TooShort};
 use tokengate_core::config::{Bucket, Config, ConfigError, Source, Template};
 use tokengate_core::keys::{KeyRing, KeyRingError};
 use tokengate_core::presign::{AccessKey, Signer};
@@ -31,6 +32,7 @@ struct Loaded {
     signers: HashMap<String, Signer>,
     sources: HashMap<String, Key>,
     demo_rpc_url: String,
+    admin: Option<AdminToken>,
     memory: Memory,
 }
 
@@ -53,6 +55,9 @@ pub enum LoadError {
     /// The variable with the service's keys is not valid.
     #[error("the variable service_keys is not valid: {0}")]
     Keys(#[from] KeyRingError),
+    /// The variable with the operator's token is not valid.
+    #[error("the variable admin_token is not valid: {0}")]
+    AdminToken(#[from] TooShort),
     /// The platform could not say what a variable holds.
     #[error("the variable {name} cannot be read: {reason}")]
     Variable {
@@ -89,10 +94,16 @@ impl Service {
             signers: HashMap::new(),
             sources: HashMap::new(),
             demo_rpc_url: String::new(),
+            admin: None,
             memory: Memory::default(),
         };
         if needs.demo {
             service.demo_rpc_url = variable(ports, "demo_rpc_url").await?.unwrap_or_default();
+        }
+        if needs.admin
+            && let Some(token) = variable(ports, "admin_token").await?
+        {
+            service.admin = Some(AdminToken::new(&token)?);
         }
         if !needs.config {
             return Ok(Self(Rc::new(service)));
@@ -181,6 +192,11 @@ impl Service {
             ports,
             backend: &self.0.backend,
         }
+    }
+
+    /// The operator's token, if there is one.
+    pub(crate) fn admin(&self) -> Option<&AdminToken> {
+        self.0.admin.as_ref()
     }
 
     /// Where the demo page finds a node that signs for it; empty outside of a demo.

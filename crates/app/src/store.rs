@@ -193,7 +193,7 @@ fn forgettable(end: Timestamp) -> Timestamp {
 }
 
 /// Facts that several providers agreed on have keys of their own: one that a single provider said is none of them.
-fn fact_key(key: &FactKey, agreement: usize) -> String {
+pub(crate) fn fact_key(key: &FactKey, agreement: usize) -> String {
     match agreement {
         1 => format!("{PREFIX}:fact:{}", key.store_key()),
         _ => format!("{PREFIX}:fact{agreement}:{}", key.store_key()),
@@ -202,11 +202,8 @@ fn fact_key(key: &FactKey, agreement: usize) -> String {
 
 /// How long what is known of a fact is of use: as long as any gate may rest on it, and what clocks may differ by.
 pub(crate) fn fact_ttl(config: &Config) -> Duration {
-    let gates = config.gates().iter();
-    let longest = gates.map(|gate| gate.fresh.max(gate.stale)).max();
-    longest
-        .unwrap_or_default()
-        .saturating_add(CLOCK_SKEW.saturating_mul(2))
+    let clocks = CLOCK_SKEW.saturating_mul(2);
+    config.oldest_fact().saturating_add(clocks)
 }
 
 /// What the store knows of facts that so many providers agreed on. What fails, is late or is not understood is nothing.

@@ -94,6 +94,7 @@ const NEEDS: Needs = Needs {
     storage: true,
     events: true,
     demo: false,
+    admin: false,
 };
 
 /// Gates over what is no token: `LISTED` is the wallet, `ROOT` that of a list with it.

@@ -304,6 +304,7 @@ impl Instance {
             providers: true,
             storage: true,
             events: true,
+            admin: false,
             demo: false,
         };
         let service = block_on(Service::load(&ports, needs));

@@ -23,7 +23,7 @@ use crate::eip4361;
 use crate::fact::FactKey;
 use crate::gate::{Gate, GateId};
 use crate::jsonrpc::BlockTag;
-use crate::leaf::Delegates;
+use crate::leaf::{Delegates, Leaf};
 use crate::network::{Network, Numbering};
 use crate::pattern::Pattern;
 use crate::presign::{self, Addressing};
@@ -48,6 +48,8 @@ pub struct Config {
     pub limits: Limits,
     /// What is kept of what chains said, where and for how long.
     pub cache: Cache,
+    /// How transfers are followed.
+    pub watch: Watch,
     chains: BTreeMap<ChainId, Chain>,
     buckets: HashMap<String, Bucket>,
     gates: Vec<Gate>,
@@ -118,6 +120,13 @@ pub struct Limits {
     pub per_address: Rate,
     /// Where the client's network address is read.
     pub client: ClientAddress,
+}
+
+/// How transfers are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watch {
+    /// The most blocks that a provider is asked about at once, at least 1.
+    pub range: u64,
 }
 
 /// So many in a window of time.
@@ -337,6 +346,21 @@ impl Config {
         self.gates.iter().map(|gate| gate.agreement).collect()
     }
 
+    /// The contracts on `chain` that gates name: whose tokens may open or close one.
+    pub fn watched(&self, chain: ChainId) -> BTreeSet<Address> {
+        let leaves = self.gates.iter().flat_map(|gate| gate.require.leaves());
+        leaves
+            .filter(|leaf| leaf.chain() == Some(chain))
+            .filter_map(Leaf::contract)
+            .collect()
+    }
+
+    /// The age from which on no gate uses a fact.
+    pub fn oldest_fact(&self) -> Duration {
+        let ages = self.gates.iter().map(|gate| gate.fresh.max(gate.stale));
+        ages.max().unwrap_or_default()
+    }
+
     /// The bucket, if it is configured.
     pub fn bucket(&self, name: &str) -> Option<&Bucket> {
         self.buckets.get(name)
@@ -411,6 +435,8 @@ struct RawConfig {
     #[serde(default)]
     cache: RawCache,
     #[serde(default)]
+    watch: RawWatch,
+    #[serde(default)]
     chain: Vec<Spanned<RawChain>>,
     #[serde(default)]
     bucket: Vec<Spanned<RawBucket>>,
@@ -457,6 +483,12 @@ struct RawCache {
     memory_bytes: Option<Spanned<usize>>,
     warm: Option<Warm>,
     refresh: Option<Spanned<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawWatch {
+    range: Option<Spanned<u64>>,
 }
 
 #[derive(Deserialize)]
@@ -602,6 +634,7 @@ impl Place<'_> {
         let deadlines = self.deadlines(raw.deadlines)?;
         let limits = self.limits(raw.limits)?;
         let cache = self.cache(raw.cache)?;
+        let watch = self.watch(raw.watch)?;
         let mut chains = BTreeMap::new();
         for raw in raw.chain {
             let span = raw.span();
@@ -658,6 +691,7 @@ impl Place<'_> {
             deadlines,
             limits,
             cache,
+            watch,
             chains,
             buckets,
             gates,
@@ -871,6 +905,19 @@ impl Place<'_> {
             warm: raw.warm.unwrap_or(Warm::All),
             refresh,
         })
+    }
+
+    fn watch(&self, raw: RawWatch) -> Result<Watch, ConfigError> {
+        match raw.range {
+            Some(raw) if !(1..=100_000).contains(raw.get_ref()) => Err(self.error(
+                raw.span(),
+                format!("{} is out of range", raw.get_ref()),
+                "write a number of blocks from 1 to 100000",
+            )),
+            raw => Ok(Watch {
+                range: raw.map_or(1_000, Spanned::into_inner),
+            }),
+        }
     }
 
     fn rate_or(&self, raw: Option<Spanned<String>>, default: Rate) -> Result<Rate, ConfigError> {
@@ -1365,6 +1412,9 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
         let hour = Duration::from_secs(3600);
 
         let default = config("", "", "");
+        assert_eq!(default.watch, Watch { range: 1_000 });
+        let watch = |range: &str| config("", &format!("[watch]\nrange = {range}"), "").watch;
+        assert_eq!(watch("1"), Watch { range: 1 });
         let lifetime = default.service.session;
         assert_eq!((lifetime.idle, lifetime.absolute), (hour, hour));
         let limits = Limits {
@@ -1421,6 +1471,18 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
             ..delegates
         };
         assert_eq!(delegation(&config("", "", &word)), Some(delegates));
+    }
+
+    #[test]
+    fn contracts_of_gates_are_watched_on_their_own_chain_and_facts_age_with_the_gates() {
+        let config = Config::parse(VALID).unwrap();
+        let contract = "0x5fbdb2315678afecb367f032d93f642f64180aa3"
+            .parse()
+            .unwrap();
+        let watched = config.watched(ChainId::new(1).unwrap());
+        assert_eq!(watched, BTreeSet::from([contract]));
+        assert!(config.watched(ChainId::new(10).unwrap()).is_empty());
+        assert_eq!(config.oldest_fact(), Duration::from_secs(3_600));
     }
 
     #[test]
@@ -1701,6 +1763,18 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
                 "url_ttl = \"5m\"",
                 "url_ttl = \"5m\"\nsession_idle = \"61m\"",
                 6,
+                "out of range",
+            ),
+            (
+                "[[chain]]",
+                "[watch]\nrange = 0\n[[chain]]",
+                8,
+                "out of range",
+            ),
+            (
+                "[[chain]]",
+                "[watch]\nrange = 100001\n[[chain]]",
+                8,
                 "out of range",
             ),
             (

@@ -224,6 +224,17 @@ impl Requirement {
         }
     }
 
+    /// The conditions that it is made of, in the order of the file.
+    pub fn leaves(&self) -> Vec<&Leaf> {
+        match self {
+            Self::Any(group) | Self::All(group) | Self::AtLeast(_, group) => {
+                group.0.iter().flat_map(Self::leaves).collect()
+            }
+            Self::Not(part) => part.leaves(),
+            Self::Leaf(leaf) => vec![leaf],
+        }
+    }
+
     /// The chains that it reads.
     pub fn chains(&self) -> BTreeSet<ChainId> {
         match self {

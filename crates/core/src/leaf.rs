@@ -123,6 +123,21 @@ impl Leaf {
         }
     }
 
+    /// The contract whose tokens it is about, or that is called. Accounts of tokens and lists are none.
+    pub(crate) const fn contract(&self) -> Option<Address> {
+        match self {
+            Self::Balance(balance) => match &balance.holding {
+                Holding::Erc721 { contract, .. }
+                | Holding::Erc1155 { contract, .. }
+                | Holding::Erc20 { contract }
+                | Holding::Erc4907 { contract, .. } => Some(*contract),
+                Holding::Native | Holding::Account(_) => None,
+            },
+            Self::Call(call) => Some(call.contract),
+            Self::Allowlist(_) | Self::Time(_) => None,
+        }
+    }
+
     /// Whether a chain has to be asked. What does not need one rests on the configuration and the time alone.
     pub(crate) const fn rests_on_facts(&self) -> bool {
         match self {

@@ -7,6 +7,7 @@
 
 pub mod abi;
 pub mod address;
+pub mod admin;
 pub mod chain;
 pub mod config;
 mod decimal;
@@ -36,6 +37,7 @@ pub mod signature;
 pub mod signer;
 pub mod transfer;
 pub mod wallet;
+pub mod watch;
 pub mod webhook;
 
 pub use address::Address;

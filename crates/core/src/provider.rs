@@ -77,6 +77,8 @@ struct Health {
     /// Attempts under way in spite of an open breaker.
     trials: u32,
     takes_batches: bool,
+    /// The most blocks whose logs it lists at once; as many as anybody may ask for, as long as it has refused none.
+    log_range: u64,
 }
 
 /// The providers of one chain, by their index in the configuration.
@@ -115,6 +117,7 @@ impl Health {
             head_asked: None,
             trials: 0,
             takes_batches: true,
+            log_range: u64::MAX,
         }
     }
 
@@ -267,6 +270,20 @@ impl Pool {
         }
     }
 
+    /// Of how many blocks `provider` lists logs at once, as far as is known.
+    pub fn log_range(&self, provider: usize) -> u64 {
+        self.providers
+            .get(provider)
+            .map_or(u64::MAX, |health| health.log_range)
+    }
+
+    /// Notes that it may list those of `range` blocks, and does not list those of more.
+    pub fn refused_range(&mut self, provider: usize, range: u64) {
+        if let Some(health) = self.providers.get_mut(provider) {
+            health.log_range = range;
+        }
+    }
+
     /// Notes that `provider` had not answered after so long, when another one did.
     pub fn slower_than(&mut self, provider: usize, latency: Duration, now: Timestamp) {
         if let Some(health) = self.providers.get_mut(provider) {
@@ -276,10 +293,17 @@ impl Pool {
 
     /// Notes an answer that took so long. True if that closed the breaker.
     pub fn answered(&mut self, provider: usize, latency: Duration, now: Timestamp) -> bool {
+        if let Some(health) = self.providers.get_mut(provider) {
+            health.took(latency, now);
+        }
+        self.worked(provider)
+    }
+
+    /// Notes an answer whose time says nothing of how fast `provider` is. True if that closed the breaker.
+    pub fn worked(&mut self, provider: usize) -> bool {
         let Some(health) = self.providers.get_mut(provider) else {
             return false;
         };
-        health.took(latency, now);
         health.ended(false);
         let was = std::mem::replace(&mut health.breaker, Breaker::Closed { failures: 0 });
         !matches!(was, Breaker::Closed { .. })

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use tokengate_core::chain::ChainIdError;
 use tokengate_core::{Address, ChainId};
+use url::Url;
 
 use crate::access_log::Format;
 use crate::core::CoreLimits;
@@ -37,6 +38,9 @@ pub(crate) enum Command {
     /// Explain what a gate says of an address, read from the chain now or at a past block
     #[command(after_help = CHECK_CODES)]
     Check(Box<Check>),
+    /// Have a running service follow the transfers of gated tokens, so that they close gates within seconds
+    #[command(after_help = WATCH_HELP)]
+    Watch(Watch),
     /// List what a component, or every component of a spin.toml, imports and exports
     Imports {
         /// A .wasm component or a spin.toml
@@ -47,6 +51,8 @@ pub(crate) enum Command {
 
 const DOCTOR_CODES: &str = "Exit code: 0 nothing is failing, 1 something is, 2 the manifest or the configuration cannot be used";
 const CHECK_CODES: &str = "Exit code: 0 open, 1 closed, 2 the arguments or the configuration cannot be used, 3 nobody could find out";
+
+const WATCH_HELP: &str = "The token is the value of the service's variable admin_token, in the environment variable TOKENGATE_ADMIN_TOKEN or in a file.\nEnds with SIGINT or SIGTERM. Exit code: 0 all well, 1 with --once: something failed, 2 it cannot start";
 
 /// Which application, and the values of its variables.
 #[derive(Debug, Args)]
@@ -95,6 +101,22 @@ pub(crate) struct Check {
     /// One JSON document in place of text
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    /// Where the service is
+    #[arg(long, default_value = "http://127.0.0.1:3000", value_name = "URL", value_parser = service)]
+    pub(crate) url: Url,
+    /// From round to round; longer after failures
+    #[arg(long, default_value = "2s", value_name = "TIME", value_parser = duration)]
+    pub(crate) every: Duration,
+    /// One round, and then end
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// A file with the token
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 /// A block, of the only chain or of a named one.
@@ -263,6 +285,15 @@ fn at_block(text: &str) -> Result<AtBlock, String> {
     Ok(AtBlock { chain, number })
 }
 
+fn service(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).ok();
+    url.filter(|url| {
+        let plain = url.query().is_none() && url.fragment().is_none();
+        matches!(url.scheme(), "http" | "https") && url.has_host() && plain
+    })
+    .ok_or_else(|| "must be a URL such as http://127.0.0.1:3000".to_owned())
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     let wanted = || "must be a time such as 500ms, 10s or 5m".to_owned();
     let digits = text
@@ -360,6 +391,23 @@ mod tests {
             "eip155:1=latest",
         ] {
             assert!(at_block(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_service_is_where_its_url_says() {
+        for good in ["http://127.0.0.1:3000", "https://gate.example/prefix/"] {
+            assert!(service(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "127.0.0.1:3000",
+            "ftp://gate.example",
+            "http://",
+            "http://gate.example/?x",
+            "http://gate.example/#x",
+        ] {
+            assert!(service(bad).is_err(), "{bad}");
         }
     }
 

@@ -70,6 +70,7 @@ fn main() -> ExitCode {
         }
         Command::Doctor(asked) => (operator::doctor(&asked).and_then(print), CANNOT_START),
         Command::Check(asked) => (operator::check(&asked).and_then(print), CANNOT_START),
+        Command::Watch(asked) => (operator::watch(&asked, &stderr), CANNOT_START),
     };
     let code = outcome.unwrap_or_else(|error| {
         stderr.say(format!("error: {error}\n"));

@@ -36,6 +36,7 @@ async fn passes(file: &str) -> anyhow::Result<()> {
         .current_dir(root())
         .env("TOKENGATE_URL", demo.service_url())
         .env("TOKENGATE_RPC_URL", demo.chain_url())
+        .env("TOKENGATE_ADMIN_TOKEN", demo.admin_token())
         .env("TOKENGATE_HELLO", hello)
         .env("TOKENGATE_EVENTS_SECRET", EVENTS_SECRET)
         .kill_on_drop(true)

@@ -29,3 +29,4 @@ mod sign_in;
 mod signers;
 mod site;
 mod tiers;
+mod watch;

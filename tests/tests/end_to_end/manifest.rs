@@ -63,7 +63,14 @@ fn only_what_mints_urls_sees_the_stores_credentials() -> anyhow::Result<()> {
 
 #[test]
 fn only_what_reads_chains_reaches_out_and_only_to_providers() -> anyhow::Result<()> {
-    let readers = names(["access", "content", "health", "ownership", "session"]);
+    let readers = names([
+        "access",
+        "admin",
+        "content",
+        "health",
+        "ownership",
+        "session",
+    ]);
     let those_out = those(|component| component.get("allowed_outbound_hosts").is_some())?;
     ensure!(those_out == readers, "{those_out:?}");
     for (name, component) in components()? {
@@ -98,6 +105,17 @@ fn only_what_takes_events_sees_what_they_are_signed_with() -> anyhow::Result<()>
             "{name}"
         );
     }
+    Ok(())
+}
+
+#[test]
+fn only_what_the_operator_asks_sees_the_operators_token() -> anyhow::Result<()> {
+    let those = those(|component| sees(component, "admin_token"))?;
+    ensure!(those == names(["admin"]), "{those:?}");
+    let manifest = manifest()?;
+    let token = &manifest["variables"]["admin_token"];
+    // Without one there is nothing to guess.
+    ensure!(*token == json!({"default": "", "secret": true}), "{token}");
     Ok(())
 }
 

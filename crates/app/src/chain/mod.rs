@@ -1,6 +1,7 @@
 //! Reading chains: all that a decision lacks in one answer per chain, of as many providers as have to agree.
 
 mod fault;
+mod following;
 mod provider;
 mod question;
 mod race;
@@ -15,6 +16,7 @@ use tokengate_core::provider::{Pool, Reorganisation};
 use tokengate_core::signer::{Verification, VerifiedSigner, VerifyError};
 use tokengate_core::{ChainId, Timestamp};
 
+pub(crate) use self::following::{Followed, Following};
 use self::question::{Answer, Question};
 use self::reading::Reading;
 pub(crate) use self::shared::learn;
@@ -55,7 +57,7 @@ pub(crate) async fn read<P: Ports>(
         .into_iter()
         .filter_map(|(index, answer)| match answer {
             Answer::Reading(reading) => Some((index, reading)),
-            Answer::Signer(_) | Answer::Identity(_) => None,
+            Answer::Signer(_) | Answer::Identity(_) | Answer::Followed(_) => None,
         });
     let readings = readings.collect();
     let reading = agreed(context, chain, reads, readings).await?;
@@ -174,7 +176,7 @@ pub(crate) async fn verify<P: Ports>(
     let answers = race::race(context, chain, needed, question).await?;
     let mut answers = answers.into_iter().filter_map(|(_, answer)| match answer {
         Answer::Signer(signer) => Some(signer),
-        Answer::Reading(_) | Answer::Identity(_) => None,
+        Answer::Reading(_) | Answer::Identity(_) | Answer::Followed(_) => None,
     });
     let first = answers.next().ok_or(Unavailable)?;
     if answers.all(|other| other == first) {
@@ -194,6 +196,19 @@ pub(crate) async fn chain_id<P: Ports>(
     let answers = race::race(context, chain, 1, Question::Identity).await?;
     match answers.into_iter().next() {
         Some((_, Answer::Identity(id))) => Ok(id),
+        _ => Err(Unavailable),
+    }
+}
+
+/// What has been transferred on a chain, as the first answering provider says.
+pub(crate) async fn follow<P: Ports>(
+    context: &Context<'_, P>,
+    chain: &Chain,
+    asked: &Following<'_>,
+) -> Result<Followed, Unavailable> {
+    let answers = race::race(context, chain, 1, Question::Transfers(asked)).await?;
+    match answers.into_iter().next() {
+        Some((_, Answer::Followed(followed))) => Ok(*followed),
         _ => Err(Unavailable),
     }
 }

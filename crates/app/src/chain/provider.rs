@@ -48,8 +48,13 @@ impl<P: Ports> Provider<'_, P> {
     }
 
     pub(super) async fn send(&self, body: Vec<u8>) -> Result<Vec<u8>, Fault> {
+        self.send_for(body, MAX_REPLY_LEN).await
+    }
+
+    /// Sends a body for a reply of at most `limit` bytes.
+    pub(super) async fn send_for(&self, body: Vec<u8>, limit: usize) -> Result<Vec<u8>, Fault> {
         let ports = self.context.ports;
-        let reply = ports.post(self.url.expose(), body, MAX_REPLY_LEN).await?;
+        let reply = ports.post(self.url.expose(), body, limit).await?;
         if reply.status == 200 {
             Ok(reply.body)
         } else {
@@ -66,8 +71,13 @@ impl<P: Ports> Provider<'_, P> {
     }
 
     pub(super) async fn header(&self, block: BlockTag) -> Result<Header, Fault> {
-        let request = jsonrpc::eth_get_block_by_number(block);
-        let header = jsonrpc::header(&self.send(request.to_body()).await?)?;
+        let header = self.find(block).await?;
         Ok(header.ok_or(ReplyError::Malformed)?)
+    }
+
+    /// The block, if the provider has it.
+    pub(super) async fn find(&self, block: BlockTag) -> Result<Option<Header>, Fault> {
+        let request = jsonrpc::eth_get_block_by_number(block);
+        Ok(jsonrpc::header(&self.send(request.to_body()).await?)?)
     }
 }

@@ -5,6 +5,7 @@ use tokengate_core::jsonrpc::{self, Call};
 use tokengate_core::signer::{Verification, VerifiedSigner, VerifyError};
 
 use super::fault::Fault;
+use super::following::{self, Followed, Following};
 use super::provider::Provider;
 use super::reading::{self, At, Reading};
 use crate::ports::Ports;
@@ -18,6 +19,8 @@ pub(super) enum Question<'a> {
     Signature(&'a Verification, &'a Call),
     /// Which chain it is.
     Identity,
+    /// What has been transferred.
+    Transfers(&'a Following<'a>),
 }
 
 /// An answer that can be believed, as far as one provider's can.
@@ -29,6 +32,8 @@ pub(super) enum Answer {
     Signer(Result<VerifiedSigner, VerifyError>),
     /// To [`Question::Identity`].
     Identity(u64),
+    /// To [`Question::Transfers`].
+    Followed(Box<Followed>),
 }
 
 impl Question<'_> {
@@ -43,7 +48,16 @@ impl Question<'_> {
                 Answer::Signer(verification.conclude(&returned)?)
             }
             Self::Identity => Answer::Identity(provider.quantity(&jsonrpc::eth_chain_id()).await?),
+            Self::Transfers(asked) => {
+                Answer::Followed(Box::new(following::follow(provider, asked).await?))
+            }
         })
+    }
+
+    /// Whether an answer takes as long as there is to tell: that says nothing of how fast the provider is, and asking
+    /// another one alongside gains nothing.
+    pub(super) const fn is_long(self) -> bool {
+        matches!(self, Self::Transfers(_))
     }
 
     /// Whether strangers choose what is asked: their contracts may make any provider fail, or take long.

@@ -127,7 +127,9 @@ impl<P: Ports> Race<'_, P> {
                 return Err(Unavailable);
             }
             let hedge = match queue.front() {
-                Some(next) if !self.is_resting(*next) => ports.sleep(patience).left_future(),
+                Some(next) if !self.question.is_long() && !self.is_resting(*next) => {
+                    ports.sleep(patience).left_future()
+                }
                 _ => pending().right_future(),
             };
             let ended = match select(running.next(), pin!(hedge)).await {
@@ -262,13 +264,23 @@ impl<P: Ports> Race<'_, P> {
     fn answered(&self, provider: usize, latency: Duration) {
         let now = self.context.ports.now();
         // How long a stranger's contract takes says nothing about the provider.
-        if !self.question.is_anybodys() && self.pool(|pool| pool.answered(provider, latency, now)) {
+        if self.question.is_anybodys() {
+            return;
+        }
+        let closed = self.pool(|pool| {
+            if self.question.is_long() {
+                pool.worked(provider)
+            } else {
+                pool.answered(provider, latency, now)
+            }
+        });
+        if closed {
             shared::tell(self.context, self.chain);
         }
     }
 
     fn overtaken(&self, since: &[Option<Duration>]) {
-        if self.question.is_anybodys() {
+        if self.question.is_anybodys() || self.question.is_long() {
             return;
         }
         let (now, elapsed) = (self.context.ports.now(), self.context.ports.elapsed());

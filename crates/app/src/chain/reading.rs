@@ -111,6 +111,37 @@ pub(super) async fn block<P: Ports>(provider: &Provider<'_, P>) -> Result<BlockT
     }
 }
 
+/// The newest block of the state that `chain` is configured to be read at, of a provider that keeps up.
+pub(super) async fn head<P: Ports>(provider: &Provider<'_, P>) -> Result<Header, Fault> {
+    match provider.chain.read_at {
+        ReadAt::Tag(BlockTag::Latest) => {
+            let head = provider.header(BlockTag::Latest).await?;
+            is_not_behind(provider, head.number)?;
+            is_not_old(provider, head.timestamp)?;
+            Ok(head)
+        }
+        ReadAt::Tag(tag) => {
+            let latest = async {
+                let latest = provider.quantity(&jsonrpc::eth_block_number()).await?;
+                is_not_behind(provider, latest)
+            };
+            let (head, ()) = try_join(provider.header(tag), latest).await?;
+            Ok(head)
+        }
+        ReadAt::Confirmations(_) => provider.header(block(provider).await?).await,
+    }
+}
+
+/// That a provider serves the chain it is asked for.
+pub(super) async fn is_the_chain<P: Ports>(provider: &Provider<'_, P>) -> Result<(), Fault> {
+    let chain = provider.quantity(&jsonrpc::eth_chain_id()).await?;
+    if chain == provider.chain.id.id() {
+        Ok(())
+    } else {
+        Err(AggregateError::WrongChain.into())
+    }
+}
+
 /// Waits for an answer, and meanwhile asks the other providers how far the chain is, unless that is known.
 async fn alongside<P: Ports>(
     provider: &Provider<'_, P>,
@@ -371,14 +402,7 @@ async fn plain<P: Ports>(
     reads: &[Read],
     block: BlockTag,
 ) -> Result<Told, Fault> {
-    let identity = async {
-        let chain = provider.quantity(&jsonrpc::eth_chain_id()).await?;
-        if chain == provider.chain.id.id() {
-            Ok(())
-        } else {
-            Err(AggregateError::WrongChain.into())
-        }
-    };
+    let identity = is_the_chain(provider);
     let (header, ()) = try_join(provider.header(block), identity).await?;
     let at = BlockTag::Hash(header.hash);
     let requests: Vec<Request> = reads.iter().map(|read| request(read, at)).collect();

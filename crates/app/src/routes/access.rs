@@ -41,6 +41,7 @@ pub(crate) const NEEDS: Needs = Needs {
     storage: true,
     events: false,
     demo: false,
+    admin: false,
 };
 
 /// One resource, or a list of them.

@@ -1,6 +1,7 @@
 //! The routes, one function of the service per file.
 
 pub mod access;
+pub mod admin;
 pub mod challenge;
 pub mod content;
 pub mod events;
@@ -21,6 +22,7 @@ pub fn all<P: Ports>() -> Vec<Route<P>> {
         content::routes(),
         ownership::routes(),
         events::routes(),
+        admin::routes(),
         health::routes(),
         site::routes(),
     ]

@@ -15,19 +15,19 @@ use futures_executor::block_on;
 use futures_util::future::LocalBoxFuture;
 use tokengate_app::{RedisReply, StoreError};
 
-pub type Task = Pin<Box<dyn Future<Output = ()>>>;
+pub(crate) type Task = Pin<Box<dyn Future<Output = ()>>>;
 
 /// What runs behind responses.
 #[derive(Default)]
-pub struct Tasks(RefCell<Vec<Task>>);
+pub(crate) struct Tasks(RefCell<Vec<Task>>);
 
 impl Tasks {
-    pub fn push(&self, task: impl Future<Output = ()> + 'static) {
+    pub(crate) fn push(&self, task: impl Future<Output = ()> + 'static) {
         self.0.borrow_mut().push(Box::pin(task));
     }
 
     /// What `work` comes to, while these run beside it.
-    pub fn drive<T>(&self, work: impl Future<Output = T>) -> T {
+    pub(crate) fn drive<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         block_on(poll_fn(|context| {
             if let Poll::Ready(done) = work.as_mut().poll(context) {
@@ -40,7 +40,7 @@ impl Tasks {
     }
 
     /// Runs them to their end, and what they begin.
-    pub fn run(&self) {
+    pub(crate) fn run(&self) {
         block_on(poll_fn(|context| {
             self.step(context);
             if self.0.borrow().is_empty() {
@@ -61,7 +61,7 @@ impl Tasks {
 }
 
 /// `Ports::wait`.
-pub fn wait() -> (Box<dyn Any>, LocalBoxFuture<'static, ()>) {
+pub(crate) fn wait() -> (Box<dyn Any>, LocalBoxFuture<'static, ()>) {
     let end = Rc::new(());
     let going_on = Rc::downgrade(&end);
     let wait = poll_fn(move |context| {
@@ -75,6 +75,6 @@ pub fn wait() -> (Box<dyn Any>, LocalBoxFuture<'static, ()>) {
 }
 
 /// `Ports::redis` where there is none.
-pub fn no_redis() -> Result<Vec<RedisReply>, StoreError> {
+pub(crate) fn no_redis() -> Result<Vec<RedisReply>, StoreError> {
     Err(StoreError::Failed("there is no Redis here".into()))
 }

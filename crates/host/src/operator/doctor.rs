@@ -25,6 +25,7 @@ pub(crate) fn doctor(asked: &Doctor) -> anyhow::Result<Answer> {
             storage: true,
             events: true,
             demo: false,
+            admin: true,
         };
         let service = Service::load(ports, needs).await?;
         let report = doctor::examine(&service, ports).await;

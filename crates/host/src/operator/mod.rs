@@ -1,13 +1,15 @@
-//! What an operator asks on the command line: `tokengate doctor` and `tokengate check`.
+//! What an operator asks on the command line: `tokengate doctor`, `tokengate check` and `tokengate watch`.
 //!
 //! This folder is the one part of the host that knows which application it serves, so it alone depends on
-//! `tokengate-app` and `tokengate-core`. It reads the manifest and the variables as `up` does, and asks by the use cases
-//! of the application, over [`ports::Native`]. Nothing that serves depends on it.
+//! `tokengate-app` and `tokengate-core`. The first two read the manifest and the variables as `up` does, and ask by the use
+//! cases of the application, over [`ports::Native`]; the last is a client of a running service. Nothing that serves
+//! depends on it.
 
 mod check;
 mod doctor;
 mod ports;
 mod table;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,6 +20,7 @@ use tokio::task::LocalSet;
 
 pub(crate) use check::check;
 pub(crate) use doctor::doctor;
+pub(crate) use watch::watch;
 
 use self::ports::Native;
 use crate::application;
@@ -135,11 +138,20 @@ fn run<T>(
     installed: &Installed,
     work: impl AsyncFnOnce(&Native) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
+    on_this_machine(&installed.config, &installed.variables, work)
+}
+
+/// The same, over a platform with this configuration and these variables.
+fn on_this_machine<T>(
+    config: &str,
+    variables: &BTreeMap<String, String>,
+    work: impl AsyncFnOnce(&Native) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let outcome = runtime.block_on(LocalSet::new().run_until(async {
-        let native = Native::new(&installed.config, &installed.variables)?;
+        let native = Native::new(config, variables)?;
         work(&native).await
     }));
     // A name that is still being resolved is not waited for.

@@ -55,7 +55,8 @@ impl Native {
         })))
     }
 
-    async fn send(
+    /// Sends a request; the answer's body has at most `limit` bytes.
+    pub(super) async fn send(
         &self,
         method: Method,
         url: &str,

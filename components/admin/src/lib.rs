@@ -1,0 +1,3 @@
+//! `POST /v1/admin/watch`.
+
+tokengate_guest::component!(tokengate_app::routes::admin::routes);

@@ -1,0 +1,134 @@
+//! `/v1/admin`: what the operator has the service do. Only where there is a token for it.
+
+use futures_util::FutureExt as _;
+use http::{Method, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokengate_core::wallet::{Holders, Wallet};
+
+use crate::ports::Ports;
+use crate::problem::Problem;
+use crate::request::{self, query};
+use crate::router::{self, Context, Needs, Request, Response, Route};
+use crate::watch::{self, Report};
+use crate::{auth, limits, warm};
+
+/// The routes of this function.
+pub fn routes<P: Ports>() -> Vec<Route<P>> {
+    let needs = Needs {
+        config: true,
+        providers: true,
+        admin: true,
+        ..Needs::default()
+    };
+    vec![
+        Route::new("/v1/admin/watch", needs).on(Method::POST, |context, request, _| {
+            watch(context, request).boxed_local()
+        }),
+        Route::new("/v1/admin/warm", needs).on(Method::POST, |context, request, _| {
+            warm(context, request).boxed_local()
+        }),
+    ]
+}
+
+/// The most addresses in one request.
+pub const MAX_ADDRESSES: usize = 500;
+
+/// Whose facts are to be read, and for which gates: by default for all.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Drop {
+    gates: Option<Vec<String>>,
+    addresses: Vec<String>,
+}
+
+async fn warm<P: Ports>(context: &Context<'_, P>, request: &Request) -> Result<Response, Problem> {
+    authorise(context, request).await?;
+    let [] = query(request, [])?;
+    let Drop { gates, addresses } = request::json(request)?;
+    if !(1..=MAX_ADDRESSES).contains(&addresses.len()) {
+        return Err(Problem::AddressCount);
+    }
+    let holders = addresses
+        .iter()
+        .map(|address| {
+            let wallet = Wallet::of_key(address.parse()?);
+            Ok(Holders::new([wallet], None))
+        })
+        .collect::<Result<Vec<_>, Problem>>()?;
+    let config = context.service.config()?;
+    let gates = match gates {
+        None => config.gates().iter().collect(),
+        Some(ids) => ids
+            .iter()
+            .map(|id| config.gate(id).ok_or(Problem::UnknownGate))
+            .collect::<Result<Vec<_>, _>>()?,
+    };
+    let report = warm::read(context, &gates, &holders).await?;
+    if report.failed > 0 && report.failed == report.wanted {
+        return Err(Problem::ChainUnavailable);
+    }
+    Ok(router::json(
+        StatusCode::OK,
+        &json!({
+            "gates": gates.len(),
+            "addresses": holders.len(),
+            "facts": {
+                "wanted": report.wanted,
+                "known": report.known,
+                "read": report.read,
+                "unreadable": report.unreadable,
+                "failed": report.failed,
+            },
+        }),
+    ))
+}
+
+/// That the operator asks. Guesses are counted, so that nobody can make many.
+async fn authorise<P: Ports>(context: &Context<'_, P>, request: &Request) -> Result<(), Problem> {
+    let token = context.service.admin().ok_or(Problem::NoRoute)?;
+    let refusal = match auth::bearer(request) {
+        Ok(Some(presented)) if token.is(presented) => return Ok(()),
+        Ok(None) => Problem::NoAdminToken,
+        Ok(Some(_)) | Err(_) => Problem::AdminToken,
+    };
+    limits::client(context, request).await?;
+    Err(refusal)
+}
+
+async fn watch<P: Ports>(context: &Context<'_, P>, request: &Request) -> Result<Response, Problem> {
+    authorise(context, request).await?;
+    let [] = query(request, [])?;
+    let chains = watch::round(context).await?;
+    let mut problems = chains
+        .iter()
+        .filter_map(|(_, report)| report.as_ref().err());
+    if let Some(problem) = problems.next()
+        && chains.iter().all(|(_, report)| report.is_err())
+    {
+        return Err(problem.clone());
+    }
+    let chains: Vec<Value> = chains
+        .iter()
+        .map(|(chain, report)| match report {
+            Ok(report) => describe(&chain.to_string(), report),
+            Err(problem) => json!({"chain": chain.to_string(), "problem": problem.document()}),
+        })
+        .collect();
+    Ok(router::json(StatusCode::OK, &json!({"chains": chains})))
+}
+
+fn describe(chain: &str, report: &Report) -> Value {
+    json!({
+        "chain": chain,
+        "from": report.from,
+        "to": report.to,
+        "head": report.head,
+        "behind": report.head.saturating_sub(report.to),
+        "transfers": report.transfers,
+        "undone": report.undone,
+        "outdated": report.outdated,
+        "skipped": report.skipped,
+        "dropped": report.dropped,
+    })
+}

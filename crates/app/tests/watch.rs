@@ -1,0 +1,823 @@
+//! Following transfers when providers are behind, wrong or gone, blocks are replaced and the store fails: rounds over a
+//! simulated chain.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, also in its helpers"
+)]
+
+mod support;
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::{Future, ready};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_executor::block_on;
+use futures_util::future::LocalBoxFuture;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokengate_app::{
+    CallError, LoadError, Needs, Ports, RedisReply, Reply, Response, Service, StoreError, routes,
+    serve,
+};
+use tokengate_core::fact::{Fact, FactKey, Read, Value as FactValue};
+use tokengate_core::transfer::TOPICS;
+use tokengate_core::{Address, ChainId, Timestamp, U256};
+
+use support::Tasks;
+
+const CONFIG: &str = r#"
+[service]
+domains = ["gate.example"]
+session_ttl = "1h"
+url_ttl = "5m"
+
+[limits]
+per_client = "3/1m"
+
+[[chain]]
+id = "eip155:ID"
+providers = ["http://a.example", "http://b.example"]
+
+[[chain]]
+id = "eip155:10"
+providers = ["http://a.example"]
+
+[[bucket]]
+name = "media"
+endpoint = "http://127.0.0.1:9000"
+region = "us-east-1"
+addressing = "path"
+credentials = "media"
+
+[[gate]]
+id = "season-1"
+resources = ["media/season-1/**"]
+fresh = "10m"
+require = { erc721 = { chain = "eip155:ID", contract = "0x0909090909090909090909090909090909090909" } }
+"#;
+
+const CONTRACT: Address = Address::from_bytes([9; 20]);
+const ANN: Address = Address::from_bytes([1; 20]);
+const BOB: Address = Address::from_bytes([2; 20]);
+const CAT: Address = Address::from_bytes([3; 20]);
+const TOKEN: &str = "an operator's token of 32 characters";
+
+/// What a provider does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Provider {
+    Honest,
+    /// Refuses connections.
+    Down,
+    /// So many blocks behind.
+    Behind(usize),
+    /// Two nodes: the one that knows the newest block is not the one that is so many blocks behind and answers the rest.
+    Mixed(usize),
+    /// Lists the logs of so many blocks at once.
+    Short(u64, Refusal),
+    /// Lists logs once, and fails after that.
+    Breaks,
+    /// Serves another chain.
+    Other,
+    /// Answers with logs of another block than those that were asked for.
+    Astray,
+}
+
+/// How a provider refuses.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Refusal {
+    Node(i64),
+    Status(u16),
+    TooLong,
+}
+
+#[derive(Clone)]
+struct Block {
+    hash: u64,
+    timestamp: u64,
+    logs: Vec<(Address, Address)>,
+}
+
+type Change = Box<dyn FnOnce(&World)>;
+struct World {
+    config: String,
+    chain: u64,
+    token: Option<&'static str>,
+    now: Cell<Timestamp>,
+    blocks: RefCell<Vec<Block>>,
+    made: Cell<u64>,
+    providers: [Cell<Provider>; 2],
+    /// What the lists of logs were asked from and to, and of whom.
+    asked: RefCell<Vec<(usize, u64, u64)>>,
+    calls: Cell<usize>,
+    /// What happens after the next list of logs.
+    meanwhile: RefCell<Option<Change>>,
+    store: RefCell<HashMap<String, Vec<u8>>>,
+    /// What runs behind the response.
+    tasks: Tasks,
+    reads_fail: Cell<bool>,
+    writes_fail: Cell<bool>,
+}
+
+impl World {
+    fn at(&self, block: usize) -> Timestamp {
+        Timestamp::from_second(self.blocks.borrow()[block].timestamp.try_into().unwrap()).unwrap()
+    }
+
+    /// Blocks of a second each, with these transfers, and then the time of the last one.
+    fn grow(&self, blocks: &[&[(Address, Address)]]) {
+        for logs in blocks {
+            self.made.set(self.made.get() + 1);
+            let made = self.made.get();
+            let block = Block {
+                hash: made,
+                timestamp: 1_800_000_000 + made,
+                logs: logs.to_vec(),
+            };
+            self.blocks.borrow_mut().push(block);
+        }
+        let head = self.blocks.borrow().len() - 1;
+        self.now.set(self.at(head));
+    }
+
+    /// So many blocks are replaced by these.
+    fn replace(&self, count: usize, blocks: &[&[(Address, Address)]]) {
+        let left = self.blocks.borrow().len() - count;
+        self.blocks.borrow_mut().truncate(left);
+        self.grow(blocks);
+    }
+}
+
+#[derive(Clone)]
+struct Simulated(Rc<World>);
+
+impl Simulated {
+    fn answer(&self, provider: Provider, index: usize, body: &[u8]) -> Result<Reply, CallError> {
+        let world = &self.0;
+        let request: Value = serde_json::from_slice(body).unwrap();
+        let params = &request["params"];
+        let number = |value: &Value| {
+            u64::from_str_radix(value.as_str().unwrap().strip_prefix("0x").unwrap(), 16)
+        };
+        let blocks = world.blocks.borrow();
+        let behind = match provider {
+            Provider::Behind(count) => count,
+            Provider::Mixed(count) if params[0] != "latest" => count,
+            _ => 0,
+        };
+        let head = blocks.len() - 1 - behind;
+        let result = match request["method"].as_str().unwrap() {
+            "eth_chainId" if provider == Provider::Other => json!("0x5"),
+            "eth_chainId" => json!(format!("{:#x}", world.chain)),
+            "eth_blockNumber" => json!(format!("{head:#x}")),
+            "eth_getBlockByNumber" => {
+                let number = match &params[0] {
+                    tag if tag == "latest" => head,
+                    number_ => usize::try_from(number(number_).unwrap()).unwrap(),
+                };
+                match blocks.get(number).filter(|_| number <= head) {
+                    Some(block) => json!({
+                        "number": format!("{number:#x}"),
+                        "hash": format!("{:#066x}", block.hash),
+                        "timestamp": format!("{:#x}", block.timestamp),
+                    }),
+                    None => Value::Null,
+                }
+            }
+            "eth_getLogs" => {
+                let filter = &params[0];
+                assert_eq!(filter["address"], json!([CONTRACT.to_lower_hex()]));
+                assert_eq!(filter["topics"][0].as_array().unwrap().len(), TOPICS.len());
+                let from = number(&filter["fromBlock"]).unwrap();
+                let to = number(&filter["toBlock"]).unwrap();
+                let earlier = world.asked.borrow().len();
+                world.asked.borrow_mut().push((index, from, to));
+                match provider {
+                    Provider::Short(most, refusal) if to - from + 1 > most => {
+                        return match refusal {
+                            Refusal::TooLong => Err(CallError::TooLong),
+                            Refusal::Status(status) => Ok(reply(status, Value::Null)),
+                            Refusal::Node(code) => Ok(Reply {
+                                status: 200,
+                                retry_after: None,
+                                body: json!({"jsonrpc": "2.0", "id": 1, "error": {"code": code, "message": "too many"}}).to_string().into_bytes(),
+                            }),
+                        };
+                    }
+                    Provider::Breaks if earlier > 0 => return Err(CallError::Refused),
+                    _ => {}
+                }
+                let astray = u64::from(provider == Provider::Astray) * 1_000;
+                let logs: Vec<Value> = (from..=to)
+                    .filter(|block| *block <= head as u64)
+                    .flat_map(|block| {
+                        let logs = blocks[usize::try_from(block).unwrap()].logs.clone();
+                        logs.into_iter().map(move |(from, to)| {
+                            let account = |address: Address| format!("0x{}{}", "00".repeat(12), &address.to_lower_hex()[2..]);
+                            json!({
+                                "address": CONTRACT.to_lower_hex(),
+                                "topics": [format!("0x{}", hex::encode(TOPICS[0])), account(from), account(to), format!("{:#066x}", 7)],
+                                "data": "0x",
+                                "blockNumber": format!("{:#x}", block + astray),
+                                "removed": false,
+                            })
+                        })
+                    })
+                    .collect();
+                json!(logs)
+            }
+            other => panic!("an unexpected call: {other}"),
+        };
+        drop(blocks);
+        if request["method"] == "eth_getLogs"
+            && let Some(change) = world.meanwhile.take()
+        {
+            change(world);
+        }
+        Ok(reply(200, result))
+    }
+}
+
+fn reply(status: u16, result: Value) -> Reply {
+    Reply {
+        status,
+        retry_after: None,
+        body: json!({"jsonrpc": "2.0", "id": 1, "result": result})
+            .to_string()
+            .into_bytes(),
+    }
+}
+
+impl Ports for Simulated {
+    fn now(&self) -> Timestamp {
+        self.0.now.get()
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_secs(self.0.made.get())
+    }
+
+    fn random(&self) -> [u8; 16] {
+        [0; 16]
+    }
+
+    fn sleep(&self, _: Duration) -> impl Future<Output = ()> {
+        ready(())
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.0.tasks.push(task);
+    }
+
+    fn wait(&self) -> (Box<dyn Any>, LocalBoxFuture<'static, ()>) {
+        support::wait()
+    }
+
+    async fn redis(&self, _: &str, _: &str, _: &[&[u8]]) -> Result<Vec<RedisReply>, StoreError> {
+        support::no_redis()
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        if self.0.reads_fail.get() {
+            return Err(StoreError::Timeout);
+        }
+        Ok(self.0.store.borrow().get(key).cloned())
+    }
+
+    async fn set(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
+        if self.0.writes_fail.get() {
+            return Err(StoreError::Timeout);
+        }
+        let mut store = self.0.store.borrow_mut();
+        store.insert(key.to_owned(), value.to_vec());
+        Ok(())
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        if self.0.writes_fail.get() {
+            return Err(StoreError::Timeout);
+        }
+        self.0.store.borrow_mut().remove(key);
+        Ok(())
+    }
+
+    async fn increment(&self, _: &str) -> Result<u64, StoreError> {
+        panic!("nothing is counted")
+    }
+
+    fn post(
+        &self,
+        url: &str,
+        body: Vec<u8>,
+        _: usize,
+    ) -> impl Future<Output = Result<Reply, CallError>> {
+        self.0.calls.set(self.0.calls.get() + 1);
+        let index = usize::from(url.starts_with("http://b."));
+        let outcome: Pin<Box<dyn Future<Output = _>>> =
+            Box::pin(ready(match self.0.providers[index].get() {
+                Provider::Down => Err(CallError::Refused),
+                provider => self.answer(provider, index, &body),
+            }));
+        outcome
+    }
+
+    fn config_text(&self) -> Result<String, String> {
+        Ok(self.0.config.clone())
+    }
+
+    async fn variable(&self, name: &str) -> Result<Option<String>, String> {
+        Ok(self
+            .0
+            .token
+            .filter(|_| name == "admin_token")
+            .map(str::to_owned))
+    }
+
+    fn log(&self, _: &str) {}
+}
+
+/// A service over a chain of 400 blocks, the last of which is number 399.
+struct Watched {
+    ports: Simulated,
+    service: Result<Service, LoadError>,
+}
+
+impl Watched {
+    fn new() -> Self {
+        Self::with(31_337, Some(TOKEN), |config| config)
+    }
+
+    fn with(
+        chain: u64,
+        token: Option<&'static str>,
+        configure: impl FnOnce(String) -> String,
+    ) -> Self {
+        let ports = Simulated(Rc::new(World {
+            config: configure(CONFIG.replace("ID", &chain.to_string())),
+            chain,
+            token,
+            now: Cell::new(Timestamp::UNIX_EPOCH),
+            blocks: RefCell::default(),
+            made: Cell::new(0),
+            providers: [Cell::new(Provider::Honest), Cell::new(Provider::Down)],
+            asked: RefCell::default(),
+            calls: Cell::new(0),
+            meanwhile: RefCell::default(),
+            store: RefCell::default(),
+            tasks: Tasks::default(),
+            reads_fail: Cell::new(false),
+            writes_fail: Cell::new(false),
+        }));
+        ports.0.grow(&[&[] as &[_]; 400]);
+        let needs = Needs {
+            config: true,
+            providers: true,
+            admin: true,
+            ..Needs::default()
+        };
+        let service = block_on(Service::load(&ports, needs));
+        Self { ports, service }
+    }
+
+    /// One that has been followed up to its head.
+    fn started() -> Self {
+        let watched = Self::new();
+        watched.follow();
+        watched
+    }
+
+    fn world(&self) -> &World {
+        &self.ports.0
+    }
+
+    fn providers(&self, providers: [Provider; 2]) {
+        for (slot, provider) in self.world().providers.iter().zip(providers) {
+            slot.set(provider);
+        }
+    }
+
+    fn send(&self, target: &str, authorization: &[&str]) -> Response {
+        let mut request = http::Request::new(Bytes::new());
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = target.parse().unwrap();
+        for value in authorization {
+            let headers = request.headers_mut();
+            headers.append("authorization", value.parse().unwrap());
+        }
+        let routes = routes::admin::routes();
+        let answer = serve(&routes, &self.service, &self.ports, request);
+        let response = self.world().tasks.drive(answer);
+        self.world().tasks.run();
+        response
+    }
+
+    fn round(&self) -> (StatusCode, Value) {
+        let response = self.send("/v1/admin/watch", &[&format!("Bearer {TOKEN}")]);
+        let body = serde_json::from_slice(response.body()).unwrap();
+        (response.status(), body)
+    }
+
+    /// What a round says of the one chain with gated contracts.
+    fn follow(&self) -> Value {
+        let (status, mut answer) = self.round();
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        let chains = answer["chains"].as_array_mut().unwrap();
+        assert_eq!(chains.len(), 1, "the other chain has nothing to follow");
+        chains.remove(0)
+    }
+
+    /// The transfers, the undone ones and the outdated facts that a round tells of.
+    fn told(&self) -> [u64; 3] {
+        let report = self.follow();
+        ["transfers", "undone", "outdated"].map(|member| report[member].as_u64().unwrap())
+    }
+
+    /// Keeps the balance of somebody as it would be cached.
+    fn remember(&self, owner: Address) {
+        let block = self.world().blocks.borrow().len() as u64 - 1;
+        let fact = Fact {
+            value: FactValue::Amount(U256::ONE),
+            block,
+            read_at: self.world().now.get(),
+        };
+        let mut store = self.world().store.borrow_mut();
+        store.insert(self.key(owner), fact.to_bytes());
+    }
+
+    fn knows(&self, owner: Address) -> bool {
+        self.world().store.borrow().contains_key(&self.key(owner))
+    }
+
+    fn key(&self, owner: Address) -> String {
+        let key = FactKey {
+            chain: ChainId::new(self.world().chain).unwrap(),
+            read: Read::Erc721Balance {
+                contract: CONTRACT,
+                owner,
+            },
+        };
+        format!("tg1:fact:{}", key.store_key())
+    }
+
+    fn asked(&self) -> Vec<(usize, u64, u64)> {
+        self.world().asked.take()
+    }
+}
+
+#[test]
+fn a_transfer_is_told_once_and_outdates_what_it_changes() {
+    let watched = Watched::started();
+    for owner in [ANN, BOB, CAT] {
+        watched.remember(owner);
+    }
+    watched.world().grow(&[&[(ANN, BOB)], &[]]);
+    let report = watched.follow();
+    let expected = json!({
+        "chain": "eip155:31337", "from": 400, "to": 401, "head": 401, "behind": 0,
+        "transfers": 1, "undone": 0, "outdated": 2, "skipped": 0, "dropped": 0,
+    });
+    assert_eq!(report, expected);
+    assert_eq!(
+        [ANN, BOB, CAT].map(|owner| watched.knows(owner)),
+        [false, false, true]
+    );
+    watched.remember(ANN);
+    assert_eq!(watched.told(), [0, 0, 0], "nothing new");
+    watched.world().grow(&[&[]]);
+    assert_eq!(
+        watched.told(),
+        [0, 0, 0],
+        "also where blocks are read again"
+    );
+    assert!(watched.knows(ANN));
+}
+
+#[test]
+fn the_first_round_starts_at_the_head_and_lists_nothing() {
+    let watched = Watched::new();
+    watched.world().grow(&[&[(ANN, BOB)]]);
+    let report = watched.follow();
+    assert_eq!((&report["from"], &report["to"]), (&json!(401), &json!(400)));
+    assert!(watched.asked().is_empty());
+    // So does one over what another edition left, or anybody else.
+    let mut store = watched.world().store.borrow_mut();
+    store.insert("tg1:watch:31337".into(), b"{\"e\":9}".to_vec());
+    drop(store);
+    watched.world().grow(&[&[(ANN, BOB)]]);
+    assert_eq!(watched.told(), [0, 0, 0]);
+}
+
+#[test]
+fn a_provider_that_is_behind_is_not_believed() {
+    let watched = Watched::started();
+    watched.world().grow(&[&[(ANN, BOB)] as &[_]; 8]);
+    assert_eq!(watched.told()[0], 8);
+    // Within what providers may differ by there is nothing to be said.
+    watched.providers([Provider::Behind(3), Provider::Down]);
+    assert_eq!(watched.told(), [0, 0, 0]);
+    watched.providers([Provider::Behind(4), Provider::Down]);
+    let (status, problem) = watched.round();
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(problem["code"], "chain-unavailable");
+    watched.world().grow(&[&[(BOB, ANN)]]);
+    watched.providers([Provider::Behind(5), Provider::Honest]);
+    assert_eq!(watched.told(), [1, 0, 0]);
+}
+
+#[test]
+fn a_node_that_lacks_the_block_does_not_pass_for_one_on_which_nothing_happened() {
+    let watched = Watched::started();
+    watched.remember(ANN);
+    watched.world().grow(&[&[(ANN, BOB)]]);
+    watched.providers([Provider::Mixed(1), Provider::Down]);
+    let (status, _) = watched.round();
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(!watched.asked().is_empty() && watched.knows(ANN));
+    watched.providers([Provider::Mixed(1), Provider::Honest]);
+    assert_eq!(watched.told(), [1, 0, 1]);
+}
+
+#[test]
+fn what_a_node_missed_is_found_with_the_next_blocks() {
+    let watched = Watched::started();
+    watched.world().grow(&[&[]]);
+    assert_eq!(watched.told(), [0, 0, 0]);
+    // It had the block's name already, and its logs only now.
+    watched.world().blocks.borrow_mut()[400]
+        .logs
+        .push((ANN, BOB));
+    watched.world().grow(&[&[]]);
+    assert_eq!(watched.told(), [1, 0, 0]);
+}
+
+#[test]
+fn a_provider_that_fails_midway_costs_nothing_but_time() {
+    let watched = Watched::with(31_337, Some(TOKEN), |config| {
+        config.replace(
+            "[[chain]]\nid = \"eip155:10\"",
+            "[watch]\nrange = 10\n\n[[chain]]\nid = \"eip155:10\"",
+        )
+    });
+    watched.follow();
+    watched.world().grow(&[&[(ANN, BOB)] as &[_]; 30]);
+    watched.providers([Provider::Breaks, Provider::Down]);
+    let (status, _) = watched.round();
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    watched.providers([Provider::Breaks, Provider::Honest]);
+    watched.asked();
+    let report = watched.follow();
+    assert_eq!(
+        (&report["transfers"], &report["to"]),
+        (&json!(30), &json!(429))
+    );
+    let whole = |index| {
+        watched
+            .world()
+            .asked
+            .borrow()
+            .iter()
+            .filter(|(who, ..)| *who == index)
+            .count()
+    };
+    assert_eq!(whole(1), 3, "all of it from one provider");
+}
+
+#[test]
+fn a_reorganisation_undoes_what_was_told_and_is_read_anew() {
+    let watched = Watched::started();
+    watched.world().grow(&[&[], &[(ANN, BOB)], &[], &[]]);
+    assert_eq!(watched.told(), [1, 0, 0]);
+    watched.remember(ANN);
+    watched.remember(BOB);
+    watched.remember(CAT);
+    // Three blocks are replaced, and the transfer is in none of them.
+    watched.world().replace(3, &[&[], &[], &[], &[]]);
+    assert_eq!(watched.told(), [0, 1, 2]);
+    assert!(watched.knows(CAT));
+    // Or it comes a block later, whatever block a fact says it was read at.
+    watched.world().grow(&[&[(ANN, CAT)], &[]]);
+    assert_eq!(watched.told(), [1, 0, 1]);
+    watched.remember(ANN);
+    watched.world().replace(2, &[&[], &[(ANN, CAT)], &[]]);
+    assert_eq!(watched.told(), [1, 1, 1]);
+    assert!(!watched.knows(ANN));
+}
+
+#[test]
+fn a_reorganisation_within_a_round_is_no_round() {
+    let watched = Watched::started();
+    watched.world().grow(&[&[], &[]]);
+    let change = |world: &World| world.replace(1, &[&[(ANN, BOB)]]);
+    watched.providers([Provider::Honest, Provider::Honest]);
+    *watched.world().meanwhile.borrow_mut() = Some(Box::new(change));
+    assert_eq!(watched.told(), [1, 0, 0], "the next provider is asked");
+    let asked = watched.asked();
+    assert_eq!(asked, [(0, 400, 401), (1, 400, 401)]);
+}
+
+#[test]
+fn a_chain_that_begins_anew_is_followed_again() {
+    let watched = Watched::started();
+    watched.world().grow(&[&[(ANN, BOB)]]);
+    assert_eq!(watched.told(), [1, 0, 0]);
+    watched.world().replace(390, &[&[(BOB, ANN)], &[]]);
+    assert_eq!(watched.told(), [1, 1, 0]);
+    watched.world().grow(&[&[(ANN, BOB)]]);
+    assert_eq!(watched.told(), [1, 0, 0]);
+}
+
+#[test]
+fn a_range_that_is_too_large_is_halved_and_not_asked_for_again() {
+    for refusal in [
+        Refusal::Node(-32_602),
+        Refusal::Node(-32_005),
+        Refusal::Status(413),
+        Refusal::Status(400),
+        Refusal::TooLong,
+    ] {
+        let watched = Watched::started();
+        watched.world().grow(&[&[(ANN, BOB)] as &[_]; 40]);
+        watched.providers([Provider::Short(7, refusal), Provider::Down]);
+        let report = watched.follow();
+        // 40 blocks, halved to 20, 10 and 5.
+        assert_eq!(
+            (&report["transfers"], &report["behind"]),
+            (&json!(40), &json!(0)),
+            "{refusal:?}"
+        );
+        let asked = watched.asked();
+        assert_eq!(
+            asked[..4],
+            [(0, 400, 439), (0, 400, 419), (0, 400, 409), (0, 400, 404)],
+            "{refusal:?}"
+        );
+        watched.world().grow(&[&[(ANN, BOB)] as &[_]; 40]);
+        watched.follow();
+        let first = watched.asked()[0];
+        if refusal != Refusal::Node(-32_005) {
+            assert_eq!(first, (0, 437, 441), "{refusal:?}");
+        }
+    }
+}
+
+#[test]
+fn a_provider_that_lists_one_block_at_a_time_is_followed_block_by_block() {
+    let watched = Watched::started();
+    watched.world().grow(&[&[(ANN, BOB)] as &[_]; 12]);
+    watched.providers([Provider::Short(1, Refusal::Node(-32_000)), Provider::Down]);
+    let report = watched.follow();
+    assert_eq!(
+        (&report["transfers"], &report["behind"]),
+        (&json!(10), &json!(2))
+    );
+    assert_eq!(watched.told(), [2, 0, 0]);
+    // Any other failure of a single block is one of the provider.
+    watched.providers([Provider::Short(0, Refusal::Node(-32_000)), Provider::Down]);
+    watched.world().grow(&[&[(ANN, BOB)]]);
+    assert_eq!(watched.round().0, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[test]
+fn a_block_that_nobody_can_read_is_passed_over_and_that_is_said() {
+    let watched = Watched::started();
+    watched.world().grow(&[&[(ANN, BOB)], &[(ANN, BOB)]]);
+    watched.providers([Provider::Short(0, Refusal::TooLong), Provider::Down]);
+    let report = watched.follow();
+    assert_eq!(
+        (&report["skipped"], &report["transfers"]),
+        (&json!(2), &json!(0))
+    );
+}
+
+#[test]
+fn a_round_reads_so_much_and_the_next_one_goes_on() {
+    let watched = Watched::with(31_337, Some(TOKEN), |config| {
+        config.replace("[[bucket]]", "[watch]\nrange = 4\n\n[[bucket]]")
+    });
+    watched.follow();
+    watched.world().grow(&[&[(ANN, BOB)] as &[_]; 100]);
+    let report = watched.follow();
+    let expected = json!([400, 439, 499, 60, 40]);
+    let members = ["from", "to", "head", "behind", "transfers"];
+    let told = |report: &Value| json!(members.map(|member| report[member].clone()));
+    assert_eq!(told(&report), expected);
+    assert_eq!(watched.asked().len(), 10);
+    assert_eq!(told(&watched.follow()), json!([440, 476, 499, 23, 37]));
+    assert_eq!(told(&watched.follow()), json!([477, 499, 499, 0, 23]));
+}
+
+#[test]
+fn what_is_too_long_ago_to_matter_is_passed_over() {
+    let watched = Watched::started();
+    // Facts are used for ten minutes, and a quarter of an hour more is followed: 1,500 blocks of a second.
+    watched.world().grow(&[&[(ANN, BOB)] as &[_]; 5_000]);
+    let report = watched.follow();
+    assert_eq!(report["skipped"], 3_313);
+    assert_eq!(
+        (&report["from"], &report["to"], &report["behind"]),
+        (&json!(400), &json!(5_399), &json!(0))
+    );
+    assert_eq!(watched.asked(), [(0, 3_710, 4_709), (0, 4_710, 5_399)]);
+}
+
+#[test]
+fn a_store_that_fails_moves_nothing() {
+    let watched = Watched::started();
+    watched.remember(ANN);
+    watched.world().grow(&[&[(ANN, BOB)]]);
+    watched.world().reads_fail.set(true);
+    let (status, problem) = watched.round();
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(problem["code"], "store-unavailable");
+    watched.world().reads_fail.set(false);
+    watched.world().writes_fail.set(true);
+    assert_eq!(watched.round().1["code"], "store-unavailable");
+    watched.world().writes_fail.set(false);
+    assert_eq!(watched.told(), [1, 0, 1], "the round is done once more");
+}
+
+#[test]
+fn another_chain_and_other_blocks_are_not_believed() {
+    for provider in [Provider::Other, Provider::Astray] {
+        let watched = Watched::started();
+        watched.world().grow(&[&[(ANN, BOB)]]);
+        watched.providers([provider, Provider::Down]);
+        assert_eq!(
+            watched.round().0,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "{provider:?}"
+        );
+        watched.providers([provider, Provider::Honest]);
+        assert_eq!(watched.told(), [1, 0, 0], "{provider:?}");
+    }
+}
+
+#[test]
+fn one_chain_of_two_is_followed_where_the_other_cannot_be() {
+    let watched = Watched::with(31_337, Some(TOKEN), |config| {
+        config
+            + "[[gate]]\nid = \"other\"\nresources = [\"media/other/**\"]\nfresh = \"1m\"\nrequire = { erc721 = { chain = \"eip155:10\", contract = \"0x0909090909090909090909090909090909090909\" } }\n"
+    });
+    let (status, answer) = watched.round();
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let [other, chain] = answer["chains"].as_array().unwrap().as_slice() else {
+        panic!("{answer}")
+    };
+    assert_eq!(
+        (&other["chain"], &other["problem"]["status"]),
+        (&json!("eip155:10"), &json!(503))
+    );
+    assert_eq!(
+        (&chain["chain"], &chain["to"]),
+        (&json!("eip155:31337"), &json!(399))
+    );
+}
+
+#[test]
+fn only_the_operator_has_transfers_followed_and_guesses_are_counted() {
+    let watched = Watched::new();
+    let send = |authorization: &[&str]| {
+        let response = watched.send("/v1/admin/watch", authorization);
+        let body: Value = serde_json::from_slice(response.body()).unwrap();
+        let asks = response.headers().get("www-authenticate").is_some();
+        (body["code"].as_str().unwrap_or_default().to_owned(), asks)
+    };
+    let right = format!("Bearer {TOKEN}");
+    assert_eq!(send(&[]), ("no-admin-token".into(), true));
+    assert_eq!(send(&["Bearer "]), ("invalid-admin-token".into(), true));
+    assert_eq!(
+        send(&[&right, &right]),
+        ("invalid-admin-token".into(), true)
+    );
+    assert_eq!(send(&[&format!("{right}x")]).0, "too-many-requests");
+    assert_eq!(send(&[&format!("Basic {TOKEN}")]).0, "too-many-requests");
+    assert_eq!(watched.world().calls.get(), 0, "no provider was asked");
+    // What the operator asks is not counted.
+    for _ in 0..5 {
+        assert_eq!(send(&[&right]).0, "");
+    }
+    let response = watched.send("/v1/admin/watch?chain=eip155:1", &[&right]);
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+}
+
+#[test]
+fn without_a_token_there_is_no_such_route_and_a_short_one_is_an_error() {
+    let watched = Watched::with(31_337, None, |config| config);
+    let response = watched.send("/v1/admin/watch", &[&format!("Bearer {TOKEN}")]);
+    assert_eq!(response.status(), StatusCode::NOT_FOUND);
+    assert!(String::from_utf8_lossy(response.body()).contains("no-route"));
+    let watched = Watched::with(31_337, Some("31 characters are not enough..."), |config| {
+        config
+    });
+    let error = watched.service.unwrap_err().to_string();
+    assert!(
+        error.contains("admin_token") && error.contains("32"),
+        "{error}"
+    );
+}

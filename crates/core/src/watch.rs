@@ -1,0 +1,628 @@
+//! Following the transfers of a chain, block by block, also where blocks are replaced by others. Pure: what a chain says
+//! is an argument.
+//!
+//! A round starts at the newest block of earlier rounds that is still part of the chain, and ends at a block of its own.
+//! Whatever was told of blocks above the first has been undone, and what is told next was found on the chain of the
+//! second. Telling something twice is harmless to whoever listens, and missing something is not: where it is one or the
+//! other, it is told twice.
+
+use serde::{Deserialize, Serialize};
+
+use crate::decimal;
+use crate::jsonrpc::Header;
+use crate::transfer::{Tokens, Transfer};
+use crate::{Address, U256};
+
+/// How many blocks back a reorganisation is followed. The deepest of a network in [`crate::network`] that its nodes
+/// lived through was 157 blocks (Polygon, February 2023); Ethereum's blocks are final after 64 to 96.
+pub const DEPTH: u64 = 256;
+
+/// The most blocks whose names are remembered.
+const MAX_BLOCKS: usize = 64;
+
+/// The most transfers that are remembered, each of several kinds of tokens counting as many.
+const MAX_TRANSFERS: usize = 2_000;
+
+/// How far the transfers of one chain have been followed.
+///
+/// A cursor that nothing has been read into yet follows from the head on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cursor {
+    /// Those that rounds ended at, by number.
+    blocks: Vec<Header>,
+    /// What was told of the last [`DEPTH`] blocks, in the order in which it was.
+    recent: Vec<Transfer>,
+}
+
+/// Where a round starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    kept: Cursor,
+    undone: Vec<Transfer>,
+    next: u64,
+    reorganised: bool,
+}
+
+/// What a round found, and where the next one starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Round {
+    /// For the next round.
+    pub cursor: Cursor,
+    /// Transfers that have not been told before, or were undone since.
+    pub told: Vec<Transfer>,
+    /// Transfers that were told and whose blocks may have been replaced.
+    pub undone: Vec<Transfer>,
+    /// Whether blocks were replaced: then a block's number says nothing of what had happened by it.
+    pub reorganised: bool,
+    /// Transfers that are not remembered, as there are too many: a reorganisation will not tell that they were undone.
+    pub dropped: usize,
+}
+
+impl Cursor {
+    /// Follows from the block after `head` on.
+    pub fn at(head: Header) -> Self {
+        Self {
+            blocks: vec![head],
+            recent: Vec::new(),
+        }
+    }
+
+    /// The block that the last round ended at.
+    pub fn newest(&self) -> Option<&Header> {
+        self.blocks.last()
+    }
+
+    /// Remembered blocks up to the one of number `head`, newest first: each is to be looked for until one is found. The
+    /// farther back, the fewer: an ancestor that is older than need be costs reading more, and asking for each block
+    /// costs a request.
+    pub fn candidates(&self, head: u64) -> Vec<Header> {
+        let mut known: Vec<Header> = self.blocks.clone();
+        known.retain(|block| block.number <= head);
+        known.reverse();
+        let last = known.len().saturating_sub(1);
+        let chosen = |index: usize| index == last || index < 2 || index.is_power_of_two();
+        let numbered = known.into_iter().enumerate();
+        numbered
+            .filter(|(index, _)| chosen(*index))
+            .map(|(_, block)| block)
+            .collect()
+    }
+
+    /// Whether `head` is the head of a chain on which this cursor's newest block is not: a lower one that was made later
+    /// cannot be an ancestor of it. Any other lower one may be.
+    pub fn is_left_by(&self, head: &Header) -> bool {
+        self.newest()
+            .is_some_and(|newest| head.number < newest.number && head.timestamp > newest.timestamp)
+    }
+
+    /// Where to start on a chain with the head of number `head`, of which `found` are blocks at numbers of
+    /// [`Self::candidates`].
+    pub fn start(&self, found: &[Header], head: u64) -> Start {
+        let holds = |block: &&Header| {
+            let same = |other: &Header| (other.number, other.hash) == (block.number, block.hash);
+            found.iter().any(same)
+        };
+        let ancestor = self.blocks.iter().rev().find(holds);
+        let reorganised = ancestor != self.newest();
+        // Where none of them is left, everything that can have been replaced was.
+        let top = ancestor.map(|block| block.number);
+        let oldest = self.blocks.first().map_or(head, |block| block.number);
+        let newest = self.newest().map_or(head, |block| block.number);
+        let next = match top {
+            Some(top) => top.saturating_add(1),
+            None => oldest.min(newest.min(head).saturating_sub(DEPTH)),
+        };
+        let mut kept = self.clone();
+        kept.blocks
+            .retain(|block| top.is_some_and(|top| block.number <= top));
+        kept.recent.retain(|transfer| transfer.block < next);
+        let mut undone = self.recent.clone();
+        undone.retain(|transfer| transfer.block >= next);
+        Start {
+            kept,
+            undone,
+            next,
+            reorganised,
+        }
+    }
+
+    /// The bytes kept in the shared store.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let block = |block: &Header| (block.number, hex::encode(block.hash), block.timestamp);
+        let stored = Stored {
+            e: EDITION,
+            b: self.blocks.iter().map(block).collect(),
+            t: self.recent.iter().map(write).collect(),
+        };
+        // Serialising integers and strings into a vector has no way to fail.
+        serde_json::to_vec(&stored).unwrap_or_default()
+    }
+
+    /// Reads the bytes back. Anything unexpected is a start at the head, never an error: there is nothing that anybody
+    /// could mend.
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        Self::read(bytes).unwrap_or_default()
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let stored: Stored = serde_json::from_slice(bytes).ok()?;
+        let block = |(number, hash, timestamp): &(u64, String, u64)| {
+            let mut block = Header {
+                number: *number,
+                hash: [0; 32],
+                timestamp: *timestamp,
+            };
+            hex::decode_to_slice(hash, &mut block.hash).ok()?;
+            Some(block)
+        };
+        let cursor = Self {
+            blocks: stored.b.iter().map(block).collect::<Option<_>>()?,
+            recent: stored.t.iter().map(read).collect::<Option<_>>()?,
+        };
+        let ascending = cursor
+            .blocks
+            .is_sorted_by(|one, other| one.number < other.number);
+        let bounded = (1..=MAX_BLOCKS).contains(&cursor.blocks.len())
+            && weight(&cursor.recent) <= MAX_TRANSFERS;
+        (stored.e == EDITION && ascending && bounded).then_some(cursor)
+    }
+
+    /// Forgets what is too old or too much; answers how many transfers were too much.
+    fn forget(&mut self) -> usize {
+        let excess = self.blocks.len().saturating_sub(MAX_BLOCKS);
+        self.blocks.drain(..excess);
+        let newest = self.newest().map_or(0, |block| block.number);
+        self.recent
+            .retain(|transfer| transfer.block.saturating_add(DEPTH) > newest);
+        let mut weight = weight(&self.recent);
+        let heavy = self.recent.iter().take_while(|transfer| {
+            let excess = weight > MAX_TRANSFERS;
+            weight -= self::weight(std::slice::from_ref(transfer));
+            excess
+        });
+        let dropped = heavy.count();
+        self.recent.drain(..dropped);
+        dropped
+    }
+}
+
+impl Start {
+    /// The first block that has not been read yet.
+    pub const fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// The block to read from so that up to `overlap` blocks are read once more. Never one from before the first round.
+    pub fn from(&self, overlap: u64) -> u64 {
+        let oldest = self.kept.blocks.first();
+        let followed = oldest.map_or(0, |block| block.number.saturating_add(1));
+        let from = self.next.saturating_sub(overlap);
+        from.max(followed).min(self.next)
+    }
+
+    /// Passes over the blocks before the one of number `next`: nobody needs to know of them any longer.
+    pub fn skip_to(&mut self, next: u64) {
+        self.next = self.next.max(next);
+    }
+
+    /// Whether blocks were replaced since the last round.
+    pub const fn is_reorganised(&self) -> bool {
+        self.reorganised
+    }
+
+    /// The round that ends at `end`, for which `transfers` were found on its chain. They may begin before
+    /// [`Self::next`]: what has been told of those blocks is not told again.
+    pub fn end(self, end: Header, transfers: Vec<Transfer>) -> Round {
+        let Self {
+            mut kept,
+            undone,
+            next,
+            reorganised,
+        } = self;
+        let mut told = transfers;
+        told.retain(|transfer| transfer.block >= next || !kept.recent.contains(transfer));
+        kept.recent.extend(told.iter().cloned());
+        if kept
+            .newest()
+            .is_none_or(|newest| newest.number < end.number)
+        {
+            kept.blocks.push(end);
+        }
+        let dropped = kept.forget();
+        Round {
+            cursor: kept,
+            told,
+            undone,
+            reorganised,
+            dropped,
+        }
+    }
+}
+
+/// The number of the last block before `timestamp`, if blocks between `older` and `newer` were made at even times; never
+/// one above that of `newer`.
+pub fn estimate(older: &Header, newer: &Header, timestamp: u64) -> u64 {
+    let blocks = u128::from(newer.number.saturating_sub(older.number));
+    let seconds = u128::from(newer.timestamp.saturating_sub(older.timestamp)).max(1);
+    let passed = u128::from(timestamp.saturating_sub(older.timestamp)).min(seconds);
+    let estimate = u64::try_from(blocks * passed / seconds).unwrap_or(u64::MAX);
+    older.number.saturating_add(estimate)
+}
+
+fn weight(transfers: &[Transfer]) -> usize {
+    let of = |transfer: &Transfer| match &transfer.tokens {
+        Tokens::Amount | Tokens::Token(_) => 1,
+        Tokens::Kinds(ids) => ids.len().max(1),
+    };
+    transfers.iter().map(of).sum()
+}
+
+/// The stored form. The field `e` names its edition.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    e: u8,
+    b: Vec<(u64, String, u64)>,
+    t: Vec<Row>,
+}
+
+const EDITION: u8 = 1;
+
+/// A transfer: its block, contract, from, to, and what: `a`, `t` and an id, or `k` and ids.
+type Row = (u64, Address, Address, Address, String);
+
+fn write(transfer: &Transfer) -> Row {
+    let tokens = match &transfer.tokens {
+        Tokens::Amount => "a".to_owned(),
+        Tokens::Token(id) => format!("t{id}"),
+        Tokens::Kinds(ids) => {
+            let ids: Vec<_> = ids.iter().map(U256::to_string).collect();
+            format!("k{}", ids.join(","))
+        }
+    };
+    let Transfer {
+        contract, from, to, ..
+    } = *transfer;
+    (transfer.block, contract, from, to, tokens)
+}
+
+fn read((block, contract, from, to, tokens): &Row) -> Option<Transfer> {
+    let (kind, rest) = tokens.split_at_checked(1)?;
+    let tokens = match (kind, rest) {
+        ("a", "") => Tokens::Amount,
+        ("t", id) => Tokens::Token(decimal::parse(id)?),
+        ("k", "") => Tokens::Kinds(Vec::new()),
+        ("k", ids) => Tokens::Kinds(ids.split(',').map(decimal::parse).collect::<Option<_>>()?),
+        _ => return None,
+    };
+    Some(Transfer {
+        contract: *contract,
+        from: *from,
+        to: *to,
+        tokens,
+        block: *block,
+        removed: false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn header(number: u64, fork: u8) -> Header {
+        let mut hash = [fork; 32];
+        hash[..8].copy_from_slice(&number.to_be_bytes());
+        Header {
+            number,
+            hash,
+            timestamp: 1_000 * u64::from(fork) + number,
+        }
+    }
+
+    fn transfer(block: u64, token: u64) -> Transfer {
+        Transfer {
+            contract: Address::from_bytes([9; 20]),
+            from: Address::from_bytes([1; 20]),
+            to: Address::from_bytes([2; 20]),
+            tokens: Tokens::Token(U256::from(token)),
+            block,
+            removed: false,
+        }
+    }
+
+    /// A cursor that has ended rounds at these blocks, each with one transfer in it.
+    fn cursor(numbers: &[u64]) -> Cursor {
+        let first = Cursor::at(header(numbers[0], 0));
+        numbers[1..].iter().fold(first, |cursor, number| {
+            let start = cursor.start(&[*cursor.newest().unwrap()], *number);
+            start
+                .end(header(*number, 0), vec![transfer(*number, *number)])
+                .cursor
+        })
+    }
+
+    #[test]
+    fn what_was_told_above_the_ancestor_is_undone_and_read_again() {
+        let cursor = cursor(&[10, 12, 14]);
+        let same = cursor.start(&[header(14, 0)], 20);
+        assert_eq!((same.next(), same.is_reorganised()), (15, false));
+        assert!(same.undone.is_empty());
+
+        let found = [header(14, 1), header(12, 0)];
+        let start = cursor.start(&found, 20);
+        assert_eq!((start.next(), start.is_reorganised()), (13, true));
+        let round = start.end(header(20, 1), vec![transfer(14, 14), transfer(16, 1)]);
+        assert_eq!(round.undone, [transfer(14, 14)]);
+        assert_eq!(round.told, [transfer(14, 14), transfer(16, 1)]);
+        assert!(round.reorganised);
+        let names: Vec<_> = round.cursor.blocks.iter().map(|b| b.number).collect();
+        assert_eq!(names, [10, 12, 20]);
+    }
+
+    #[test]
+    fn where_no_ancestor_is_left_everything_recent_is_read_again() {
+        let cursor = cursor(&[1_000, 1_002, 1_004]);
+        let start = cursor.start(&[header(1_000, 1)], 1_010);
+        assert_eq!((start.next(), start.undone.len()), (1_004 - DEPTH, 2));
+        // Of a chain that is shorter, and that has just begun.
+        assert_eq!(cursor.start(&[], 500).next(), 500 - DEPTH);
+        assert_eq!(cursor.start(&[], 5).next(), 0);
+    }
+
+    #[test]
+    fn what_is_read_once_more_is_not_told_once_more() {
+        let cursor = cursor(&[10, 12]);
+        let start = cursor.start(&[header(12, 0)], 14);
+        assert_eq!((start.from(0), start.from(1), start.from(9)), (13, 12, 11));
+        let found = vec![transfer(12, 12), transfer(12, 13), transfer(13, 1)];
+        let round = start.end(header(14, 0), found);
+        assert_eq!(round.told, [transfer(12, 13), transfer(13, 1)]);
+    }
+
+    #[test]
+    fn a_lower_head_leaves_the_cursor_only_where_it_was_made_later() {
+        let cursor = cursor(&[10, 12]);
+        assert!(!cursor.is_left_by(&header(11, 0)));
+        assert!(cursor.is_left_by(&header(11, 1)));
+        assert!(!cursor.is_left_by(&header(12, 1)));
+        assert!(!Cursor::default().is_left_by(&header(1, 1)));
+    }
+
+    #[test]
+    fn candidates_are_few_newest_first_and_no_newer_than_the_head() {
+        let numbers: Vec<u64> = (1..=100).collect();
+        let cursor = cursor(&numbers);
+        assert_eq!(cursor.blocks.len(), MAX_BLOCKS);
+        let of = |head| -> Vec<u64> {
+            let blocks = cursor.candidates(head).into_iter();
+            blocks.map(|block| block.number).collect()
+        };
+        assert_eq!(of(200), [100, 99, 98, 96, 92, 84, 68, 37]);
+        assert_eq!(of(39), [39, 38, 37]);
+        assert!(of(36).is_empty());
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_what_is_not_is_said() {
+        let found: Vec<_> = (0..3_000).map(|token| transfer(11, token)).collect();
+        let start = Cursor::at(header(10, 0)).start(&[header(10, 0)], 11);
+        let round = start.end(header(11, 0), found.clone());
+        assert_eq!((round.told.len(), round.dropped), (3_000, 1_000));
+        assert_eq!(round.cursor.recent, found[1_000..]);
+
+        let kinds = Transfer {
+            tokens: Tokens::Kinds(vec![U256::ONE; 2_001]),
+            ..transfer(12, 1)
+        };
+        let start = round.cursor.start(&[header(11, 0)], 12);
+        let round = start.end(header(12, 0), vec![kinds]);
+        assert_eq!(round.dropped, 2_001);
+        assert!(round.cursor.recent.is_empty());
+
+        let start = cursor(&[10, 12]).start(&[header(12, 0)], 12 + DEPTH);
+        let round = start.end(header(12 + DEPTH, 0), Vec::new());
+        assert_eq!((round.cursor.recent.len(), round.dropped), (0, 0));
+    }
+
+    #[test]
+    fn a_cursor_survives_the_store_and_anything_else_is_a_start() {
+        let mut kept = cursor(&[10, 12]);
+        kept.recent.extend([
+            Transfer {
+                tokens: Tokens::Amount,
+                ..transfer(12, 0)
+            },
+            Transfer {
+                tokens: Tokens::Kinds(vec![U256::ONE, U256::MAX]),
+                ..transfer(12, 0)
+            },
+            Transfer {
+                tokens: Tokens::Kinds(Vec::new()),
+                ..transfer(12, 0)
+            },
+        ]);
+        let bytes = kept.to_bytes();
+        assert_eq!(Cursor::from_bytes(&bytes), kept);
+        let text = String::from_utf8(bytes).unwrap();
+        let hash = hex::encode(header(12, 0).hash);
+        for (from, to) in [
+            ("\"e\":1", "\"e\":2"),
+            ("\"e\":1", "\"e\":1,\"x\":1"),
+            ("[12,", "[10,"),
+            (hash.as_str(), "00"),
+            ("\"t12\"", "\"t-12\""),
+            ("\"t12\"", "\"x\""),
+            ("\"t12\"", "\"\""),
+            ("\"a\"", "\"a1\""),
+            ("\"k1,", "\"k1,,"),
+            ("}", ""),
+        ] {
+            assert!(text.contains(from), "{from} in {text}");
+            let broken = text.replacen(from, to, 1);
+            let read = Cursor::from_bytes(broken.as_bytes());
+            assert_eq!(read, Cursor::default(), "{broken}");
+        }
+        for bytes in [&b""[..], b"null", b"{}", br#"{"e":1,"b":[],"t":[]}"#] {
+            assert_eq!(Cursor::from_bytes(bytes), Cursor::default());
+        }
+    }
+
+    #[test]
+    fn a_block_is_estimated_between_two() {
+        let block = |number, timestamp| Header {
+            number,
+            timestamp,
+            hash: [0; 32],
+        };
+        let (older, newer) = (block(100, 1_000), block(200, 2_000));
+        assert_eq!(estimate(&older, &newer, 1_500), 150);
+        assert_eq!(estimate(&older, &newer, 0), 100);
+        assert_eq!(estimate(&older, &newer, 9_000), 200);
+        assert_eq!(estimate(&older, &older, 9_000), 100);
+        let far = block(u64::MAX, u64::MAX);
+        assert_eq!(estimate(&block(0, 0), &far, u64::MAX), u64::MAX);
+    }
+
+    /// A chain whose blocks are replaced now and then.
+    #[derive(Default)]
+    struct Simulated {
+        blocks: Vec<(Header, Vec<Transfer>)>,
+        made: u64,
+    }
+
+    impl Simulated {
+        fn grow(&mut self, transfers: &[u8]) {
+            for count in transfers {
+                self.made += 1;
+                let number = u64::try_from(self.blocks.len()).unwrap();
+                let header = Header {
+                    number,
+                    hash: U256::from(self.made).to_be_bytes(),
+                    timestamp: self.made,
+                };
+                // No two transfers are the same, but of another block.
+                let transfers = (0..u64::from(*count))
+                    .map(|index| transfer(number, self.made * 10 + index))
+                    .collect();
+                self.blocks.push((header, transfers));
+            }
+        }
+
+        fn head(&self) -> Header {
+            self.blocks.last().unwrap().0
+        }
+
+        fn header(&self, number: u64) -> Header {
+            self.blocks[usize::try_from(number).unwrap()].0
+        }
+
+        fn transfers(&self, from: u64, to: u64) -> Vec<Transfer> {
+            let within = |header: &Header| (from..=to).contains(&header.number);
+            let blocks = self.blocks.iter().filter(|(header, _)| within(header));
+            blocks
+                .flat_map(|(_, transfers)| transfers.clone())
+                .collect()
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// Blocks with so many transfers each.
+        Grow(Vec<u8>),
+        /// So many blocks are replaced by others.
+        Replace(usize, Vec<u8>),
+        /// A round that reads at most so many blocks.
+        Round(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let blocks = |most| prop::collection::vec(0_u8..3, 0..most);
+        let deepest = usize::try_from(DEPTH).unwrap();
+        prop_oneof![
+            2 => blocks(12).prop_map(Step::Grow),
+            1 => blocks(80).prop_map(Step::Grow),
+            2 => (0_usize..8, blocks(12)).prop_map(|(depth, blocks)| Step::Replace(depth, blocks)),
+            1 => (0..=deepest, blocks(80)).prop_map(|(depth, blocks)| Step::Replace(depth, blocks)),
+            6 => (1_u64..40).prop_map(Step::Round),
+        ]
+    }
+
+    proptest! {
+        /// What was said last of every transfer is what is true of it, as far as the cursor has come.
+        #[test]
+        fn every_transfer_is_told_and_every_undone_one_is_told_as_undone(
+            steps in prop::collection::vec(step(), 1..60),
+            overlap in 0_u64..5,
+        ) {
+            let mut chain = Simulated::default();
+            chain.grow(&[0; 300]);
+            let started = chain.head();
+            let mut cursor = Cursor::at(started);
+            // By the block and the token: whether it was last told, or last undone.
+            let mut said: BTreeMap<(u64, U256), bool> = BTreeMap::new();
+            let key = |transfer: &Transfer| match transfer.tokens {
+                Tokens::Token(token) => (transfer.block, token),
+                _ => unreachable!(),
+            };
+            // Blocks that no round ends at may be read on one chain and replaced before the first.
+            let mut highest = started.number;
+            for step in steps {
+                match step {
+                    Step::Grow(blocks) => chain.grow(&blocks),
+                    Step::Replace(depth, blocks) => {
+                        // As deep as is promised, from the highest that was ever read.
+                        let read = usize::try_from(highest.saturating_sub(DEPTH)).unwrap();
+                        let left = chain.blocks.len().saturating_sub(depth).max(read + 1);
+                        chain.blocks.truncate(left.min(chain.blocks.len()));
+                        chain.grow(&blocks);
+                        // A head that is lower and not newer is taken for a provider that is behind.
+                        chain.grow(&[1]);
+                    }
+                    Step::Round(most) => {
+                        let head = chain.head();
+                        let newest = *cursor.newest().unwrap();
+                        prop_assert!(head.number >= newest.number || cursor.is_left_by(&head));
+                        let mut found = Vec::new();
+                        for candidate in cursor.candidates(head.number) {
+                            found.push(chain.header(candidate.number));
+                            if found.last() == Some(&candidate) {
+                                break;
+                            }
+                        }
+                        let start = cursor.start(&found, head.number);
+                        let next = start.next();
+                        let end = head.number.min(next + most - 1);
+                        let found = chain.transfers(start.from(overlap), end);
+                        let round = start.end(chain.header(end), found);
+                        for transfer in &round.undone {
+                            said.insert(key(transfer), false);
+                        }
+                        for transfer in &round.told {
+                            said.insert(key(transfer), true);
+                        }
+                        prop_assert_eq!(round.dropped, 0);
+                        cursor = Cursor::from_bytes(&round.cursor.to_bytes());
+                        prop_assert_eq!(&cursor, &round.cursor);
+                        prop_assert_eq!(cursor.newest(), Some(&chain.header(end)));
+                        highest = end;
+
+                        let canonical: BTreeSet<_> = chain.transfers(0, u64::MAX).iter().map(key).collect();
+                        for (transfer, told) in &said {
+                            if *told {
+                                prop_assert!(canonical.contains(transfer), "{transfer:?} is not undone");
+                            }
+                        }
+                        let followed = chain.transfers(started.number + 1, end);
+                        for transfer in followed.iter().map(key) {
+                            prop_assert_eq!(said.get(&transfer), Some(&true), "{:?} is not told", transfer);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Revocation without a vendor: a transfer closes one gate and opens another as soon as it is followed, however fresh
+//! the cached facts are.
+
+use std::process::Output;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use http::Method;
+use tokengate_tests::client::{CHAIN, Gate};
+use tokengate_tests::demo::{Demo, Ports};
+use tokengate_tests::service::watch_once;
+use tokengate_tests::wallet::Wallet;
+use tokengate_tests::world::{HELLO, World};
+
+const TOKEN: &str = "an operator's token of 32 characters";
+
+/// A service whose facts are fresh for ten minutes.
+async fn world() -> anyhow::Result<World> {
+    World::with(
+        |config| config.fresh = "10m",
+        |settings| settings.variable("admin_token", TOKEN),
+    )
+    .await
+}
+
+/// A round that has to go well; answers its lines but for the first.
+async fn round(world: &World) -> anyhow::Result<Vec<String>> {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = watch_once(world.service.url(), TOKEN).await?;
+    let (said, errors) = (
+        String::from_utf8(stdout)?,
+        String::from_utf8_lossy(&stderr).into_owned(),
+    );
+    ensure!(status.success(), "{status}: {said}{errors}");
+    let (first, lines) = said.split_once('\n').context("nothing said")?;
+    ensure!(
+        first == format!("watching {} once", world.service.url()),
+        "{first}"
+    );
+    Ok(lines.lines().map(str::to_owned).collect())
+}
+
+/// Waits until the chain's answer to a refused or granted request is cached, which is behind the response.
+async fn settle() {
+    tokio::time::sleep(Duration::from_millis(300)).await;
+}
+
+async fn status(gate: &Gate, token: &str) -> anyhow::Result<u16> {
+    let status = gate.ask(token, HELLO).await?.status.as_u16();
+    settle().await;
+    Ok(status)
+}
+
+#[tokio::test]
+async fn a_transfer_closes_the_gate_for_one_and_opens_it_for_the_other() -> anyhow::Result<()> {
+    let world = world().await?;
+    let (owner, stranger) = (Wallet::owner()?, Wallet::stranger()?);
+    let theirs = world.gate.sign_in(&owner).await?;
+    let others = world.gate.sign_in(&stranger).await?;
+    ensure!(
+        round(&world).await?.is_empty(),
+        "the first starts at the head"
+    );
+    ensure!(status(&world.gate, &theirs).await? == 200);
+    ensure!(status(&world.gate, &others).await? == 403);
+
+    world.chain.transfer_token(0, stranger.address()).await?;
+    ensure!(
+        status(&world.gate, &theirs).await? == 200,
+        "the fact is fresh, and nobody says otherwise"
+    );
+    let lines = round(&world).await?;
+    let [line] = lines.as_slice() else {
+        anyhow::bail!("one line expected: {lines:?}")
+    };
+    ensure!(
+        line.starts_with(&format!("{CHAIN} block "))
+            && line.contains("1 transfer, 2 facts outdated"),
+        "{line}"
+    );
+    ensure!(status(&world.gate, &theirs).await? == 403);
+    ensure!(status(&world.gate, &others).await? == 200);
+    ensure!(round(&world).await?.is_empty(), "it is told once");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_transfer_that_a_reorganisation_undoes_gives_its_owner_the_gate_back()
+-> anyhow::Result<()> {
+    let world = world().await?;
+    let (owner, stranger) = (Wallet::owner()?, Wallet::stranger()?);
+    let theirs = world.gate.sign_in(&owner).await?;
+    let others = world.gate.sign_in(&stranger).await?;
+    round(&world).await?;
+    world.chain.transfer_token(0, stranger.address()).await?;
+    world.chain.mine(2, 1).await?;
+    round(&world).await?;
+    ensure!(status(&world.gate, &theirs).await? == 403);
+    ensure!(status(&world.gate, &others).await? == 200);
+
+    world.chain.reorganise(3).await?;
+    let lines = round(&world).await?;
+    ensure!(
+        lines.len() == 1 && lines.iter().all(|line| line.contains("1 transfer undone")),
+        "{lines:?}"
+    );
+    ensure!(status(&world.gate, &others).await? == 403);
+    ensure!(status(&world.gate, &theirs).await? == 200);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_fails_is_said_with_what_to_do() -> anyhow::Result<()> {
+    let world = world().await?;
+    for (url, token, code, words) in [
+        (
+            world.service.url(),
+            "somebody else's guess at that token!",
+            1,
+            "admin_token",
+        ),
+        (world.service.url(), "", 2, "TOKENGATE_ADMIN_TOKEN"),
+        ("http://127.0.0.1:1", TOKEN, 1, "see that the service runs"),
+        ("127.0.0.1", TOKEN, 2, "must be a URL"),
+    ] {
+        let output = watch_once(url, token).await?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(
+            output.status.code() == Some(code),
+            "{}: {said}",
+            output.status
+        );
+        ensure!(said.contains(words), "{words}: {said}");
+        ensure!(!said.contains(TOKEN) && !said.contains("guess"), "{said}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_transfer_in_the_demo_closes_the_gate_within_seconds() -> anyhow::Result<()> {
+    let demo = Demo::start(Ports::free()?).await?;
+    let domain = demo.service_url().trim_start_matches("http://");
+    let gate = Gate::new(demo.service_url(), domain);
+    let theirs = gate.sign_in(&Wallet::owner()?).await?;
+    gate.ask(&theirs, HELLO).await?.expect(200)?;
+    // The demo's own rounds may not have begun yet, and the first one starts at the head.
+    let round = gate.bearing(Method::POST, demo.admin_token(), "/v1/admin/watch", "");
+    round.await?.expect(200)?;
+    demo.give_token(Wallet::stranger()?.address()).await?;
+    // Facts of the demo are fresh for five seconds.
+    for _ in 0..40 {
+        if gate.ask(&theirs, HELLO).await?.status == 403 {
+            return demo.stop().await;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    anyhow::bail!("the gate is still open")
+}
