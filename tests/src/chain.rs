@@ -172,6 +172,27 @@ impl Chain {
         self.transact(ERC721, &call).await
     }
 
+    /// Mints the next ERC-721 token to `to`.
+    pub async fn mint_token(&self, to: Address) -> anyhow::Result<()> {
+        self.transact(ERC721, &Erc721::mintCall { to }).await
+    }
+
+    /// Gives ERC-721 token `id` of any account to `to`; the receipt.
+    pub async fn sell_token(&self, id: u64, from: Address, to: Address) -> anyhow::Result<Value> {
+        let call = Erc721::transferFromCall {
+            from,
+            to,
+            tokenId: U256::from(id),
+        };
+        let from = from.to_string();
+        self.call("anvil_impersonateAccount", json!([from])).await?;
+        self.call("anvil_setBalance", json!([from, "0x1000000000000000"]))
+            .await?;
+        let data = hex::encode_prefixed(call.abi_encode());
+        self.send(json!({ "from": from, "to": ERC721.to_string(), "data": data }))
+            .await
+    }
+
     /// Gives the owner's ERC-1155 pass to `to`.
     pub async fn transfer_pass(&self, to: Address) -> anyhow::Result<()> {
         let call = Erc1155::safeTransferFromCall {

@@ -1,6 +1,6 @@
 //! HTTP as a careful client speaks it: no redirect followed, every body bounded, every answer checked for what all answers owe.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
@@ -238,6 +238,18 @@ impl Gate {
     /// GETs `path`.
     pub async fn get(&self, path: &str) -> anyhow::Result<Reply> {
         self.send(Method::GET, path, &[], Bytes::new()).await
+    }
+
+    /// Asks with a session that has been ended until that is known: what an instance has in memory it believes for a second.
+    /// Answers the problem document.
+    pub async fn refused(&self, token: &str, resource: &str) -> anyhow::Result<Value> {
+        let ended = Instant::now();
+        loop {
+            let reply = self.ask(token, resource).await?;
+            if reply.status != StatusCode::OK || ended.elapsed() > Duration::from_millis(1_100) {
+                return reply.problem(401);
+            }
+        }
     }
 
     /// GETs `path` with a session's token.

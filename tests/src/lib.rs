@@ -13,6 +13,7 @@ pub mod chain;
 pub mod client;
 pub mod config;
 pub mod contracts;
+pub mod delivery;
 pub mod demo;
 pub mod faulty;
 pub mod process;

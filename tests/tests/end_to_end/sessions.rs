@@ -303,7 +303,7 @@ async fn a_renewed_session_lasts_longer_and_is_the_same_one() -> anyhow::Result<
     let reply = world.gate.bearing(Method::DELETE, &live, "/v1/session", "");
     reply.await?.expect(204)?;
     for token in [&idle, &live] {
-        let problem = world.gate.ask(token, HELLO).await?.problem(401)?;
+        let problem = world.gate.refused(token, HELLO).await?;
         ensure!(problem["code"] == "revoked-session", "{problem}");
     }
     Ok(())
@@ -324,7 +324,7 @@ async fn all_sessions_of_an_address_end_at_once_and_it_signs_in_anew() -> anyhow
         .await?
         .expect(204)?;
     for ended in [&one, &two] {
-        let problem = world.gate.ask(ended, HELLO).await?.problem(401)?;
+        let problem = world.gate.refused(ended, HELLO).await?;
         ensure!(problem["code"] == "revoked-session", "{problem}");
     }
     world
@@ -361,7 +361,7 @@ async fn wallets_are_linked_and_all_of_them_are_considered() -> anyhow::Result<(
         .expect(200)?;
     ensure!(shown["wallets"] == linked["wallets"], "{shown}");
     // The session that it replaces is over, and a session that is over is linked to nothing.
-    let problem = world.gate.ask(&alone, HELLO).await?.problem(401)?;
+    let problem = world.gate.refused(&alone, HELLO).await?;
     ensure!(problem["code"] == "revoked-session", "{problem}");
     sign_in(&world.gate, &owner, json!({}), &headers)
         .await?

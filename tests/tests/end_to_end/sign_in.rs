@@ -396,6 +396,9 @@ async fn a_revoked_session_is_refused() -> anyhow::Result<()> {
         .bearing(Method::DELETE, &token, "/v1/session", "")
         .await?
         .expect(204)?;
+    world.gate.refused(&token, HELLO).await?;
+    // Nobody else has asked for longer than for a second either.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     for _ in 0..5 {
         world.gate.ask(&token, HELLO).await?.problem(401)?;
     }

@@ -1,16 +1,20 @@
 //! Memory, store, chain: what each answers, and what remains right while one of them fails.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use futures_util::future::try_join_all;
+use futures_util::future::{try_join, try_join_all};
 use http::Method;
 use serde_json::Value;
+use tokengate_tests::chain::ERC721;
 use tokengate_tests::client::Gate;
+use tokengate_tests::delivery::Delivery;
 use tokengate_tests::faulty::Fault;
 use tokengate_tests::redis::Redis;
+use tokengate_tests::service::Service;
 use tokengate_tests::wallet::Wallet;
 use tokengate_tests::world::{HELLO, World};
 use tokio::sync::Semaphore;
@@ -295,6 +299,81 @@ async fn a_session_that_is_ended_elsewhere_is_refused_within_the_bound_of_memory
     }
     println!("last let in {last_let_in:?} after it was ended");
     ensure!(last_let_in < Duration::from_secs(1), "{last_let_in:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_invalidation_at_one_host_reaches_the_other_within_the_bound_of_memory_under_load()
+-> anyhow::Result<()> {
+    const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+    let redis = Redis::start().await?;
+    let url = redis.url().to_owned();
+    let mut prepared = Ok(());
+    let world = World::with(
+        |config| {
+            config.fresh = "1h";
+            config.more.push_str(
+                "\n[[events]]\nsource = \"own\"\nkind = \"standard\"\nsecret = \"{events_secret}\"\n",
+            );
+        },
+        |settings| {
+            let settings = settings.redis(&url);
+            settings.clone().events(SECRET).unwrap_or_else(|error| {
+                prepared = Err(error);
+                settings
+            })
+        },
+    )
+    .await?;
+    prepared?;
+    let second = Service::start(&world.settings).await?;
+    let hosts = [
+        world.gate.clone(),
+        Gate::new(second.url(), world.gate.domain()),
+    ];
+    let token = world.gate.sign_in(&Wallet::owner()?).await?;
+    for host in &hosts {
+        host.warm(&token, HELLO).await?;
+    }
+    let stranger = Wallet::stranger()?.address();
+    let begun = Instant::now();
+    // When the host that was told has answered; until then everybody is let in.
+    let told = Cell::new(None);
+    let loops = (0..8).map(async |n: usize| {
+        let host = hosts.get(n % 2).context("two hosts")?;
+        let (mut let_in, mut kept_out) = (Duration::ZERO, 0_u32);
+        while begun.elapsed() < Duration::from_secs(5) {
+            let asked = begun.elapsed();
+            let reply = host.ask(&token, HELLO).await?;
+            if reply.status == 200 {
+                let_in = asked;
+            } else {
+                reply.problem(403)?;
+                kept_out += 1;
+            }
+        }
+        anyhow::Ok((let_in, kept_out))
+    });
+    let tell = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        world.chain.transfer_token(0, stranger).await?;
+        let delivery = Delivery::of_newest(&world.chain, ERC721).await?;
+        let answer = delivery.send(&world.gate, "own", SECRET).await?;
+        ensure!(answer["outdated"] == 1, "{answer}");
+        told.set(Some(begun.elapsed()));
+        anyhow::Ok(())
+    };
+    let (last, ()) = try_join(try_join_all(loops), tell).await?;
+    let told = told.get().context("nobody was told")?;
+    for (n, (let_in, kept_out)) in last.into_iter().enumerate() {
+        let late = let_in.saturating_sub(told);
+        println!(
+            "host {}: last let in {late:?} after the other was told",
+            n % 2 + 1
+        );
+        ensure!(late < Duration::from_secs(1), "{late:?}");
+        ensure!(kept_out > 0, "nobody was kept out");
+    }
     Ok(())
 }
 

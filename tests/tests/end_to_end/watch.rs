@@ -40,6 +40,8 @@ async fn round(world: &World) -> anyhow::Result<Vec<String>> {
         first == format!("watching {} once", world.service.url()),
         "{first}"
     );
+    // What an instance has in memory it believes for a second.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     Ok(lines.lines().map(str::to_owned).collect())
 }
 

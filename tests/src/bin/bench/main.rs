@@ -1,6 +1,7 @@
 //! `scripts/bench`: what decisions cost on this machine, measured from outside over loopback, beside a baseline of the same run.
 
 mod cache;
+mod revoke;
 
 use std::fmt;
 use std::path::Path;
@@ -46,6 +47,8 @@ struct Options {
 enum What {
     /// What each tier costs, and how often it answers.
     Cache,
+    /// How long a sold token still opens the gate.
+    Revoke,
 }
 
 // The children's parent is the thread that started them, and that is this function's.
@@ -57,6 +60,7 @@ async fn main() -> anyhow::Result<()> {
     match options.what {
         None => decisions(&options, time).await?,
         Some(What::Cache) => cache::run(time).await?,
+        Some(What::Revoke) => revoke::run().await?,
     }
     println!("machine: {}", machine()?);
     Ok(())
