@@ -258,6 +258,10 @@ pub(crate) async fn facts<P: Ports>(
     }
 }
 
+/// How long a block that something is said to have happened at is waited for: longer than any chain takes to finalise
+/// one. Whoever said so may be mistaken.
+const OBEYED: Duration = Duration::from_secs(30 * 60);
+
 /// Keeps facts for others. A failure costs the next reader a call and nothing else. What is known to be outdated by then,
 /// or older than what somebody else has kept, is not kept.
 pub(crate) async fn keep<P: Ports>(
@@ -278,7 +282,10 @@ pub(crate) async fn keep<P: Ports>(
     let writes = facts.iter().zip(known).filter_map(|((key, fact), known)| {
         let outdated = match known {
             Some(Known::Fact(other)) => other.block > fact.block && other.read_at > fact.read_at,
-            Some(Known::Touched(touch, _)) => !touch.is_known_to(fact),
+            Some(Known::Touched(touch, at)) => {
+                let age = fact.read_at.duration_since(at);
+                !touch.is_known_to(fact) && age.unsigned_abs() < OBEYED
+            }
             None => false,
         };
         (!outdated).then(|| write(key, fact))

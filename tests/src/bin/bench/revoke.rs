@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use futures_util::future::{join, try_join_all};
-use tokengate_tests::chain::ERC721;
 use tokengate_tests::client::Gate;
 use tokengate_tests::delivery::Delivery;
 use tokengate_tests::service;
