@@ -17,7 +17,7 @@ use crate::chain;
 use crate::memory::flights::{Course, Flight, Landing};
 use crate::ports::Ports;
 use crate::problem::Problem;
-use crate::record::{Count, Record};
+use crate::record::{Count, Outside, Record};
 use crate::router::Context;
 use crate::store;
 
@@ -300,7 +300,12 @@ impl Gathered {
             let ports = context.ports;
             flights.push(async move { flight.landing(ports).await }.right_future());
         }
-        for landing in join_all(flights).await {
+        context.record.wait_begins(Outside::Chain, begun);
+        let landings = join_all(flights).await;
+        context
+            .record
+            .wait_ends(Outside::Chain, context.ports.elapsed());
+        for landing in landings {
             for fault in &landing.faults {
                 context.record.fault(fault.clone());
             }
@@ -318,8 +323,6 @@ impl Gathered {
                 }
             }
         }
-        let waited = context.ports.elapsed().saturating_sub(begun);
-        context.record.waited_for_chain(waited);
     }
 
     /// Has facts read behind the response, unless somebody does already.

@@ -21,8 +21,43 @@ pub struct Record {
     instance: Cell<Option<[u8; 4]>>,
     cache_status: RefCell<Option<String>>,
     counts: [Cell<u64>; Count::ALL.len()],
-    store: Cell<Duration>,
-    chain: Cell<Duration>,
+    store: Waits,
+    chain: Waits,
+    decision: Cell<Duration>,
+}
+
+/// Time spent waiting for something. Waits that overlap count once.
+#[derive(Debug, Default)]
+struct Waits {
+    total: Cell<Duration>,
+    /// How many there are now, and since when there are any.
+    now: Cell<(u32, Duration)>,
+}
+
+impl Waits {
+    fn begin(&self, elapsed: Duration) {
+        let (count, since) = self.now.get();
+        let since = if count == 0 { elapsed } else { since };
+        self.now.set((count + 1, since));
+    }
+
+    fn end(&self, elapsed: Duration) {
+        let (count, since) = self.now.get();
+        self.now.set((count.saturating_sub(1), since));
+        if count == 1 {
+            let waited = elapsed.saturating_sub(since);
+            self.total.set(self.total.get() + waited);
+        }
+    }
+}
+
+/// What is waited for outside.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Outside {
+    /// The shared store.
+    Store,
+    /// A chain.
+    Chain,
 }
 
 /// What is counted of the tiers, request by request: the log's lines add up to what an operator wants to know.
@@ -150,20 +185,36 @@ impl Record {
         self.cache_status.borrow().clone()
     }
 
-    /// Time spent waiting for the store.
-    pub(crate) fn waited_for_store(&self, time: Duration) {
-        self.store.set(self.store.get() + time);
+    /// A wait begins, at this time of the platform's.
+    pub(crate) fn wait_begins(&self, what: Outside, elapsed: Duration) {
+        self.waits(what).begin(elapsed);
     }
 
-    /// Time spent waiting for chains.
-    pub(crate) fn waited_for_chain(&self, time: Duration) {
-        self.chain.set(self.chain.get() + time);
+    /// A wait ends.
+    pub(crate) fn wait_ends(&self, what: Outside, elapsed: Duration) {
+        self.waits(what).end(elapsed);
+    }
+
+    const fn waits(&self, what: Outside) -> &Waits {
+        match what {
+            Outside::Store => &self.store,
+            Outside::Chain => &self.chain,
+        }
+    }
+
+    /// How long it took from what was asked to a verdict, waits included.
+    pub(crate) fn decided(&self, time: Duration) {
+        self.decision.set(time);
     }
 
     /// `Server-Timing` (W3C): the whole time and its parts, in milliseconds.
     pub(crate) fn server_timing(&self, total: Duration) -> String {
         let mut text = format!("total;dur={}", millis(total));
-        for (name, time) in [("store", self.store.get()), ("chain", self.chain.get())] {
+        for (name, time) in [
+            ("decision", self.decision.get()),
+            ("store", self.store.total.get()),
+            ("chain", self.chain.total.get()),
+        ] {
             if !time.is_zero() {
                 text.push_str(&format!(", {name};dur={}", millis(time)));
             }

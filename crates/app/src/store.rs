@@ -14,7 +14,7 @@ use tokengate_core::{Address, Timestamp};
 use crate::forget::{self, Entry};
 use crate::memory::sessions::Standing;
 use crate::ports::{Ports, StoreError};
-use crate::record::Count;
+use crate::record::{Count, Outside};
 use crate::router::Context;
 
 /// Before every key: stores are shared, and the number is the edition of the layout.
@@ -37,13 +37,12 @@ pub(crate) async fn timed<P: Ports, T>(
     limit: Duration,
     call: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    let start = context.ports.elapsed();
+    let record = context.record;
+    record.wait_begins(Outside::Store, context.ports.elapsed());
     let outcome = within(context.ports, limit, call)
         .await
         .unwrap_or(Err(StoreError::Timeout));
-    context
-        .record
-        .waited_for_store(context.ports.elapsed().saturating_sub(start));
+    record.wait_ends(Outside::Store, context.ports.elapsed());
     if let Err(error) = &outcome {
         context.record.fault(error.to_string());
         if *error == StoreError::Timeout {

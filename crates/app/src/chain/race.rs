@@ -15,6 +15,7 @@ use super::provider::{self, Provider};
 use super::question::{Answer, Question};
 use super::{Unavailable, pool, shared};
 use crate::ports::{CallError, Ports};
+use crate::record::Outside;
 use crate::router::Context;
 use crate::store::within;
 
@@ -44,7 +45,9 @@ pub(super) async fn race<P: Ports>(
         return Err(Unavailable);
     };
     let providers = provider::all(context, chain);
-    let start = context.ports.elapsed();
+    context
+        .record
+        .wait_begins(Outside::Chain, context.ports.elapsed());
     let race = Race {
         context,
         chain,
@@ -61,8 +64,9 @@ pub(super) async fn race<P: Ports>(
     if outcome.is_none() {
         race.note(format!("{}: no answer in time", chain.id));
     }
-    let waited = context.ports.elapsed().saturating_sub(start);
-    context.record.waited_for_chain(waited);
+    context
+        .record
+        .wait_ends(Outside::Chain, context.ports.elapsed());
     outcome.unwrap_or(Err(Unavailable))
 }
 

@@ -9,7 +9,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
-use tokengate_core::gate::{Basis, Gate, GateId};
+use tokengate_core::gate::{Basis, Gate, GateId, Granted};
 use tokengate_core::merkle::Proof;
 use tokengate_core::presign::{self, Disposition, PresignedUrl};
 use tokengate_core::resource::Resource;
@@ -199,7 +199,7 @@ impl Claimant {
 /// An opened resource.
 pub(crate) struct Opened {
     pub(crate) url: PresignedUrl,
-    granted: tokengate_core::gate::Granted,
+    granted: Granted,
     tier: Tier,
 }
 
@@ -230,22 +230,24 @@ pub(crate) async fn open<P: Ports>(
         .gate_for(resource)
         .ok_or(Problem::UnknownResource)?;
     context.record.gate(gate.id.as_str());
+    let begun = context.ports.elapsed();
     let (gathered, end) = claimant.gather(context, &[gate]).await?;
+    let judged = gathered.judge(context, gate, resource);
+    let took = context.ports.elapsed().saturating_sub(begun);
+    context.record.decided(took);
     context.record.tier(gathered.tier(gate).as_str());
-    let wanted = (resource, method, disposition);
-    mint(context, claimant, end, &gathered, gate, wanted)
+    mint(context, claimant, end, judged?, method, disposition)
 }
 
-/// Judges and, for what is granted, signs: a URL that ends with the session at the latest.
+/// Signs for what was granted: a URL that ends with the session at the latest.
 fn mint<P: Ports>(
     context: &Context<'_, P>,
     claimant: &Claimant,
     end: Option<Timestamp>,
-    gathered: &Gathered,
-    gate: &Gate,
-    (resource, method, disposition): (&Resource, presign::Method, Option<Disposition>),
+    (granted, tier): (Granted, Tier),
+    method: presign::Method,
+    disposition: Option<Disposition>,
 ) -> Result<Opened, Problem> {
-    let (granted, tier) = gathered.judge(context, gate, resource)?;
     // The clock is read again: the chain may have taken seconds, and the session may have ended meanwhile.
     let now = context.ports.now();
     let url_ttl = context.service.config()?.service.url_ttl;
@@ -257,7 +259,7 @@ fn mint<P: Ports>(
     }
     let url = context
         .service
-        .signer(resource.bucket())?
+        .signer(granted.resource().bucket())?
         .presign(&granted, method, disposition, now, ttl)
         .ok_or(Problem::Session(TokenError::Expired))?;
     Ok(Opened { url, granted, tier })
@@ -295,8 +297,17 @@ async fn open_all<P: Ports>(
             if refused.contains(&&gate.id) {
                 return Err(Problem::RefusedAgain(gate.id.to_string()));
             }
-            let wanted = (&resource, wanted.method, wanted.disposition);
-            let opened = mint(context, claimant, end, &gathered, gate, wanted);
+            let judged = gathered.judge(context, gate, &resource);
+            let opened = judged.and_then(|judged| {
+                mint(
+                    context,
+                    claimant,
+                    end,
+                    judged,
+                    wanted.method,
+                    wanted.disposition,
+                )
+            });
             if let Err(Problem::Refused { .. }) = opened {
                 refused.push(&gate.id);
             }
