@@ -26,7 +26,7 @@ use tokengate_app::{
     CallError, LoadError, Needs, Ports, RedisReply, Reply, Response, Service, StoreError, routes,
     serve,
 };
-use tokengate_core::fact::{Fact, FactKey, Read, Value as FactValue};
+use tokengate_core::fact::{Fact, FactKey, Known, Read, Value as FactValue};
 use tokengate_core::transfer::TOPICS;
 use tokengate_core::{Address, ChainId, Timestamp, U256};
 
@@ -307,8 +307,12 @@ impl Ports for Simulated {
         Ok(())
     }
 
-    async fn increment(&self, _: &str) -> Result<u64, StoreError> {
-        panic!("nothing is counted")
+    async fn increment(&self, key: &str) -> Result<u64, StoreError> {
+        let count = self.get(key).await?.map_or(0, |bytes| {
+            u64::from_le_bytes(bytes.as_slice().try_into().unwrap())
+        });
+        self.set(key, &(count + 1).to_le_bytes()).await?;
+        Ok(count + 1)
     }
 
     fn post(
@@ -450,19 +454,33 @@ impl Watched {
         store.insert(self.key(owner), fact.to_bytes());
     }
 
-    fn knows(&self, owner: Address) -> bool {
-        self.world().store.borrow().contains_key(&self.key(owner))
+    /// What the store has of somebody's balance: a fact, or that one is outdated.
+    fn known(&self, owner: Address) -> Option<Known> {
+        let store = self.world().store.borrow();
+        let bytes = store.get(&self.key(owner))?;
+        Some(Known::from_bytes(&self.read(owner).read, bytes).unwrap())
     }
 
-    fn key(&self, owner: Address) -> String {
-        let key = FactKey {
+    fn knows(&self, owner: Address) -> bool {
+        matches!(self.known(owner), Some(Known::Fact(_)))
+    }
+
+    fn is_outdated(&self, owner: Address) -> bool {
+        matches!(self.known(owner), Some(Known::Touched(..)))
+    }
+
+    fn read(&self, owner: Address) -> FactKey {
+        FactKey {
             chain: ChainId::new(self.world().chain).unwrap(),
             read: Read::Erc721Balance {
                 contract: CONTRACT,
                 owner,
             },
-        };
-        format!("tg1:fact:{}", key.store_key())
+        }
+    }
+
+    fn key(&self, owner: Address) -> String {
+        format!("tg1:fact:{}", self.read(owner).store_key())
     }
 
     fn asked(&self) -> Vec<(usize, u64, u64)> {
@@ -486,6 +504,11 @@ fn a_transfer_is_told_once_and_outdates_what_it_changes() {
     assert_eq!(
         [ANN, BOB, CAT].map(|owner| watched.knows(owner)),
         [false, false, true]
+    );
+    assert_eq!(
+        [ANN, BOB, CAT].map(|owner| watched.is_outdated(owner)),
+        [true, true, false],
+        "whoever is still reading an older block is told"
     );
     watched.remember(ANN);
     assert_eq!(watched.told(), [0, 0, 0], "nothing new");
@@ -602,11 +625,11 @@ fn a_reorganisation_undoes_what_was_told_and_is_read_anew() {
     assert!(watched.knows(CAT));
     // Or it comes a block later, whatever block a fact says it was read at.
     watched.world().grow(&[&[(ANN, CAT)], &[]]);
-    assert_eq!(watched.told(), [1, 0, 1]);
+    assert_eq!(watched.told(), [1, 0, 2], "what stands for a fact as well");
     watched.remember(ANN);
     watched.world().replace(2, &[&[], &[(ANN, CAT)], &[]]);
-    assert_eq!(watched.told(), [1, 1, 1]);
-    assert!(!watched.knows(ANN));
+    assert_eq!(watched.told(), [1, 1, 2]);
+    assert!([ANN, CAT].iter().all(|owner| watched.is_outdated(*owner)));
 }
 
 #[test]
