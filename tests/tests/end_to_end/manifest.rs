@@ -174,7 +174,7 @@ fn components_import_what_spin_gives_and_nothing_else() -> anyhow::Result<()> {
         }
         seen.insert(name);
     }
-    ensure!(seen.len() == 9, "{seen:?}");
+    ensure!(seen.len() == 10, "{seen:?}");
     ensure!(!with_a_store.contains("site"), "the page needs no store");
     Ok(())
 }
