@@ -9,6 +9,7 @@ import { createHmac, randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import http from 'node:http';
 import { after, before, beforeEach, test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 
 import Ajv2020 from 'ajv/dist/2020.js';
 import addFormats from 'ajv-formats';
@@ -236,6 +237,19 @@ async function refused(expected, ...request) {
   assert.equal(`${status} ${code}`, expected);
 }
 
+/** The same, once the instance that answers has heard of it: what was ended is believed open by the others for up to a second. */
+async function refusedSoon(expected, ...request) {
+  const deadline = Date.now() + 1500;
+  let told;
+  do {
+    const { status, code } = await call(...request);
+    told = `${status} ${code}`;
+    if (told === expected) return;
+    await setTimeout(50);
+  } while (Date.now() < deadline);
+  assert.equal(told, expected);
+}
+
 const ours = { origin: service, 'sec-fetch-site': 'same-origin' };
 const theirs = { origin: 'https://elsewhere.example', 'sec-fetch-site': 'cross-site' };
 
@@ -442,9 +456,9 @@ test('signing out', async () => {
   await refused('401 revoked-session', 'DELETE', '/v1/session', { token: first });
   assert.equal((await call('GET', '/v1/session', { token: third })).status, 200, 'another session');
   assert.equal((await end({ token: second, query: '?everywhere=true' })).status, 204);
-  for (const ended of [first, second, third]) await refused('401 revoked-session', 'POST', '/v1/access', { token: ended, json: { resource: HELLO } });
-  await refused('401 revoked-session', 'GET', '/v1/content/{resource}', { token: third, parameters: { resource: HELLO } });
-  await refused('401 revoked-session', 'GET', '/v1/content/{resource}', { cookie, parameters: { resource: HELLO } });
+  for (const ended of [first, second, third]) await refusedSoon('401 revoked-session', 'POST', '/v1/access', { token: ended, json: { resource: HELLO } });
+  await refusedSoon('401 revoked-session', 'GET', '/v1/content/{resource}', { token: third, parameters: { resource: HELLO } });
+  await refusedSoon('401 revoked-session', 'GET', '/v1/content/{resource}', { cookie, parameters: { resource: HELLO } });
 });
 
 test('access', async () => {
@@ -578,6 +592,35 @@ test('following transfers', async () => {
   await refused('401 invalid-admin-token', 'POST', '/v1/admin/watch', { headers: { authorization: 'Basic YTpi' } });
 });
 
+test('reading ahead', async () => {
+  const admin = required('TOKENGATE_ADMIN_TOKEN');
+  const addresses = [owner.address, stranger.address.toLowerCase()];
+  const warm = (json) => call('POST', '/v1/admin/warm', { token: admin, json });
+  const { json: first } = await warm({ addresses });
+  assert.ok(first.gates >= 3 && first.facts.wanted > 0, JSON.stringify(first));
+  assert.deepEqual([first.addresses, first.facts.read + first.facts.known], [2, first.facts.wanted]);
+  // Not what the deliveries above were about.
+  const { json: second } = await warm({ gates: ['pass'], addresses });
+  assert.deepEqual([second.gates, second.facts.read, second.facts.known], [1, 0, second.facts.wanted]);
+
+  const post = (expected, request) => refused(expected, 'POST', '/v1/admin/warm', { token: admin, ...request });
+  await post('400 malformed-query', { json: { addresses }, query: '?colour=red' });
+  await post('400 malformed-body', { body: '{' });
+  await post('400 malformed-body', { json: {} });
+  await post('400 malformed-body', { json: { addresses: owner.address } });
+  await post('400 malformed-body', { json: { gates: 'season-1', addresses } });
+  await post('400 malformed-body', { json: { addresses, colour: 'red' } });
+  await post('400 malformed-address', { json: { addresses: [owner.address, '0x12'] } });
+  await post('400 malformed-address', { json: { addresses: [owner.address.replace('F', 'f')] } });
+  await post('401 no-admin-token', { token: undefined, json: { addresses } });
+  await post('401 invalid-admin-token', { token: `${admin}x`, json: { addresses } });
+  await post('404 unknown-gate', { json: { gates: ['season-1', 'nowhere'], addresses } });
+  await post('413 body-too-large', { body: 'x'.repeat(70_000) });
+  await post('415 not-json', { json: { addresses }, headers: { 'content-type': 'text/plain' } });
+  await post('422 address-count', { json: { addresses: [] } });
+  await post('422 address-count', { json: { addresses: Array(501).fill(owner.address) } });
+});
+
 test('health and the description itself', async () => {
   assert.equal((await call('GET', '/healthz/live')).json.status, 'ok');
   assert.equal((await call('GET', '/healthz/ready')).json.status, 'ok');
@@ -633,6 +676,7 @@ test('limits', async () => {
   await wearOut('client', () => call('GET', '/healthz/ready'));
   await wearOut('client', () => call('POST', '/v1/events/{source}', { parameters: { source: 'nowhere' }, body: '{}' }));
   await wearOut('client', () => call('POST', '/v1/admin/watch', { token: 'made up' }));
+  await wearOut('client', () => call('POST', '/v1/admin/warm', { token: 'made up', json: { addresses: [owner.address] } }));
 });
 
 // Last: what is described and was never answered is either out of reach here, or not true.

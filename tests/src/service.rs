@@ -255,6 +255,22 @@ pub async fn watch_once(url: &str, token: &str) -> anyhow::Result<Output> {
     Ok(tokio::time::timeout(PATIENCE, command.output()).await??)
 }
 
+/// Runs `tokengate warm` over the service at `url` for the addresses that `list` names, with these further arguments;
+/// answers how it ended and what it wrote.
+pub async fn warm(url: &str, token: &str, list: &str, more: &[&str]) -> anyhow::Result<Output> {
+    let mut command = Command::new(artefact("target/native/tokengate", BUILD)?);
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(&file, list)?;
+    command
+        .args(["warm", "--url", url, "--addresses"])
+        .arg(file.path())
+        .args(more)
+        .env("TOKENGATE_ADMIN_TOKEN", token)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    Ok(tokio::time::timeout(PATIENCE, command.output()).await??)
+}
+
 /// A port of the loopback interface that nothing listens on now.
 pub fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?

@@ -1,3 +1,3 @@
-//! `POST /v1/admin/watch`.
+//! `POST /v1/admin/warm` and `POST /v1/admin/watch`.
 
 tokengate_guest::component!(tokengate_app::routes::admin::routes);

@@ -1,5 +1,5 @@
-//! Following transfers when providers are behind, wrong or gone, blocks are replaced and the store fails: rounds over a
-//! simulated chain.
+//! What the operator asks for, over a simulated chain: rounds that follow transfers when providers are behind, wrong or
+//! gone, blocks are replaced and the store fails; and facts that are read ahead.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -17,6 +17,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use alloy_sol_types::SolCall as _;
 use bytes::Bytes;
 use futures_executor::block_on;
 use futures_util::future::LocalBoxFuture;
@@ -26,7 +27,8 @@ use tokengate_app::{
     CallError, LoadError, Needs, Ports, RedisReply, Reply, Response, Service, StoreError, routes,
     serve,
 };
-use tokengate_core::fact::{Fact, FactKey, Read, Value as FactValue};
+use tokengate_core::abi::multicall3::{CallResult, aggregate3Call};
+use tokengate_core::fact::{Fact, FactKey, Known, Read, Value as FactValue};
 use tokengate_core::transfer::TOPICS;
 use tokengate_core::{Address, ChainId, Timestamp, U256};
 
@@ -47,7 +49,7 @@ providers = ["http://a.example", "http://b.example"]
 
 [[chain]]
 id = "eip155:10"
-providers = ["http://a.example"]
+providers = ["http://ten.example"]
 
 [[bucket]]
 name = "media"
@@ -60,6 +62,23 @@ credentials = "media"
 id = "season-1"
 resources = ["media/season-1/**"]
 fresh = "10m"
+require = { erc721 = { chain = "eip155:ID", contract = "0x0909090909090909090909090909090909090909" } }
+"#;
+
+/// A gate on the other chain, and one of which two providers have to say the same.
+const ON_TEN: &str = r#"
+[[gate]]
+id = "ten"
+resources = ["media/ten/**"]
+fresh = "10m"
+require = { erc721 = { chain = "eip155:10", contract = "0x0909090909090909090909090909090909090909" } }
+"#;
+const AGREED: &str = r#"
+[[gate]]
+id = "agreed"
+resources = ["media/agreed/**"]
+fresh = "10m"
+agreement = 2
 require = { erc721 = { chain = "eip155:ID", contract = "0x0909090909090909090909090909090909090909" } }
 "#;
 
@@ -87,6 +106,8 @@ enum Provider {
     Other,
     /// Answers with logs of another block than those that were asked for.
     Astray,
+    /// Every call of a contract fails.
+    Reverts,
 }
 
 /// How a provider refuses.
@@ -112,10 +133,13 @@ struct World {
     now: Cell<Timestamp>,
     blocks: RefCell<Vec<Block>>,
     made: Cell<u64>,
-    providers: [Cell<Provider>; 2],
+    /// Two of the chain, and that of chain 10.
+    providers: [Cell<Provider>; 3],
     /// What the lists of logs were asked from and to, and of whom.
     asked: RefCell<Vec<(usize, u64, u64)>>,
     calls: Cell<usize>,
+    /// How many balances a read of a chain's state was for, and who was asked.
+    reads: RefCell<Vec<(usize, usize)>>,
     /// What happens after the next list of logs.
     meanwhile: RefCell<Option<Change>>,
     store: RefCell<HashMap<String, Vec<u8>>>,
@@ -158,6 +182,40 @@ impl World {
 struct Simulated(Rc<World>);
 
 impl Simulated {
+    /// The chain of a provider.
+    fn chain(&self, index: usize) -> u64 {
+        [self.0.chain, self.0.chain, 10][index]
+    }
+
+    /// What Multicall3 returns: everybody has one token.
+    fn aggregate(&self, provider: Provider, index: usize, block: u64, data: &str) -> String {
+        let word = |value: u64| CallResult {
+            success: true,
+            returnData: U256::from(value).to_be_bytes::<32>().into(),
+        };
+        let mut balances = 0;
+        let call = aggregate3Call::abi_decode(&hex::decode(&data[2..]).unwrap()).unwrap();
+        let results: Vec<CallResult> = call
+            .calls
+            .iter()
+            .map(|call| match hex::encode(&call.callData[..4]).as_str() {
+                "42cbb15c" => word(block),
+                "0f28c97d" => word(self.0.now.get().as_second().unsigned_abs()),
+                "27e86d6e" | "ee82ac5e" => word(1),
+                "3408e470" => word(self.chain(index)),
+                "70a08231" => {
+                    balances += 1;
+                    let success = provider != Provider::Reverts;
+                    CallResult { success, ..word(1) }
+                }
+                other => panic!("an unexpected call: {other}"),
+            })
+            .collect();
+        self.0.reads.borrow_mut().push((index, balances));
+        let returned = aggregate3Call::abi_encode_returns(&results);
+        format!("0x{}", hex::encode(returned))
+    }
+
     fn answer(&self, provider: Provider, index: usize, body: &[u8]) -> Result<Reply, CallError> {
         let world = &self.0;
         let request: Value = serde_json::from_slice(body).unwrap();
@@ -174,7 +232,11 @@ impl Simulated {
         let head = blocks.len() - 1 - behind;
         let result = match request["method"].as_str().unwrap() {
             "eth_chainId" if provider == Provider::Other => json!("0x5"),
-            "eth_chainId" => json!(format!("{:#x}", world.chain)),
+            "eth_chainId" => json!(format!("{:#x}", self.chain(index))),
+            "eth_call" => {
+                let data = params[0]["data"].as_str().unwrap();
+                json!(self.aggregate(provider, index, head as u64, data))
+            }
             "eth_blockNumber" => json!(format!("{head:#x}")),
             "eth_getBlockByNumber" => {
                 let number = match &params[0] {
@@ -307,8 +369,12 @@ impl Ports for Simulated {
         Ok(())
     }
 
-    async fn increment(&self, _: &str) -> Result<u64, StoreError> {
-        panic!("nothing is counted")
+    async fn increment(&self, key: &str) -> Result<u64, StoreError> {
+        let count = self.get(key).await?.map_or(0, |bytes| {
+            u64::from_le_bytes(bytes.as_slice().try_into().unwrap())
+        });
+        self.set(key, &(count + 1).to_le_bytes()).await?;
+        Ok(count + 1)
     }
 
     fn post(
@@ -318,7 +384,9 @@ impl Ports for Simulated {
         _: usize,
     ) -> impl Future<Output = Result<Reply, CallError>> {
         self.0.calls.set(self.0.calls.get() + 1);
-        let index = usize::from(url.starts_with("http://b."));
+        let hosts = ["http://a.", "http://b.", "http://ten."];
+        let index = hosts.iter().position(|host| url.starts_with(host));
+        let index = index.unwrap();
         let outcome: Pin<Box<dyn Future<Output = _>>> =
             Box::pin(ready(match self.0.providers[index].get() {
                 Provider::Down => Err(CallError::Refused),
@@ -365,9 +433,10 @@ impl Watched {
             now: Cell::new(Timestamp::UNIX_EPOCH),
             blocks: RefCell::default(),
             made: Cell::new(0),
-            providers: [Cell::new(Provider::Honest), Cell::new(Provider::Down)],
+            providers: [Provider::Honest, Provider::Down, Provider::Down].map(Cell::new),
             asked: RefCell::default(),
             calls: Cell::new(0),
+            reads: RefCell::default(),
             meanwhile: RefCell::default(),
             store: RefCell::default(),
             tasks: Tasks::default(),
@@ -403,7 +472,16 @@ impl Watched {
     }
 
     fn send(&self, target: &str, authorization: &[&str]) -> Response {
-        let mut request = http::Request::new(Bytes::new());
+        self.send_with(target, authorization, None)
+    }
+
+    fn send_with(&self, target: &str, authorization: &[&str], body: Option<&Value>) -> Response {
+        let json = body.map(Value::to_string).unwrap_or_default();
+        let mut request = http::Request::new(Bytes::from(json));
+        if body.is_some() {
+            let json = "application/json".parse().unwrap();
+            request.headers_mut().insert("content-type", json);
+        }
         *request.method_mut() = Method::POST;
         *request.uri_mut() = target.parse().unwrap();
         for value in authorization {
@@ -450,19 +528,67 @@ impl Watched {
         store.insert(self.key(owner), fact.to_bytes());
     }
 
-    fn knows(&self, owner: Address) -> bool {
-        self.world().store.borrow().contains_key(&self.key(owner))
+    /// What the store has of somebody's balance: a fact, or that one is outdated.
+    fn known(&self, owner: Address) -> Option<Known> {
+        let store = self.world().store.borrow();
+        let bytes = store.get(&self.key(owner))?;
+        Some(Known::from_bytes(&self.read(owner).read, bytes).unwrap())
     }
 
-    fn key(&self, owner: Address) -> String {
-        let key = FactKey {
+    fn knows(&self, owner: Address) -> bool {
+        matches!(self.known(owner), Some(Known::Fact(_)))
+    }
+
+    fn is_outdated(&self, owner: Address) -> bool {
+        matches!(self.known(owner), Some(Known::Touched(..)))
+    }
+
+    fn read(&self, owner: Address) -> FactKey {
+        FactKey {
             chain: ChainId::new(self.world().chain).unwrap(),
             read: Read::Erc721Balance {
                 contract: CONTRACT,
                 owner,
             },
-        };
-        format!("tg1:fact:{}", key.store_key())
+        }
+    }
+
+    fn key(&self, owner: Address) -> String {
+        format!("tg1:fact:{}", self.read(owner).store_key())
+    }
+
+    /// What came of reading ahead, as the operator asks for it.
+    fn warm(&self, body: &Value) -> (StatusCode, Value) {
+        let bearer = format!("Bearer {TOKEN}");
+        let response = self.send_with("/v1/admin/warm", &[&bearer], Some(body));
+        let answer = serde_json::from_slice(response.body()).unwrap();
+        (response.status(), answer)
+    }
+
+    /// The counts of facts: wanted, known, read, unreadable, failed.
+    fn warmed(&self, body: &Value) -> [u64; 5] {
+        let (status, answer) = self.warm(body);
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        ["wanted", "known", "read", "unreadable", "failed"]
+            .map(|member| answer["facts"][member].as_u64().unwrap())
+    }
+
+    fn advance(&self, seconds: u64) {
+        let now = self.world().now.get() + Duration::from_secs(seconds);
+        self.world().now.set(now);
+    }
+
+    /// Who was asked for balances, and for how many.
+    fn reads(&self) -> Vec<(usize, usize)> {
+        let mut reads = self.world().reads.take();
+        reads.sort_unstable();
+        reads
+    }
+
+    /// How many facts are kept below a prefix.
+    fn kept(&self, prefix: &str) -> usize {
+        let store = self.world().store.borrow();
+        store.keys().filter(|key| key.starts_with(prefix)).count()
     }
 
     fn asked(&self) -> Vec<(usize, u64, u64)> {
@@ -486,6 +612,11 @@ fn a_transfer_is_told_once_and_outdates_what_it_changes() {
     assert_eq!(
         [ANN, BOB, CAT].map(|owner| watched.knows(owner)),
         [false, false, true]
+    );
+    assert_eq!(
+        [ANN, BOB, CAT].map(|owner| watched.is_outdated(owner)),
+        [true, true, false],
+        "whoever is still reading an older block is told"
     );
     watched.remember(ANN);
     assert_eq!(watched.told(), [0, 0, 0], "nothing new");
@@ -602,11 +733,11 @@ fn a_reorganisation_undoes_what_was_told_and_is_read_anew() {
     assert!(watched.knows(CAT));
     // Or it comes a block later, whatever block a fact says it was read at.
     watched.world().grow(&[&[(ANN, CAT)], &[]]);
-    assert_eq!(watched.told(), [1, 0, 1]);
+    assert_eq!(watched.told(), [1, 0, 2], "what stands for a fact as well");
     watched.remember(ANN);
     watched.world().replace(2, &[&[], &[(ANN, CAT)], &[]]);
-    assert_eq!(watched.told(), [1, 1, 1]);
-    assert!(!watched.knows(ANN));
+    assert_eq!(watched.told(), [1, 1, 2]);
+    assert!([ANN, CAT].iter().all(|owner| watched.is_outdated(*owner)));
 }
 
 #[test]
@@ -820,4 +951,151 @@ fn without_a_token_there_is_no_such_route_and_a_short_one_is_an_error() {
         error.contains("admin_token") && error.contains("32"),
         "{error}"
     );
+}
+
+/// So many addresses.
+fn crowd(count: u8) -> Vec<String> {
+    let address = |byte| Address::from_bytes([byte; 20]).to_lower_hex();
+    (1..=count).map(address).collect()
+}
+
+/// A service with a gate on the other chain as well, whose provider is well.
+fn on_two_chains() -> Watched {
+    let watched = Watched::with(31_337, Some(TOKEN), |config| config + ON_TEN);
+    watched.world().providers[2].set(Provider::Honest);
+    watched
+}
+
+#[test]
+fn what_many_lack_is_read_in_one_call_of_each_chain_and_kept() {
+    let watched = on_two_chains();
+    let (status, answer) = watched.warm(&json!({"addresses": crowd(200)}));
+    let expected = json!({
+        "gates": 2, "addresses": 200,
+        "facts": {"wanted": 400, "known": 0, "read": 400, "unreadable": 0, "failed": 0},
+    });
+    assert_eq!((status, answer), (StatusCode::OK, expected));
+    assert_eq!(watched.reads(), [(0, 200), (2, 200)]);
+    assert_eq!(watched.kept("tg1:fact:"), 400);
+    let again = json!({"addresses": crowd(200)});
+    assert_eq!(watched.warmed(&again), [400, 400, 0, 0, 0]);
+    assert!(watched.reads().is_empty());
+    // Somebody who comes twice is read once, and only for the gates that are named.
+    let twice = json!({"gates": ["ten"], "addresses": [crowd(201)[200], crowd(201)[200]]});
+    assert_eq!(watched.warmed(&twice), [1, 0, 1, 0, 0]);
+    assert_eq!(watched.reads(), [(2, 1)]);
+}
+
+#[test]
+fn only_what_has_half_of_its_time_ahead_of_it_is_not_read_again() {
+    let watched = Watched::new();
+    watched.remember(ANN);
+    watched.advance(300);
+    let ann = json!({"addresses": [ANN]});
+    assert_eq!(watched.warmed(&ann), [1, 1, 0, 0, 0]);
+    watched.advance(1);
+    assert_eq!(watched.warmed(&ann), [1, 0, 1, 0, 0]);
+    assert_eq!(watched.reads(), [(0, 1)]);
+    assert_eq!(watched.warmed(&ann), [1, 1, 0, 0, 0]);
+}
+
+#[test]
+fn what_several_providers_have_to_agree_on_is_read_as_its_gate_looks_for_it() {
+    let watched = Watched::with(31_337, Some(TOKEN), |config| {
+        config + &AGREED.replace("ID", "31337")
+    });
+    watched.providers([Provider::Honest, Provider::Honest]);
+    let crowd = json!({"addresses": crowd(3)});
+    assert_eq!(watched.warmed(&crowd), [6, 0, 6, 0, 0]);
+    assert_eq!(watched.reads(), [(0, 3), (0, 3), (1, 3)]);
+    assert_eq!(
+        (watched.kept("tg1:fact:"), watched.kept("tg1:fact2:")),
+        (3, 3)
+    );
+    // One alone says nothing of it.
+    watched.providers([Provider::Honest, Provider::Down]);
+    watched.advance(301);
+    assert_eq!(watched.warmed(&crowd), [6, 0, 3, 0, 3]);
+}
+
+#[test]
+fn what_nobody_can_read_ahead_is_not_kept() {
+    let watched = on_two_chains();
+    let crowd = json!({"addresses": crowd(3)});
+    watched.world().providers[2].set(Provider::Down);
+    assert_eq!(watched.warmed(&crowd), [6, 0, 3, 0, 3], "of one chain");
+    assert_eq!(watched.kept("tg1:fact:"), 3);
+
+    let watched = Watched::new();
+    watched.providers([Provider::Down, Provider::Down]);
+    let (status, problem) = watched.warm(&crowd);
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(problem["code"], "chain-unavailable");
+    assert_eq!(watched.kept("tg1:fact:"), 0);
+    watched.providers([Provider::Reverts, Provider::Down]);
+    assert_eq!(watched.warmed(&crowd), [3, 0, 0, 3, 0]);
+    assert_eq!(watched.kept("tg1:fact:"), 0);
+}
+
+#[test]
+fn whom_nobody_can_read_ahead_for_is_said_before_anybody_is_asked() {
+    let watched = Watched::new();
+    for (status, code, body) in [
+        (
+            404,
+            "unknown-gate",
+            json!({"gates": ["season-1", "nowhere"], "addresses": [ANN]}),
+        ),
+        (422, "address-count", json!({"addresses": []})),
+        (422, "address-count", json!({"addresses": vec![ANN; 501]})),
+        (
+            400,
+            "malformed-address",
+            json!({"addresses": [ANN, "0x12"]}),
+        ),
+        // One letter in the wrong case.
+        (
+            400,
+            "malformed-address",
+            json!({"addresses": ["0xF39Fd6e51aad88F6F4ce6aB8827279cffFb92266"]}),
+        ),
+        (400, "malformed-body", json!({"gates": []})),
+        (
+            400,
+            "malformed-body",
+            json!({"addresses": [ANN], "fresh": "1h"}),
+        ),
+    ] {
+        let (told, problem) = watched.warm(&body);
+        assert_eq!(
+            (told.as_u16(), &problem["code"]),
+            (status, &json!(code)),
+            "{body}"
+        );
+    }
+    let none = json!({"gates": [], "addresses": vec![ANN; 500]});
+    assert_eq!(watched.warmed(&none), [0; 5]);
+    assert_eq!(watched.world().calls.get(), 0);
+}
+
+#[test]
+fn only_the_operator_has_facts_read_ahead() {
+    let watched = Watched::new();
+    let body = json!({"addresses": [ANN]});
+    let code = |watched: &Watched, authorization: &[&str]| {
+        let response = watched.send_with("/v1/admin/warm", authorization, Some(&body));
+        let problem: Value = serde_json::from_slice(response.body()).unwrap();
+        (response.status().as_u16(), problem["code"].clone())
+    };
+    let right = format!("Bearer {TOKEN}");
+    let wrong = format!("{right}x");
+    assert_eq!(code(&watched, &[]), (401, json!("no-admin-token")));
+    assert_eq!(
+        code(&watched, &[&wrong]),
+        (401, json!("invalid-admin-token"))
+    );
+    assert_eq!(watched.world().calls.get(), 0, "no provider was asked");
+    assert_eq!(code(&watched, &[&right]).0, 200);
+    let closed = Watched::with(31_337, None, |config| config);
+    assert_eq!(code(&closed, &[&right]), (404, json!("no-route")));
 }

@@ -41,6 +41,9 @@ pub(crate) enum Command {
     /// Have a running service follow the transfers of gated tokens, so that they close gates within seconds
     #[command(after_help = WATCH_HELP)]
     Watch(Watch),
+    /// Have a running service read what gates rest on for a list of addresses, before they all come at once
+    #[command(after_help = WARM_HELP)]
+    Warm(Warm),
     /// List what a component, or every component of a spin.toml, imports and exports
     Imports {
         /// A .wasm component or a spin.toml
@@ -51,6 +54,8 @@ pub(crate) enum Command {
 
 const DOCTOR_CODES: &str = "Exit code: 0 nothing is failing, 1 something is, 2 the manifest or the configuration cannot be used";
 const CHECK_CODES: &str = "Exit code: 0 open, 1 closed, 2 the arguments or the configuration cannot be used, 3 nobody could find out";
+
+const WARM_HELP: &str = "The token is the value of the service's variable admin_token, in the environment variable TOKENGATE_ADMIN_TOKEN or in a file.\nExit code: 0 all well, 1 something could not be read, 2 it cannot start";
 
 const WATCH_HELP: &str = "The token is the value of the service's variable admin_token, in the environment variable TOKENGATE_ADMIN_TOKEN or in a file.\nEnds with SIGINT or SIGTERM. Exit code: 0 all well, 1 with --once: something failed, 2 it cannot start";
 
@@ -103,20 +108,46 @@ pub(crate) struct Check {
     pub(crate) json: bool,
 }
 
+/// A running service, and what opens `/v1/admin` of it.
 #[derive(Debug, Args)]
-pub(crate) struct Watch {
+pub(crate) struct Service {
     /// Where the service is
     #[arg(long, default_value = "http://127.0.0.1:3000", value_name = "URL", value_parser = service)]
-    pub(crate) url: Url,
+    url: Url,
+    /// A file with the token
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+impl Service {
+    /// Its URL, which paths are appended to.
+    pub(crate) fn base(&self) -> &str {
+        self.url.as_str().trim_end_matches('/')
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Warm {
+    #[command(flatten)]
+    pub(crate) service: Service,
+    /// The id of a gate that they will come to; may be given several times [default: all gates]
+    #[arg(long = "gate", value_name = "ID")]
+    pub(crate) gates: Vec<String>,
+    /// A file with an address on each line, or - for standard input; lines that begin with # are passed over
+    #[arg(long, value_name = "FILE")]
+    pub(crate) addresses: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    #[command(flatten)]
+    pub(crate) service: Service,
     /// From round to round; longer after failures
     #[arg(long, default_value = "2s", value_name = "TIME", value_parser = duration)]
     pub(crate) every: Duration,
     /// One round, and then end
     #[arg(long)]
     pub(crate) once: bool,
-    /// A file with the token
-    #[arg(long, value_name = "FILE")]
-    pub(crate) token_file: Option<PathBuf>,
 }
 
 /// A block, of the only chain or of a named one.

@@ -71,6 +71,7 @@ fn main() -> ExitCode {
         Command::Doctor(asked) => (operator::doctor(&asked).and_then(print), CANNOT_START),
         Command::Check(asked) => (operator::check(&asked).and_then(print), CANNOT_START),
         Command::Watch(asked) => (operator::watch(&asked, &stderr), CANNOT_START),
+        Command::Warm(asked) => (operator::warm(&asked, &stderr), CANNOT_START),
     };
     let code = outcome.unwrap_or_else(|error| {
         stderr.say(format!("error: {error}\n"));

@@ -317,6 +317,7 @@ async fn unknown_paths_do_not_exist() -> anyhow::Result<()> {
         "/v1/gates/season-1%20",
         "/v1/gates//check",
         "/v1/admin",
+        "/v1/admin/warm",
         "/v1/admin/watch",
         "/healthz",
         "/tokengate.toml",

@@ -29,4 +29,5 @@ mod sign_in;
 mod signers;
 mod site;
 mod tiers;
+mod warm;
 mod watch;

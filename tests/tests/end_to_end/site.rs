@@ -39,6 +39,7 @@ async fn the_page_and_the_description_are_served() -> anyhow::Result<()> {
         "/v1/gates",
         "/v1/gates/{id}",
         "/v1/gates/{id}/check",
+        "/v1/admin/warm",
         "/v1/admin/watch",
         "/healthz/live",
         "/healthz/ready",

@@ -1,17 +1,20 @@
-//! What an operator asks on the command line: `tokengate doctor`, `tokengate check` and `tokengate watch`.
+//! What an operator asks on the command line: `tokengate doctor`, `tokengate check`, `tokengate watch` and `tokengate warm`.
 //!
 //! This folder is the one part of the host that knows which application it serves, so it alone depends on
 //! `tokengate-app` and `tokengate-core`. The first two read the manifest and the variables as `up` does, and ask by the use
-//! cases of the application, over [`ports::Native`]; the last is a client of a running service. Nothing that serves
+//! cases of the application, over [`ports::Native`]; the others are clients of a running service. Nothing that serves
 //! depends on it.
 
 mod check;
 mod doctor;
 mod ports;
+mod service;
 mod table;
+mod warm;
 mod watch;
 
 use std::collections::BTreeMap;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -20,6 +23,7 @@ use tokio::task::LocalSet;
 
 pub(crate) use check::check;
 pub(crate) use doctor::doctor;
+pub(crate) use warm::warm;
 pub(crate) use watch::watch;
 
 use self::ports::Native;
@@ -157,4 +161,13 @@ fn on_this_machine<T>(
     // A name that is still being resolved is not waited for.
     runtime.shutdown_background();
     outcome
+}
+
+/// Says what has come about so far on standard output, at once.
+fn say(lines: &[String]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    for line in lines {
+        writeln!(stdout, "{line}")?;
+    }
+    stdout.flush()
 }

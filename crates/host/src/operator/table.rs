@@ -21,9 +21,13 @@ pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> St
     text
 }
 
-/// `1 gate`, `2 gates`.
+/// `1 gate`, `2 gates`, `2 addresses`.
 pub(super) fn count(number: usize, what: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
+    let plural = match number {
+        1 => "",
+        _ if what.ends_with('s') => "es",
+        _ => "s",
+    };
     format!("{number} {what}{plural}")
 }
 
@@ -39,8 +43,8 @@ mod tests {
         ];
         assert_eq!(table(["A", "B"], &rows), "A     B\né     bb\naaaa\n");
         assert_eq!(
-            (count(1, "gate"), count(2, "gate")),
-            ("1 gate".to_owned(), "2 gates".to_owned())
+            [count(1, "gate"), count(2, "gate"), count(2, "address")],
+            ["1 gate", "2 gates", "2 addresses"]
         );
     }
 }

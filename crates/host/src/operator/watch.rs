@@ -2,31 +2,22 @@
 //! service, because the store belongs to the process that serves.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::on_this_machine;
 use super::ports::Native;
+use super::service::{LOG, Service, detail};
 use super::table::count;
+use super::{on_this_machine, say};
 use crate::cli::Watch;
 use crate::stderr::Stderr;
 
-/// Where the token is looked for. Never among the arguments, which every user of the machine can read.
-const TOKEN_VARIABLE: &str = "TOKENGATE_ADMIN_TOKEN";
-/// How long a round may take: longer than the service takes to give up.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// The longest pause after failures.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// The pause while a chain is behind.
 const SHORT_PAUSE: Duration = Duration::from_millis(100);
-/// The longest answer that is read, in bytes.
-const MAX_ANSWER_LEN: usize = 1024 * 1024;
 
 /// What a round came to.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -41,14 +32,12 @@ struct Outcome {
 
 /// Watches until a signal comes, or for a round. The exit code says whether the last round was whole.
 pub(crate) fn watch(asked: &Watch, stderr: &Stderr) -> anyhow::Result<u8> {
-    let headers = HeaderMap::from_iter([(AUTHORIZATION, authorization(asked)?)]);
-    let base = asked.url.as_str().trim_end_matches('/');
-    let target = format!("{base}/v1/admin/watch");
+    let service = Service::new(&asked.service, "/v1/admin/watch")?;
     let pace = match asked.once {
         true => "once".to_owned(),
         false => format!("every {:?}", asked.every),
     };
-    say(&[format!("watching {base} {pace}")])?;
+    say(&[format!("watching {} {pace}", asked.service.base())])?;
     on_this_machine("", &BTreeMap::new(), async |ports| {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
@@ -59,7 +48,7 @@ pub(crate) fn watch(asked: &Watch, stderr: &Stderr) -> anyhow::Result<u8> {
                     lines,
                     errors,
                     behind,
-                } = round(ports, &target, &headers).await;
+                } = round(ports, &service).await;
                 say(&lines)?;
                 // What goes on failing is said once.
                 if errors != said {
@@ -94,72 +83,27 @@ fn pause(every: Duration, failures: u32, behind: bool) -> Duration {
     }
 }
 
-fn authorization(asked: &Watch) -> anyhow::Result<HeaderValue> {
-    let token = match &asked.token_file {
-        Some(file) => std::fs::read_to_string(file)
-            .map_err(|error| anyhow::anyhow!("{} cannot be read: {error}", file.display()))?,
-        None => std::env::var(TOKEN_VARIABLE).unwrap_or_default(),
-    };
-    let token = token.trim();
-    ensure!(
-        !token.is_empty(),
-        "there is no token: give the value of the service's variable admin_token in {TOKEN_VARIABLE} or by --token-file"
-    );
-    let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
-        .ok()
-        .context("the token has characters that no header can carry")?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-async fn round(ports: &Native, target: &str, headers: &HeaderMap) -> Outcome {
-    let answer = ports.send(
-        Method::POST,
-        target,
-        headers.clone(),
-        Vec::new(),
-        MAX_ANSWER_LEN,
-    );
-    let failed = |error: String| Outcome {
-        errors: vec![error],
-        ..Outcome::default()
-    };
-    match tokio::time::timeout(PATIENCE, answer).await {
-        Ok(Ok((status, _, body))) => read(status, &body),
-        Ok(Err(error)) => failed(format!("{error}; see that the service runs at {target}")),
-        Err(_) => failed(format!("no answer in {PATIENCE:?}; see what {target} does")),
+async fn round(ports: &Native, service: &Service) -> Outcome {
+    let chains = |answer: &Value| answer.get("chains")?.as_array().cloned();
+    match service.ask(ports, None, chains).await {
+        Ok(chains) => read(&chains),
+        Err(failure) => Outcome {
+            errors: vec![failure.text()],
+            ..Outcome::default()
+        },
     }
 }
 
-fn read(status: StatusCode, body: &[u8]) -> Outcome {
-    let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+fn read(chains: &[Value]) -> Outcome {
     let mut outcome = Outcome::default();
-    let chains = answer.get("chains").and_then(Value::as_array);
-    let Some(chains) = chains.filter(|_| status == StatusCode::OK) else {
-        let detail = detail(&answer);
-        let mend = match status {
-            StatusCode::UNAUTHORIZED => {
-                "give the value of the service's variable admin_token".to_owned()
-            }
-            StatusCode::NOT_FOUND => {
-                "give the service a variable admin_token of at least 32 characters, and its URL here"
-                    .to_owned()
-            }
-            _ => "the service's log says more".to_owned(),
-        };
-        outcome
-            .errors
-            .push(format!("{}: {detail}{mend}", status.as_u16()));
-        return outcome;
-    };
     for report in chains {
         let chain = report.get("chain").and_then(Value::as_str);
         let chain = chain.unwrap_or("a chain");
         match report.get("problem") {
-            Some(problem) => outcome.errors.push(format!(
-                "{chain}: {}the service's log says more",
-                detail(problem)
-            )),
+            Some(problem) => {
+                let error = format!("{chain}: {}{LOG}", detail(problem));
+                outcome.errors.push(error);
+            }
             None => {
                 outcome.behind |= number(report, "behind") > 0;
                 outcome.lines.extend(line(chain, report));
@@ -167,16 +111,6 @@ fn read(status: StatusCode, body: &[u8]) -> Outcome {
         }
     }
     outcome
-}
-
-/// What a problem document says, if it is one.
-fn detail(problem: &Value) -> String {
-    let detail = problem.get("detail").and_then(Value::as_str);
-    detail.map_or_else(String::new, |detail| {
-        // Of a service that need not be ours: nothing that a terminal would act upon.
-        let detail: String = detail.chars().filter(|c| !c.is_control()).collect();
-        format!("{}; ", detail.trim().trim_end_matches('.'))
-    })
 }
 
 fn number(report: &Value, name: &str) -> u64 {
@@ -206,14 +140,6 @@ fn line(chain: &str, report: &Value) -> Option<String> {
     (!parts.is_empty()).then(|| format!("{chain} {blocks}: {}", parts.join(", ")))
 }
 
-fn say(lines: &[String]) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    for line in lines {
-        writeln!(stdout, "{line}")?;
-    }
-    stdout.flush()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -234,7 +160,7 @@ mod tests {
             &json!({"from": 8, "undone": 2, "skipped": 1, "dropped": 3, "behind": 4, "head": 12}),
         );
         let failing = json!({"chain": "eip155:10", "problem": {"detail": "It could\n not."}});
-        let body = json!({"chains": [quiet, told, much, failing]}).to_string();
+        let chains = [quiet, told, much, failing];
         let expected = Outcome {
             lines: vec![
                 "eip155:1 blocks 7 to 8: 1 transfer, 2 facts outdated".to_owned(),
@@ -243,29 +169,7 @@ mod tests {
             errors: vec!["eip155:10: It could not; the service's log says more".to_owned()],
             behind: true,
         };
-        assert_eq!(read(StatusCode::OK, body.as_bytes()), expected);
-    }
-
-    #[test]
-    fn an_error_says_what_to_do() {
-        for (status, body, expected) in [
-            (
-                401,
-                r#"{"detail":"This is not the admin token."}"#,
-                "401: This is not the admin token; give the value",
-            ),
-            (404, "", "404: give the service a variable admin_token"),
-            (503, "<html>", "503: the service's log says more"),
-            (200, r#"{"chains":{}}"#, "200: the service's log says more"),
-        ] {
-            let outcome = read(StatusCode::from_u16(status).unwrap(), body.as_bytes());
-            assert!(outcome.lines.is_empty());
-            assert!(
-                outcome.errors.iter().all(|e| e.starts_with(expected)),
-                "{outcome:?}"
-            );
-            assert_eq!(outcome.errors.len(), 1);
-        }
+        assert_eq!(read(&chains), expected);
     }
 
     #[test]
