@@ -196,7 +196,8 @@ async fn drop_entry<P: Ports>(
     match std::str::from_utf8(&entry).ok().and_then(Entry::from_text) {
         Some(Entry::Key(key)) => outdated.push(key),
         Some(Entry::Value(key, value)) => {
-            if store.get(&key).await?.as_deref() == Some(&value) {
+            let kept = store.get(&key).await?;
+            if kept.as_deref() == Some(&value) {
                 outdated.push(key);
             }
         }

@@ -14,10 +14,12 @@ const OVERHEAD: usize = 64;
 /// About what an entry takes in all: how many of them fit is an estimate.
 const ENTRY: usize = 512;
 
+type Entries = Cache<Key, Held, Size, DefaultHashBuilder, Evicted>;
+
 /// Facts, bounded in bytes.
 pub(crate) struct FactMemory {
     /// `None`: nothing is remembered.
-    cache: Option<RefCell<Cache<Key, Held, Size, DefaultHashBuilder, Evicted>>>,
+    cache: Option<RefCell<Entries>>,
     /// How long a fact is believed without being confirmed.
     bound: Duration,
     evicted: Rc<Cell<u64>>,
