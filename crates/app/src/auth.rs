@@ -137,30 +137,23 @@ pub(crate) async fn known_open<P: Ports>(
         Some(standing) if memory.is_recent(standing, context.ports.elapsed()) => return Ok(None),
         _ => {}
     }
-    let asked = if context
-        .service
-        .memory()
-        .store_is_silent(context.ports.elapsed())
-    {
-        Err(StoreError::Timeout)
-    } else {
-        ask_whether_ended(context, session).await
+    let seen = match standing {
+        Some(Standing::Open(at, _)) => at.max(session.issued_at()),
+        Some(Standing::Ended) | None => session.issued_at(),
     };
-    match asked {
+    let url_ttl = context.service.config()?.service.url_ttl;
+    let until = seen.min(now).checked_add(url_ttl).ok();
+    let until = until.filter(|until| *until > now);
+    let memory = context.service.memory();
+    // Whoever can do without a store that has fallen silent does not wait for it.
+    if until.is_some() && memory.store_is_silent(context.ports.elapsed()) {
+        return Ok(until);
+    }
+    match ask_whether_ended(context, session).await {
         Ok(false) => Ok(None),
         Ok(true) => Err(Problem::SessionRevoked),
-        Err(_) => {
-            let seen = match standing {
-                Some(Standing::Open(at, _)) => at.max(session.issued_at()),
-                Some(Standing::Ended) | None => session.issued_at(),
-            };
-            let url_ttl = context.service.config()?.service.url_ttl;
-            let until = seen.min(now).checked_add(url_ttl).ok();
-            match until.filter(|until| *until > now) {
-                Some(until) => Ok(Some(until)),
-                None => Err(Problem::StoreUnavailable),
-            }
-        }
+        Err(_) if until.is_some() => Ok(until),
+        Err(_) => Err(Problem::StoreUnavailable),
     }
 }
 
@@ -171,7 +164,12 @@ async fn ask_whether_ended<P: Ports>(
     let (now, elapsed) = (context.ports.now(), context.ports.elapsed());
     let config = context.service.config();
     let config = config.map_err(|_| StoreError::Failed("no configuration".into()))?;
-    let ended = store::is_ended(context, config.deadlines.store, session).await?;
+    let ended = store::is_ended(context, config.deadlines.store, session).await;
+    if ended == Err(StoreError::Timeout) {
+        let memory = context.service.memory();
+        memory.store_fell_silent(context.ports.elapsed());
+    }
+    let ended = ended?;
     let standing = if ended {
         Standing::Ended
     } else {

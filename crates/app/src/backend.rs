@@ -8,6 +8,9 @@ use tokengate_core::secret::Secret;
 
 use crate::ports::{Ports, RedisReply, StoreError};
 
+/// So many keys are asked for at once, where each is a call of its own.
+const AT_ONCE: usize = 64;
+
 /// Which of them.
 #[derive(Debug)]
 pub(crate) enum Backend {
@@ -56,7 +59,13 @@ impl<P: Ports> Store<'_, P> {
     /// The values at all keys, in their order; at once, where the store can do that. One that fails leaves the others.
     pub(crate) async fn get_many(&self, keys: &[&str]) -> Vec<Result<Option<Vec<u8>>, StoreError>> {
         match self.backend {
-            Backend::KeyValue => join_all(keys.iter().map(|key| self.ports.get(key))).await,
+            Backend::KeyValue => {
+                let mut values = Vec::with_capacity(keys.len());
+                for keys in keys.chunks(AT_ONCE) {
+                    values.extend(join_all(keys.iter().map(|key| self.ports.get(key))).await);
+                }
+                values
+            }
             Backend::Redis(_) if keys.is_empty() => Vec::new(),
             Backend::Redis(_) => {
                 let arguments: Vec<_> = keys.iter().map(|key| key.as_bytes()).collect();

@@ -78,6 +78,8 @@ pub(crate) struct Gathered {
     tiers: BTreeMap<FactKey, Tier>,
     /// Blocks before which facts are known to be outdated.
     floors: BTreeMap<ChainId, u64>,
+    /// Chains on which something has happened whose block says nothing: a read that began before must not be joined.
+    alone: BTreeSet<ChainId>,
     /// Whether a chain was asked.
     asked: bool,
     /// Whether others had begun to read what this lacks.
@@ -114,6 +116,7 @@ pub(crate) async fn at_hand<P: Ports>(
         effort,
         tiers: BTreeMap::new(),
         floors: BTreeMap::new(),
+        alone: BTreeSet::new(),
         asked: false,
         collapsed: false,
         outdated: false,
@@ -142,10 +145,7 @@ impl Gathered {
         let config = context.service.config()?;
         let memory = context.service.memory();
         let asked = context.ports.elapsed();
-        let undone = |key: &FactKey, fact: &Fact| {
-            chain::reorganisation(context, key.chain)
-                .is_some_and(|reorganisation| reorganisation.undoes(fact.block, fact.read_at))
-        };
+        let undone = |key: &FactKey, fact: &Fact| chain::is_undone(context, key, fact);
         let mut lacking = Vec::new();
         for key in keys {
             match memory.facts.get(self.agreement, &key, asked) {
@@ -165,20 +165,24 @@ impl Gathered {
         let (known, ()) = join(known, chain::learn(context)).await;
         for (key, known) in lacking.into_iter().zip(known) {
             match known {
-                Some(Known::Fact(fact)) if !undone(key, &fact) => {
+                Ok(Some(Known::Fact(fact))) if !undone(key, &fact) => {
                     context.record.count(Count::Store, 1);
                     memory.facts.put(self.agreement, key, &fact, asked);
                     self.tiers.insert(key.clone(), Tier::Store);
                     self.facts.insert(key.clone(), fact);
                 }
-                Some(Known::Touched(touch, at)) => {
+                Ok(Some(Known::Touched(touch, at))) => {
                     memory.facts.remove(self.agreement, key);
+                    if touch.since.is_some() {
+                        self.alone.insert(key.chain);
+                    }
                     if self.now.duration_since(at).unsigned_abs() <= FLOOR_FOR {
                         let floor = self.floors.entry(key.chain).or_default();
                         *floor = touch.block.max(*floor);
                     }
                 }
-                Some(Known::Fact(_)) | None => memory.facts.remove(self.agreement, key),
+                Ok(Some(Known::Fact(_)) | None) => memory.facts.remove(self.agreement, key),
+                Err(store::Unheard) => {}
             }
         }
         Ok(())
@@ -289,7 +293,7 @@ impl Gathered {
             let joined = memory
                 .flights
                 .join(&course, begun, patience)
-                .filter(|_| !patience.is_zero());
+                .filter(|_| !patience.is_zero() && !self.alone.contains(&course.chain));
             if joined.is_some() {
                 context.record.count(Count::Coalesced, 1);
                 self.collapsed = true;
@@ -314,6 +318,8 @@ impl Gathered {
                     continue;
                 }
                 match answer {
+                    // Whoever has begun the read may not have known what is known here.
+                    Ok(fact) if self.known(key).is_some_and(|known| fact.contradicts(known)) => {}
                     Ok(fact) => {
                         self.tiers.insert(key.clone(), Tier::Chain);
                         self.facts.insert(key.clone(), fact.clone());
@@ -345,6 +351,10 @@ impl Gathered {
         }
     }
 
+    fn known(&self, key: &FactKey) -> Option<&Fact> {
+        self.facts.within(Duration::MAX, self.now).fact(key)
+    }
+
     /// What is wanted, chain by chain.
     fn courses(&self, config: &Config, wanted: &BTreeSet<FactKey>) -> Vec<Course> {
         let chains = config.chains().map(|chain| chain.id);
@@ -358,6 +368,11 @@ impl Gathered {
                     .cloned()
                     .collect(),
                 floor: self.floors.get(&chain).copied().unwrap_or_default(),
+                known: wanted
+                    .iter()
+                    .filter(|key| key.chain == chain)
+                    .filter_map(|key| Some((key.clone(), self.known(key)?.clone())))
+                    .collect(),
             })
             .filter(|course| !course.keys.is_empty())
             .collect()
@@ -378,9 +393,11 @@ fn take_off<P: Ports>(context: &Context<'_, P>, course: Course, now: Timestamp) 
             record: &record,
         };
         let agreement = course.agreement;
-        let landing = land(&context, course, now).await;
         let memory = service.memory();
-        let mut kept = Vec::new();
+        // Whoever waits goes on whatever becomes of this.
+        let landing_place = memory.flights.landing_place(id);
+        let landing = land(&context, course, now).await;
+        let (mut kept, mut dropped) = (Vec::new(), Vec::new());
         for (key, answer) in &landing.answers {
             match answer {
                 Ok(fact) => {
@@ -389,15 +406,18 @@ fn take_off<P: Ports>(context: &Context<'_, P>, course: Course, now: Timestamp) 
                 }
                 Err(_) => {
                     memory.facts.remove(agreement, key);
-                    store::forget(&context, agreement, key);
+                    dropped.push(key.clone());
                 }
             }
         }
-        memory.flights.landed(id, landing);
+        landing_place.land(landing);
         if !kept.is_empty() {
             store::keep(&context, agreement, kept).await;
         }
-        memory.flights.over(id);
+        for key in &dropped {
+            store::drop_fact(&context, agreement, key).await;
+        }
+        drop(landing_place);
         if let Some(line) = record.line_behind(ports.now()) {
             ports.log(&line);
         }
@@ -427,10 +447,18 @@ pub(crate) async fn land<P: Ports>(
         agreement: course.agreement,
         floor: course.floor,
     };
-    let answers = match chain::read(&context, chain, wanted, now).await {
+    let mut answers: Vec<_> = match chain::read(&context, chain, wanted, now).await {
         Ok(answers) => course.keys.into_iter().zip(answers).collect(),
         Err(chain::Unavailable) => Vec::new(),
     };
+    answers.retain(|(key, answer)| {
+        let known = course.known.get(key);
+        let older = matches!((answer, known), (Ok(fact), Some(known)) if fact.contradicts(known));
+        if older {
+            record.fault(format!("{}: an answer of before what is known", key.chain));
+        }
+        !older
+    });
     let unreadable = answers.iter().filter_map(|(key, answer): &(FactKey, _)| {
         let error = answer.as_ref().err()?;
         Some(format!("{}: {error}", key.chain))

@@ -8,7 +8,8 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokengate_core::{Timestamp, fact};
+use tokengate_core::Timestamp;
+use tokengate_core::fact::Kept;
 
 use crate::backend::Store;
 use crate::ports::{Ports, StoreError};
@@ -203,11 +204,8 @@ async fn drop_entry<P: Ports>(
         }
         Some(Entry::Facts(keys)) => {
             let named: Vec<_> = keys.iter().map(String::as_str).collect();
-            let useless = useless_before(context);
             for (key, kept) in keys.iter().zip(store.get_many(&named).await) {
-                let since = kept?.map(|bytes| fact::kept_since(&bytes));
-                // What is no fact of ours is of no use either.
-                if since.is_some_and(|since| since.is_none_or(|since| since < useless)) {
+                if kept?.is_some_and(|bytes| is_useless(context, &bytes)) {
                     outdated.push(key.clone());
                 }
             }
@@ -221,13 +219,18 @@ async fn drop_entry<P: Ports>(
     Ok(true)
 }
 
-/// Facts that were read before are of no use to anybody.
-fn useless_before<P: Ports>(context: &Context<'_, P>) -> Timestamp {
-    let now = context.ports.now();
-    let ttl = context.service.config().map(store::fact_ttl);
-    ttl.ok()
-        .and_then(|ttl| now.checked_sub(ttl).ok())
-        .unwrap_or(Timestamp::MIN)
+/// Whether what is kept in a fact's place is of no use to anybody. What is no fact of ours is not either.
+fn is_useless<P: Ports>(context: &Context<'_, P>, bytes: &[u8]) -> bool {
+    let Some((kept, config)) = Kept::from_bytes(bytes).zip(context.service.config().ok()) else {
+        return true;
+    };
+    let ttl = if kept.is_mark {
+        store::mark_ttl(config)
+    } else {
+        store::fact_ttl(config)
+    };
+    let end = kept.since.checked_add(ttl);
+    end.is_ok_and(|end| end < context.ports.now())
 }
 
 impl Position {

@@ -11,6 +11,7 @@ use tokengate_core::nonce::{CLOCK_SKEW, PendingNonce};
 use tokengate_core::session::Session;
 use tokengate_core::{Address, Timestamp};
 
+use crate::chain;
 use crate::forget::{self, Entry};
 use crate::memory::sessions::Standing;
 use crate::ports::{Ports, StoreError};
@@ -45,10 +46,6 @@ pub(crate) async fn timed<P: Ports, T>(
     record.wait_ends(Outside::Store, context.ports.elapsed());
     if let Err(error) = &outcome {
         context.record.fault(error.to_string());
-        if *error == StoreError::Timeout {
-            let memory = context.service.memory();
-            memory.store_fell_silent(context.ports.elapsed());
-        }
     }
     outcome
 }
@@ -205,20 +202,24 @@ pub(crate) fn fact_ttl(config: &Config) -> Duration {
     config.oldest_fact().saturating_add(clocks)
 }
 
-/// What the store knows of facts that so many providers agreed on. What fails, is late or is not understood is nothing.
+/// Whether the store keeps anything of a fact could not be found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unheard;
+
+/// So many keys are looked up in time by any store that works: one that takes longer has fallen silent.
+const FEW: usize = 16;
+
+/// What the store knows of facts that so many providers agreed on. What is not understood is nothing.
 pub(crate) async fn facts<P: Ports>(
     context: &Context<'_, P>,
     limit: Duration,
     agreement: usize,
     keys: &[&FactKey],
-) -> Vec<Option<Known>> {
-    if context
-        .service
-        .memory()
-        .store_is_silent(context.ports.elapsed())
-    {
+) -> Vec<Result<Option<Known>, Unheard>> {
+    let memory = context.service.memory();
+    if memory.store_is_silent(context.ports.elapsed()) {
         context.record.count(Count::Missed, keys.len());
-        return vec![None; keys.len()];
+        return vec![Err(Unheard); keys.len()];
     }
     let names: Vec<_> = keys.iter().map(|key| fact_key(key, agreement)).collect();
     let all = async {
@@ -227,11 +228,11 @@ pub(crate) async fn facts<P: Ports>(
         let (mut missed, mut why) = (0, None);
         for (key, value) in keys.iter().zip(context.store().get_many(&names).await) {
             known.push(match value {
-                Ok(bytes) => bytes.and_then(|bytes| Known::from_bytes(&key.read, &bytes)),
+                Ok(bytes) => Ok(bytes.and_then(|bytes| Known::from_bytes(&key.read, &bytes))),
                 Err(error) => {
                     missed += 1;
                     why = Some(error);
-                    None
+                    Err(Unheard)
                 }
             });
         }
@@ -251,14 +252,22 @@ pub(crate) async fn facts<P: Ports>(
         Err(error) => {
             if error == StoreError::Timeout {
                 context.record.count(Count::Missed, keys.len());
+                if keys.len() <= FEW {
+                    memory.store_fell_silent(context.ports.elapsed());
+                }
             }
-            vec![None; keys.len()]
+            vec![Err(Unheard); keys.len()]
         }
     }
 }
 
-/// How long a block that something is said to have happened at is waited for: longer than any chain takes to finalise
-/// one. Whoever said so may be mistaken.
+/// How long a mark is kept: until the block of the touch counts where it is read, and no fact before it does.
+pub(crate) fn mark_ttl(config: &Config) -> Duration {
+    fact_ttl(config).max(OBEYED)
+}
+
+/// How long a block that something is said to have happened at is waited for: longer than Ethereum and what settles on
+/// it optimistically take to finalise one. Whoever said so may be mistaken.
 const OBEYED: Duration = Duration::from_secs(30 * 60);
 
 /// Keeps facts for others. A failure costs the next reader a call and nothing else. What is known to be outdated by then,
@@ -280,12 +289,16 @@ pub(crate) async fn keep<P: Ports>(
     };
     let writes = facts.iter().zip(known).filter_map(|((key, fact), known)| {
         let outdated = match known {
-            Some(Known::Fact(other)) => other.block > fact.block && other.read_at > fact.read_at,
-            Some(Known::Touched(touch, at)) => {
+            // It may be: what could not be looked up is not written over.
+            Err(Unheard) => true,
+            Ok(Some(Known::Fact(other))) => {
+                fact.contradicts(&other) && !chain::is_undone(context, key, &other)
+            }
+            Ok(Some(Known::Touched(touch, at))) => {
                 let age = fact.read_at.duration_since(at);
                 !touch.is_known_to(fact) && age.unsigned_abs() < OBEYED
             }
-            None => false,
+            Ok(None) => false,
         };
         (!outdated).then(|| write(key, fact))
     });
@@ -299,34 +312,37 @@ pub(crate) async fn keep<P: Ports>(
     }
 }
 
-/// Forgets a fact that its contract no longer answers for, behind the response.
-pub(crate) fn forget<P: Ports>(context: &Context<'_, P>, agreement: usize, key: &FactKey) {
+/// Drops a fact that its contract no longer answers for. A mark in its place stays.
+pub(crate) async fn drop_fact<P: Ports>(context: &Context<'_, P>, agreement: usize, key: &FactKey) {
     let Ok(config) = context.service.config() else {
         return;
     };
-    let (limit, name) = (config.deadlines.store, fact_key(key, agreement));
-    context.behind(async move |context: &Context<'_, P>| {
-        let store = context.store();
-        if !matches!(
+    let (limit, store) = (config.deadlines.store, context.store());
+    let known = facts(context, limit, agreement, &[key]).await;
+    let name = fact_key(key, agreement);
+    if matches!(known.as_slice(), [Ok(Some(Known::Fact(_)))])
+        && !matches!(
             within(context.ports, limit, store.delete(&name)).await,
             Some(Ok(()))
-        ) {
-            context.record.fault("a fact not forgotten".into());
-        }
-    });
+        )
+    {
+        context.record.fault("a fact not forgotten".into());
+    }
 }
 
-/// Marks facts as outdated, of all agreements; how many were there that did not know of it.
+/// Marks facts as outdated, of all agreements; how many were there that did not know of it. With `ahead`, those that are
+/// not there are marked as well: whoever reads them next may ask a node that does not know of it yet.
 ///
 /// # Errors
 /// [`StoreError`], if any of them could not be looked up or marked.
 pub(crate) async fn outdate<P: Ports>(
     context: &Context<'_, P>,
     touches: &[(FactKey, Touch)],
+    ahead: bool,
 ) -> Result<usize, StoreError> {
     let config = context.service.config();
     let config = config.map_err(|_| StoreError::Failed("no configuration".into()))?;
-    let (limit, ttl) = (config.deadlines.store, fact_ttl(config));
+    let (limit, ttl) = (config.deadlines.store, mark_ttl(config));
     let mut outdated = 0;
     for agreement in config.agreements() {
         for touches in touches.chunks(AT_ONCE) {
@@ -344,18 +360,23 @@ pub(crate) async fn outdate<P: Ports>(
             let marks = touches.iter().zip(&names).zip(values);
             let marks: Vec<_> = marks
                 .filter_map(|(((key, touch), name), value)| {
-                    let touch = match Known::from_bytes(&key.read, &value?) {
+                    let Some(value) = value else {
+                        return ahead.then(|| (name, touch.to_bytes(now)));
+                    };
+                    let touch = match Known::from_bytes(&key.read, &value) {
                         Some(Known::Fact(fact)) if touch.is_known_to(&fact) => return None,
                         Some(Known::Touched(other, _)) if other.and(*touch) == other => {
                             return None;
                         }
                         Some(Known::Touched(other, _)) => other.and(*touch),
-                        Some(Known::Fact(_)) | None => *touch,
+                        Some(Known::Fact(_)) | None => {
+                            outdated += 1;
+                            *touch
+                        }
                     };
                     Some((name, touch.to_bytes(now)))
                 })
                 .collect();
-            outdated += marks.len();
             let store = context.store();
             let writes = marks.iter().map(|(name, mark)| store.set(name, mark, ttl));
             let writes = async {

@@ -12,6 +12,10 @@ use crate::store;
 /// After this it is looked again whether somebody has kept an older fact meanwhile, which they read before.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// Of more touches at once only the facts that are there are marked: of a token that changes hands all the time, nearly
+/// all are of accounts that nobody here has heard of.
+const MARKED_AHEAD: usize = 256;
+
 /// Outdates the facts that do not know of what has happened to them; how many there were. Doing it twice, or late, or
 /// in another order than it happened in, comes to the same.
 ///
@@ -32,7 +36,7 @@ pub(crate) async fn touch<P: Ports>(
         return Ok(0);
     }
     let touches = Vec::from_iter(merged);
-    let outdated = store::outdate(context, &touches).await?;
+    let outdated = store::outdate(context, &touches, touches.len() <= MARKED_AHEAD).await?;
     let config = context.service.config();
     let config = config.map_err(|_| StoreError::Failed("no configuration".into()))?;
     let memory = context.service.memory();
@@ -42,12 +46,13 @@ pub(crate) async fn touch<P: Ports>(
         }
     }
     // Whoever was reading a chain meanwhile keeps what it said by the end of this.
-    let last = config.deadlines.chain + config.deadlines.store;
+    let deadlines = &config.deadlines;
+    let last = deadlines.chain + deadlines.provider + 2 * deadlines.store;
     context.behind(async move |context: &Context<'_, P>| {
         for pause in [AGAIN, last.saturating_sub(AGAIN)] {
             context.ports.sleep(pause).await;
             // A failure is noted; what it leaves is forgotten with its age.
-            let _ = store::outdate(context, &touches).await;
+            let _ = store::outdate(context, &touches, false).await;
         }
     });
     Ok(outdated)

@@ -131,7 +131,8 @@ async fn lacking<P: Ports>(
         let known = store::facts(context, limit, agreement, &named).await;
         let now = context.ports.now();
         for (key, known) in keys.iter().zip(known) {
-            let is_young = matches!(known, Some(Known::Fact(fact)) if fact.is_within(young, now));
+            let is_young =
+                matches!(known, Ok(Some(Known::Fact(fact))) if fact.is_within(young, now));
             if !is_young {
                 lacking.entry(key.chain).or_default().push(key.clone());
             }
@@ -152,6 +153,7 @@ async fn read_chain<P: Ports>(
         agreement,
         keys: keys.iter().cloned().collect(),
         floor: 0,
+        known: BTreeMap::new(),
     };
     let landing = decide::land(context, course, context.ports.now()).await;
     for fault in landing.faults {

@@ -172,6 +172,8 @@ struct World {
     meanwhile: RefCell<Option<(&'static str, Task)>>,
     store: RefCell<HashMap<String, Vec<u8>>>,
     store_up: Cell<bool>,
+    /// Whether the store takes values and gives none back.
+    store_is_mute: Cell<bool>,
     stands_still: Cell<bool>,
     random: Cell<u8>,
     log: RefCell<Vec<String>>,
@@ -198,6 +200,7 @@ impl Simulated {
             meanwhile: RefCell::default(),
             store: RefCell::default(),
             store_up: Cell::new(true),
+            store_is_mute: Cell::new(false),
             stands_still: Cell::new(false),
             random: Cell::new(0),
             log: RefCell::default(),
@@ -345,6 +348,9 @@ impl Ports for Simulated {
 
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         self.store()?;
+        if self.0.store_is_mute.get() {
+            return Err(StoreError::Failed("no answer".into()));
+        }
         Ok(self.0.store.borrow().get(key).cloned())
     }
 
@@ -2033,4 +2039,33 @@ fn a_sign_in_warms_the_gates_that_it_is_for() {
         assert_eq!(visit.beside().access().0, StatusCode::OK);
         assert_eq!(visit.calls(), usize::from(reads == 0));
     }
+}
+
+#[test]
+fn what_is_known_at_a_block_is_not_unsaid_by_a_node_that_has_not_come_to_it() {
+    let visit = Visit::new();
+    visit.ports.0.balance.set(0);
+    assert_eq!(visit.access().0, StatusCode::FORBIDDEN);
+    // It is asked again before anybody is refused again, and a node that is a block behind says that all is as it was.
+    visit.ports.advance(4);
+    visit.ports.providers(Provider::Generous(1));
+    for instance in [&visit, &visit.beside()] {
+        let (status, problem) = instance.access();
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{problem}");
+    }
+    // Whoever cannot look up what is known does not write over it either.
+    visit.ports.0.store_is_mute.set(true);
+    visit.beside().access();
+    visit.ports.0.store_is_mute.set(false);
+    let (status, problem) = visit.beside().access();
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{problem}");
+    visit.ports.providers(Provider::Honest);
+    assert_eq!(visit.beside().access().0, StatusCode::FORBIDDEN);
+    // What says the same may come from before.
+    visit.ports.advance(4);
+    visit.ports.0.balance.set(1);
+    assert_eq!(visit.access().0, StatusCode::OK);
+    visit.ports.advance(61);
+    visit.ports.providers(Provider::Generous(1));
+    assert_eq!(visit.access().0, StatusCode::OK);
 }

@@ -495,6 +495,27 @@ fn a_transfer_outdates_what_it_touches_and_nothing_else() {
 }
 
 #[test]
+fn a_transfer_of_what_nobody_has_asked_for_is_waited_for_as_well() {
+    let gate = Instance::new();
+    let session = gate.session(SELLER);
+    assert_eq!(gate.outdated(&sale(1, 101, 0)), 0, "nothing was known");
+    // The one node that is there has not come to the block of the sale.
+    let mut request = http::Request::new(Bytes::from(r#"{"resource":"media/one/x"}"#));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = "/v1/access".parse().unwrap();
+    for (name, value) in [
+        ("content-type", "application/json"),
+        ("authorization", session.as_str()),
+    ] {
+        request.headers_mut().insert(name, value.parse().unwrap());
+    }
+    let (status, problem) = gate.send(request);
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{problem}");
+    gate.advance(2, 1);
+    assert_eq!(gate.reads("one", &[SELLER]).len(), 1);
+}
+
+#[test]
 fn what_was_read_later_outlives_what_comes_late_twice_or_in_another_order() {
     let gate = Instance::new();
     gate.reads("one", &ALL);
@@ -565,6 +586,8 @@ fn what_is_undone_or_has_its_parents_numbers_is_outdated_whatever_the_number() {
         gate.reads("parent", &ALL);
         gate.advance(2, 0);
         assert_eq!(gate.outdated(&sale(42_161, block, 0)), 2, "{block}");
+        // What clocks may differ by.
+        gate.advance(3, 0);
         assert_eq!(gate.reads("parent", &ALL).len(), 2);
     }
     assert!(gate.reads("one", &ALL).is_empty(), "of another chain");

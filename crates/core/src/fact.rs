@@ -436,9 +436,24 @@ impl Stored {
     }
 }
 
-/// When what the store keeps of a fact was read or outdated; `None` for what is neither.
-pub fn kept_since(bytes: &[u8]) -> Option<Timestamp> {
-    Timestamp::from_millisecond(Stored::read(bytes)?.t).ok()
+/// What the store keeps in a fact's place, whatever its read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// When it was read, or outdated.
+    pub since: Timestamp,
+    /// Whether it is the mark of a touch.
+    pub is_mark: bool,
+}
+
+impl Kept {
+    /// Reads its bytes; `None` for what is neither a fact nor a mark.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let stored = Stored::read(bytes)?;
+        Some(Self {
+            since: Timestamp::from_millisecond(stored.t).ok()?,
+            is_mark: matches!(stored.v.as_str(), TOUCHED | TOUCHED_SINCE),
+        })
+    }
 }
 
 impl Fact {
@@ -508,6 +523,11 @@ impl Fact {
             block: stored.b,
             read_at: Timestamp::from_millisecond(stored.t).ok()?,
         })
+    }
+
+    /// Whether it was read before the block of `known` and says otherwise: then it is the older one, whenever it was read.
+    pub fn contradicts(&self, known: &Self) -> bool {
+        self.block < known.block && self.value != known.value
     }
 
     /// Whether the fact was read at most `max_age` from `now`. One that is stamped ahead, by another instance's clock,
@@ -708,7 +728,11 @@ mod tests {
         assert!(both.is_known_to(&fact(12, 2_101)));
         for touch in [mined, undone, both] {
             let bytes = touch.to_bytes(at(100));
-            assert_eq!(kept_since(&bytes), Some(at(100)));
+            let mark = Kept {
+                since: at(100),
+                is_mark: true,
+            };
+            assert_eq!(Kept::from_bytes(&bytes), Some(mark));
             for (read, _) in reads() {
                 assert_eq!(
                     Known::from_bytes(&read, &bytes),
@@ -722,8 +746,19 @@ mod tests {
             Known::from_bytes(&read, &kept),
             Some(Known::Fact(fact(5, 6)))
         );
-        assert_eq!(kept_since(&kept), Some(at(6)));
-        assert_eq!(kept_since(b"{}"), None);
+        let read_then = Kept {
+            since: at(6),
+            is_mark: false,
+        };
+        assert_eq!(Kept::from_bytes(&kept), Some(read_then));
+        assert_eq!(Kept::from_bytes(b"{}"), None);
+        let other = Fact {
+            value: Value::Amount(U256::ZERO),
+            ..fact(11, 900)
+        };
+        assert!(other.contradicts(&fact(12, 1)));
+        assert!(!fact(11, 900).contradicts(&fact(12, 1)), "it says the same");
+        assert!(!other.contradicts(&fact(11, 1)), "of the same block");
     }
 
     #[test]

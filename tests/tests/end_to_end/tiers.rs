@@ -130,7 +130,7 @@ async fn load(
         let begun = Instant::now();
         while begun.elapsed() < time {
             let sent = Instant::now();
-            if n % 2 == 0 {
+            if n.is_multiple_of(2) {
                 gate.ask(holder, HELLO).await?.expect(200)?;
             } else {
                 gate.ask(outsider, HELLO).await?.problem(403)?;

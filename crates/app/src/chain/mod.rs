@@ -10,7 +10,7 @@ mod shared;
 
 use futures_util::future::join_all;
 use tokengate_core::config::Chain;
-use tokengate_core::fact::{Fact, Read, Unreadable};
+use tokengate_core::fact::{Fact, FactKey, Read, Unreadable};
 use tokengate_core::network::Numbering;
 use tokengate_core::provider::{Pool, Reorganisation};
 use tokengate_core::signer::{Verification, VerifiedSigner, VerifyError};
@@ -214,11 +214,14 @@ pub(crate) async fn follow<P: Ports>(
 }
 
 /// The last reorganisation of `chain` that this instance noticed.
-pub(crate) fn reorganisation<P: Ports>(
-    context: &Context<'_, P>,
-    chain: ChainId,
-) -> Option<Reorganisation> {
+fn reorganisation<P: Ports>(context: &Context<'_, P>, chain: ChainId) -> Option<Reorganisation> {
     pool(context, chain, |pool| pool.reorganisation())
+}
+
+/// Whether a fact may rest on a block that this instance knows to have been replaced since.
+pub(crate) fn is_undone<P: Ports>(context: &Context<'_, P>, key: &FactKey, fact: &Fact) -> bool {
+    reorganisation(context, key.chain)
+        .is_some_and(|reorganisation| reorganisation.undoes(fact.block, fact.read_at))
 }
 
 /// Works with what this instance knows of the providers of `chain`.

@@ -24,6 +24,10 @@ const ATTEMPTS: u32 = 3;
 /// Before a provider is asked again; twice as long before the next time, and up to as much more by chance.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// Before a provider is asked again that has not come to a block yet.
+const UNTIL_NEXT: Duration = Duration::from_millis(250);
+const MOST_UNTIL_NEXT: u32 = 40;
+
 /// How one attempt went.
 struct Attempt {
     provider: usize,
@@ -315,6 +319,10 @@ impl<P: Ports> Race<'_, P> {
 
     /// How long to wait before the same provider is asked again, if it is worth it and can be afforded.
     fn pause_before_retry(&self, fault: &Fault, tried: u32, left: Duration) -> Option<Duration> {
+        // The next block is on its way: waiting for it is no failure, and costs the others nothing.
+        if matches!(fault, Fault::NotYet(..)) {
+            return (UNTIL_NEXT < left && tried < MOST_UNTIL_NEXT).then_some(UNTIL_NEXT);
+        }
         if tried >= ATTEMPTS {
             return None;
         }

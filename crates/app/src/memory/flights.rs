@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -58,6 +58,8 @@ pub(crate) struct Course {
     pub(crate) keys: BTreeSet<FactKey>,
     /// Answers of an earlier block do not count.
     pub(crate) floor: u64,
+    /// What is known already: an answer of an earlier block that says otherwise does not count either.
+    pub(crate) known: BTreeMap<FactKey, Fact>,
 }
 
 impl Course {
@@ -120,21 +122,46 @@ impl Flights {
         (id, flight)
     }
 
-    /// A read has come to something: whoever waits for it goes on, and whoever comes next still joins it, until it is
-    /// [`Self::over`].
-    pub(crate) fn landed(&self, id: u64, landing: Landing) {
+    /// Where the read of this number lands.
+    pub(crate) const fn landing_place(&self, id: u64) -> LandingPlace<'_> {
+        LandingPlace { flights: self, id }
+    }
+
+    fn find(&self, id: u64) -> Option<Flight> {
         let under_way = self.under_way.borrow();
         let flight = under_way.iter().find(|other| other.id == id);
-        let flight = flight.map(|other| other.flight.clone());
-        drop(under_way);
-        if let Some(flight) = flight {
+        flight.map(|other| other.flight.clone())
+    }
+}
+
+/// Where a read lands. When this is dropped, the read is over, and has come to nothing if it has not landed: what it has
+/// come to has to be found elsewhere by then.
+pub(crate) struct LandingPlace<'a> {
+    flights: &'a Flights,
+    id: u64,
+}
+
+impl LandingPlace<'_> {
+    /// The read has come to something: whoever waits for it goes on, and whoever comes next still joins it.
+    pub(crate) fn land(&self, landing: Landing) {
+        if let Some(flight) = self.flights.find(self.id) {
             flight.land(landing);
         }
     }
+}
 
-    /// What a read has come to can be found elsewhere.
-    pub(crate) fn over(&self, id: u64) {
-        self.under_way.borrow_mut().retain(|other| other.id != id);
+impl Drop for LandingPlace<'_> {
+    fn drop(&mut self) {
+        let Self { flights, id } = self;
+        let flight = flights.find(*id);
+        flights
+            .under_way
+            .borrow_mut()
+            .retain(|other| other.id != *id);
+        let is_in_the_air = |flight: &Flight| flight.0.landing.borrow().is_none();
+        if let Some(flight) = flight.filter(is_in_the_air) {
+            flight.land(Landing::default());
+        }
     }
 }
 

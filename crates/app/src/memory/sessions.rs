@@ -47,9 +47,11 @@ impl SessionMemory {
         }
     }
 
-    /// Remembers it.
+    /// Remembers it. One that is known to be ended stays so.
     pub(crate) fn put(&self, id: [u8; 16], standing: Standing) {
-        self.sessions.borrow_mut().insert(id, standing);
+        if self.standing(id) != Some(Standing::Ended) {
+            self.sessions.borrow_mut().insert(id, standing);
+        }
     }
 }
 

@@ -37,7 +37,7 @@ pub const MAX_ADDRESSES: usize = 500;
 /// Whose facts are to be read, and for which gates: by default for all.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Drop {
+struct Expected {
     gates: Option<Vec<String>>,
     addresses: Vec<String>,
 }
@@ -45,7 +45,7 @@ struct Drop {
 async fn warm<P: Ports>(context: &Context<'_, P>, request: &Request) -> Result<Response, Problem> {
     authorise(context, request).await?;
     let [] = query(request, [])?;
-    let Drop { gates, addresses } = request::json(request)?;
+    let Expected { gates, addresses } = request::json(request)?;
     if !(1..=MAX_ADDRESSES).contains(&addresses.len()) {
         return Err(Problem::AddressCount);
     }
@@ -84,7 +84,7 @@ async fn warm<P: Ports>(context: &Context<'_, P>, request: &Request) -> Result<R
     ))
 }
 
-/// That the operator asks. Guesses are counted, so that nobody can make many.
+/// That the operator asks. Whoever is wrong is counted; the operator is never turned away for it.
 async fn authorise<P: Ports>(context: &Context<'_, P>, request: &Request) -> Result<(), Problem> {
     let token = context.service.admin().ok_or(Problem::NoRoute)?;
     let refusal = match auth::bearer(request) {
