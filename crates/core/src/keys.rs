@@ -141,7 +141,8 @@ impl Key {
     }
 }
 
-fn keyed(key: &[u8]) -> Hmac<Sha256> {
+/// HMAC-SHA-256 that has taken in its key.
+pub(crate) fn keyed(key: &[u8]) -> Hmac<Sha256> {
     #[expect(
         clippy::expect_used,
         reason = "HMAC is defined for keys of every length (RFC 2104 section 2)"

@@ -1,16 +1,17 @@
 //! Presigned URLs: AWS Signature Version 4 in the query string, for one method on one object.
 
+mod sigv4;
+
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use rusty_s3::actions::{GetObject, HeadObject, S3Action};
-use rusty_s3::{Bucket, Credentials, UrlStyle};
 use serde::Deserialize;
 use url::Url;
 
+use self::sigv4::QuerySigner;
 use crate::gate::Granted;
 use crate::resource::Resource;
 use crate::secret::Secret;
@@ -71,11 +72,14 @@ pub struct AccessKey {
     pub session_token: Option<Secret<String>>,
 }
 
-/// A bucket with the credentials to sign for it.
+/// A bucket with the credentials to sign for it. It remembers what a day's URLs have in common.
 #[derive(Clone, Debug)]
 pub struct Signer {
-    bucket: Bucket,
-    credentials: Secret<Credentials>,
+    /// Scheme and authority.
+    origin: String,
+    /// The path of the bucket, encoded, with a slash at either end.
+    root: String,
+    query: QuerySigner,
 }
 
 /// Why no signer can be made.
@@ -114,20 +118,21 @@ impl Signer {
         if !is_endpoint(endpoint) {
             return Err(SignerError::Endpoint);
         }
-        let style = match addressing {
-            Addressing::Path => UrlStyle::Path,
-            Addressing::VirtualHost => UrlStyle::VirtualHost,
+        let mut url = endpoint.clone();
+        let root = match (addressing, endpoint.host_str()) {
+            (Addressing::Path, _) => format!("/{}/", sigv4::uri_encode(name)),
+            (Addressing::VirtualHost, host) => {
+                url.set_host(host.map(|host| format!("{name}.{host}")).as_deref())
+                    .map_err(|_| SignerError::Endpoint)?;
+                "/".to_owned()
+            }
         };
-        let bucket = Bucket::new(endpoint.clone(), style, name.to_owned(), region.to_owned())
-            .map_err(|_| SignerError::Endpoint)?;
-        let (id, secret) = (key.id.expose().clone(), key.secret.expose().clone());
-        let credentials = match &key.session_token {
-            Some(token) => Credentials::new_with_token(id, secret, token.expose().clone()),
-            None => Credentials::new(id, secret),
-        };
+        // Without a port that is the scheme's own, and by `is_endpoint` without credentials: what a client sends as `host`.
+        let host = url.authority();
         Ok(Self {
-            bucket,
-            credentials: Secret::new(credentials),
+            origin: format!("{}://{host}", url.scheme()),
+            root,
+            query: QuerySigner::new(host, region, key),
         })
     }
 
@@ -167,25 +172,19 @@ impl Signer {
         }
         // The signature carries whole seconds; so must the promise.
         let signed_at = Timestamp::from_second(now.as_second()).ok()?;
-        let credentials = Some(self.credentials.expose());
-        let header =
-            disposition.map(|disposition| content_disposition(disposition, resource.file_name()));
-        let url = match method {
-            Method::Get => {
-                let mut action = GetObject::new(&self.bucket, credentials, resource.key());
-                if let Some(header) = header {
-                    action
-                        .query_mut()
-                        .insert("response-content-disposition", header);
-                }
-                action.sign_with_time(ttl, &signed_at)
-            }
+        let disposition = match method {
+            Method::Get => disposition
+                .map(|disposition| content_disposition(disposition, resource.file_name())),
             // Nothing is shown or saved from a HEAD, and S3 documents the overrides for GET.
-            Method::Head => HeadObject::new(&self.bucket, credentials, resource.key())
-                .sign_with_time(ttl, &signed_at),
+            Method::Head => None,
         };
+        let mut path = self.root.clone();
+        path.extend(sigv4::uri_encode_path(resource.key()));
+        let query = self
+            .query
+            .query(method, &path, disposition.as_deref(), signed_at, ttl);
         Some(PresignedUrl {
-            url: Secret::new(url.into()),
+            url: Secret::new([&self.origin, &path, "?", &query].concat()),
             method,
             expires_at: signed_at.checked_add(ttl).ok()?,
         })
@@ -249,6 +248,12 @@ fn content_disposition(disposition: Disposition, file_name: &str) -> Cow<'static
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+    use rusty_s3::S3Action;
+
     use super::*;
 
     fn key() -> AccessKey {
@@ -338,6 +343,203 @@ mod tests {
         signatures.sort();
         signatures.dedup();
         assert_eq!(signatures.len(), count);
+    }
+
+    #[test]
+    fn a_signer_is_right_on_every_day_it_is_used_on() {
+        let fresh = || signer("https://s3.amazonaws.com", Addressing::VirtualHost);
+        let used = fresh();
+        let a = Resource::parse("examplebucket/a").unwrap();
+        for (time, scope) in [
+            ("2013-05-23T23:59:59.999Z", "20130523"),
+            ("2013-05-24T00:00:00Z", "20130524"),
+            ("2013-05-24T23:59:59Z", "20130524"),
+            ("2013-05-25T00:00:00Z", "20130525"),
+            ("2013-05-24T12:00:00Z", "20130524"),
+            ("2014-05-24T12:00:00Z", "20140524"),
+        ] {
+            let sign = |signer: &Signer| {
+                signer.sign(
+                    &a,
+                    Method::Get,
+                    None,
+                    time.parse().unwrap(),
+                    Duration::from_secs(60),
+                )
+            };
+            let signed = sign(&used).unwrap();
+            assert!(
+                signed.url.expose().contains(&format!(
+                    "%2F{scope}%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Date={scope}T"
+                )),
+                "{time}"
+            );
+            assert_eq!(Some(&signed), sign(&fresh()).as_ref(), "{time}");
+            assert_eq!(Some(signed), sign(&used.clone()), "{time}");
+        }
+    }
+
+    /// The other side of the property below: the same URL by a library for S3.
+    struct Library {
+        bucket: rusty_s3::Bucket,
+        credentials: rusty_s3::Credentials,
+    }
+
+    impl Library {
+        fn new(
+            endpoint: &Url,
+            addressing: Addressing,
+            name: &str,
+            region: &str,
+            key: &AccessKey,
+        ) -> Option<Self> {
+            let style = match addressing {
+                Addressing::Path => rusty_s3::UrlStyle::Path,
+                Addressing::VirtualHost => rusty_s3::UrlStyle::VirtualHost,
+            };
+            let (id, secret) = (key.id.expose().clone(), key.secret.expose().clone());
+            Some(Self {
+                bucket: rusty_s3::Bucket::new(
+                    endpoint.clone(),
+                    style,
+                    name.to_owned(),
+                    region.to_owned(),
+                )
+                .ok()?,
+                credentials: match &key.session_token {
+                    Some(token) => {
+                        rusty_s3::Credentials::new_with_token(id, secret, token.expose().as_str())
+                    }
+                    None => rusty_s3::Credentials::new(id, secret),
+                },
+            })
+        }
+
+        fn sign(
+            &self,
+            resource: &Resource,
+            method: Method,
+            disposition: Option<Disposition>,
+            now: Timestamp,
+            ttl: Duration,
+        ) -> String {
+            let now = Timestamp::from_second(now.as_second()).unwrap();
+            let credentials = Some(&self.credentials);
+            let url = match method {
+                Method::Get => {
+                    let mut action = rusty_s3::actions::GetObject::new(
+                        &self.bucket,
+                        credentials,
+                        resource.key(),
+                    );
+                    if let Some(disposition) = disposition {
+                        action.query_mut().insert(
+                            "response-content-disposition",
+                            content_disposition(disposition, resource.file_name()),
+                        );
+                    }
+                    action.sign_with_time(ttl, &now)
+                }
+                Method::Head => {
+                    rusty_s3::actions::HeadObject::new(&self.bucket, credentials, resource.key())
+                        .sign_with_time(ttl, &now)
+                }
+            };
+            url.into()
+        }
+    }
+
+    fn endpoints() -> impl Strategy<Value = Url> {
+        let scheme = select(vec!["http", "https", "HTTPS"]);
+        let host = prop_oneof![
+            select(vec![
+                "s3.amazonaws.com",
+                "S3.Eu-Central-1.amazonaws.com",
+                "s3.example.",
+                "localhost",
+                "127.0.0.1",
+                "[::1]",
+                "xn--mnchen-3ya.example",
+            ])
+            .prop_map(str::to_owned),
+            "[a-z][a-z0-9]{0,9}(\\.[a-z]{2,9}){1,3}",
+        ];
+        let port = prop_oneof![
+            select(vec!["", ":", ":80", ":443"]).prop_map(str::to_owned),
+            (1_u16..).prop_map(|port| format!(":{port}")),
+        ];
+        (scheme, host, port)
+            .prop_map(|(scheme, host, port)| format!("{scheme}://{host}{port}").parse().unwrap())
+    }
+
+    fn resources() -> impl Strategy<Value = Resource> {
+        let segment = prop_oneof!["[ -~]{1,24}", "\\PC{1,24}", "[%.+/~ a2eF]{1,24}"];
+        vec(segment, 1..4).prop_filter_map("no object key", |segments| {
+            Resource::parse(&format!("media/{}", segments.join("/"))).ok()
+        })
+    }
+
+    /// Of any time, and around the midnights of a few days.
+    fn times() -> impl Strategy<Value = Timestamp> {
+        let midnight = (19_782_i64..19_785).prop_map(|day| day * 86_400);
+        let second = prop_oneof![
+            Timestamp::MIN.as_second()..Timestamp::MAX.as_second() - 604_800,
+            (midnight.clone(), -1_i64..=1).prop_map(|(midnight, off)| midnight + off),
+            (midnight, 0_i64..86_400).prop_map(|(midnight, second)| midnight + second),
+        ];
+        (second, 0_i32..1_000_000_000)
+            .prop_map(|(second, nanosecond)| Timestamp::new(second, nanosecond).unwrap())
+    }
+
+    fn access_keys() -> impl Strategy<Value = AccessKey> {
+        // HMAC treats keys above its block of 64 bytes apart.
+        let secret = prop_oneof!["[A-Za-z0-9/+]{40}", "\\PC{0,100}"];
+        (
+            prop_oneof!["[A-Z0-9]{20}", "\\PC{0,20}"],
+            secret,
+            option::of("\\PC{0,200}"),
+        )
+            .prop_map(|(id, secret, session_token)| AccessKey {
+                id: Secret::new(id),
+                secret: Secret::new(secret),
+                session_token: session_token.map(Secret::new),
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn urls_are_those_of_a_library_for_s3(
+            endpoint in endpoints(),
+            addressing in select(vec![Addressing::Path, Addressing::VirtualHost]),
+            name in "[a-z0-9][a-z0-9.-]{0,20}[a-z0-9]",
+            region in prop_oneof!["[a-z]{2}-[a-z]{4,9}-[1-9]", "auto", "[A-Za-z0-9-]{1,20}"],
+            key in access_keys(),
+            requests in vec(
+                (
+                    resources(),
+                    select(vec![Method::Get, Method::Head]),
+                    option::of(select(vec![Disposition::Attachment, Disposition::Inline])),
+                    times(),
+                    1_u64..=604_800,
+                ),
+                1..8,
+            ),
+        ) {
+            let library = Library::new(&endpoint, addressing, &name, &region, &key);
+            let signer = Signer::new(&endpoint, addressing, &name, &region, &key).ok();
+            prop_assert_eq!(signer.is_some(), library.is_some());
+            let Some((signer, library)) = signer.zip(library) else {
+                return Ok(());
+            };
+            for (resource, method, disposition, now, ttl) in requests {
+                let ttl = Duration::from_secs(ttl);
+                let signed = signer.sign(&resource, method, disposition, now, ttl).unwrap();
+                prop_assert_eq!(
+                    signed.url.expose(),
+                    &library.sign(&resource, method, disposition, now, ttl)
+                );
+            }
+        }
     }
 
     #[test]
@@ -433,9 +635,25 @@ mod tests {
                 "{endpoint}"
             );
         }
-        assert!(
-            !format!("{:?}", signer("https://s3.amazonaws.com", Addressing::Path))
-                .contains("EXAMPLEKEY")
+    }
+
+    #[test]
+    fn what_a_signer_knows_is_not_shown() {
+        let key = AccessKey {
+            session_token: Some(Secret::new("TOKENEXAMPLE".into())),
+            ..key()
+        };
+        let endpoint = "https://s3.amazonaws.com".parse().unwrap();
+        let signer = Signer::new(&endpoint, Addressing::Path, "b", "r", &key).unwrap();
+        let a = Resource::parse("b/a").unwrap();
+        let signed = signer.sign(
+            &a,
+            Method::Get,
+            None,
+            published_date(),
+            Duration::from_secs(60),
         );
+        let shown = format!("{signer:?} {signed:?}");
+        assert!(!shown.contains("EXAMPLE"), "{shown}");
     }
 }
