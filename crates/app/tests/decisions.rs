@@ -2059,6 +2059,15 @@ fn what_is_known_at_a_block_is_not_unsaid_by_a_node_that_has_not_come_to_it() {
     visit.ports.0.store_is_mute.set(false);
     let (status, problem) = visit.beside().access();
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{problem}");
+    // Nor whoever looks it up only then.
+    visit.ports.0.store_is_mute.set(true);
+    let ports = visit.ports.clone();
+    let heard = async move { ports.0.store_is_mute.set(false) };
+    let task: Task = Box::pin(heard);
+    visit.ports.0.meanwhile.replace(Some(("http://", task)));
+    visit.beside().access();
+    let (status, problem) = visit.beside().access();
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{problem}");
     visit.ports.providers(Provider::Honest);
     assert_eq!(visit.beside().access().0, StatusCode::FORBIDDEN);
     // What says the same may come from before.

@@ -733,7 +733,11 @@ fn a_reorganisation_undoes_what_was_told_and_is_read_anew() {
     assert!(watched.knows(CAT));
     // Or it comes a block later, whatever block a fact says it was read at.
     watched.world().grow(&[&[(ANN, CAT)], &[]]);
-    assert_eq!(watched.told(), [1, 0, 1], "of the other, nothing is known any more");
+    assert_eq!(
+        watched.told(),
+        [1, 0, 1],
+        "of the other, nothing is known any more"
+    );
     watched.remember(ANN);
     watched.world().replace(2, &[&[], &[(ANN, CAT)], &[]]);
     assert_eq!(watched.told(), [1, 1, 1]);
