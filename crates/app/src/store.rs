@@ -189,7 +189,7 @@ fn forgettable(end: Timestamp) -> Timestamp {
 }
 
 /// Facts that several providers agreed on have keys of their own: one that a single provider said is none of them.
-pub(crate) fn fact_key(key: &FactKey, agreement: usize) -> String {
+fn fact_key(key: &FactKey, agreement: usize) -> String {
     match agreement {
         1 => format!("{PREFIX}:fact:{}", key.store_key()),
         _ => format!("{PREFIX}:fact{agreement}:{}", key.store_key()),

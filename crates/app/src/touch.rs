@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tokengate_core::Timestamp;
+use tokengate_core::config::{Chain, Config};
 use tokengate_core::fact::{FactKey, Touch};
+use tokengate_core::network::Numbering;
+use tokengate_core::transfer::Transfer;
 
 use crate::ports::{Ports, StoreError};
 use crate::router::Context;
@@ -15,6 +19,29 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Of more touches at once only the facts that are there are marked: of a token that changes hands all the time, nearly
 /// all are of accounts that nobody here has heard of.
 const MARKED_AHEAD: usize = 256;
+
+/// The facts that `transfer` changes, or changes back where it was undone, and what they have to know of.
+pub(crate) fn touches(
+    config: &Config,
+    chain: &Chain,
+    transfer: &Transfer,
+    undone: bool,
+    now: Timestamp,
+) -> impl Iterator<Item = (FactKey, Touch)> + use<> {
+    let touch = match chain.numbering {
+        Numbering::Own if !undone => Touch {
+            block: transfer.block,
+            since: None,
+        },
+        // Facts of such a chain bear its parent's numbers; and a block that is gone may have been read by its number.
+        Numbering::Own | Numbering::Parent => Touch {
+            block: 0,
+            since: Some(now),
+        },
+    };
+    let facts = config.touched(chain.id, transfer).into_iter();
+    facts.map(move |fact| (fact, touch))
+}
 
 /// Outdates the facts that do not know of what has happened to them; how many there were. Doing it twice, or late, or
 /// in another order than it happened in, comes to the same.

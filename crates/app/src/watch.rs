@@ -8,8 +8,6 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokengate_core::config::{Chain, Config};
 use tokengate_core::fact::{FactKey, Touch};
-use tokengate_core::network::Numbering;
-use tokengate_core::transfer::Transfer;
 use tokengate_core::watch::{Cursor, Round};
 use tokengate_core::{Address, ChainId, Timestamp};
 
@@ -18,7 +16,7 @@ use crate::ports::Ports;
 use crate::problem::Problem;
 use crate::router::Context;
 use crate::store::{PREFIX, timed};
-use crate::touch::touch;
+use crate::touch::{touch, touches};
 
 /// By how much the head of what is read may have been behind the time of day, or more than now, when a fact was read.
 const MARGIN: Duration = Duration::from_secs(15 * 60);
@@ -91,7 +89,7 @@ async fn follow<P: Ports>(
     } = chain::follow(context, chain, &following)
         .await
         .map_err(|chain::Unavailable| Problem::NotFollowed)?;
-    let touches = touches(config, chain, &round, context.ports.now());
+    let touches = happened(config, chain, &round, context.ports.now());
     let outdated = match touches.is_empty() {
         true => 0,
         false => touch(context, touches).await.map_err(failed)?,
@@ -115,36 +113,27 @@ async fn follow<P: Ports>(
 }
 
 /// What happened to which facts.
-fn touches(config: &Config, chain: &Chain, round: &Round, now: Timestamp) -> Vec<(FactKey, Touch)> {
-    let anew = Touch {
-        block: 0,
-        since: Some(now),
-    };
-    // A number says when a fact was read only as long as it names the same block, and that of this chain.
-    let numbered = !round.reorganised && chain.numbering == Numbering::Own;
-    let told = round.told.iter().map(|transfer| {
-        let touch = Touch {
-            block: transfer.block,
-            since: None,
-        };
-        match (numbered, chain.numbering) {
-            (true, _) => (transfer, touch),
-            (false, Numbering::Own) => (transfer, touch.and(anew)),
-            (false, Numbering::Parent) => (transfer, anew),
-        }
+fn happened(
+    config: &Config,
+    chain: &Chain,
+    round: &Round,
+    now: Timestamp,
+) -> Vec<(FactKey, Touch)> {
+    // After a reorganisation a number does not say any longer when a fact was read.
+    let since = round.reorganised.then_some(now);
+    let anew = Touch { block: 0, since };
+    let told = round.told.iter().flat_map(|transfer| {
+        let touches = touches(config, chain, transfer, false, now);
+        touches.map(|(fact, touch)| (fact, touch.and(anew)))
     });
-    let undone = round.undone.iter().map(|transfer| (transfer, anew));
-    let all = told.chain(undone);
-    all.flat_map(|(transfer, touch): (&Transfer, Touch)| {
-        let facts = config.touched(chain.id, transfer).into_iter();
-        facts.map(move |fact| (fact, touch))
-    })
-    .collect()
+    let undone = round.undone.iter();
+    let undone = undone.flat_map(|transfer| touches(config, chain, transfer, true, now));
+    told.chain(undone).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use tokengate_core::transfer::Tokens;
+    use tokengate_core::transfer::{Tokens, Transfer};
 
     use super::*;
 
@@ -169,7 +158,7 @@ mod tests {
                 reorganised,
                 ..Round::default()
             };
-            let touches = touches(&config, chain, &round, Timestamp::UNIX_EPOCH);
+            let touches = happened(&config, chain, &round, Timestamp::UNIX_EPOCH);
             let mut touches: Vec<_> = touches.into_iter().map(|(_, touch)| touch).collect();
             touches.dedup();
             touches

@@ -1,14 +1,11 @@
 //! `POST /v1/events/{source}`: signed webhooks that tell of transfers, each of which outdates the facts that it changes.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokengate_core::config::{Chain, Config};
-use tokengate_core::fact::{FactKey, Touch};
-use tokengate_core::network::Numbering;
 use tokengate_core::transfer::Transfer;
 use tokengate_core::webhook::{self, Delivery, Verified};
 use tokengate_core::{Timestamp, fingerprint};
@@ -19,7 +16,7 @@ use crate::ports::Ports;
 use crate::problem::Problem;
 use crate::router::{self, Context, Needs, Request, Response, Route};
 use crate::store::{PREFIX, timed};
-use crate::touch::touch;
+use crate::touch::{touch, touches};
 
 /// How long a delivery is remembered that was seen to: vendors give up repeating one earlier.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
@@ -98,7 +95,10 @@ async fn attend<P: Ports>(
         transfers: transfers.len(),
         ..Outcome::of(delivery)
     };
-    let touches = touches(config, chain, &transfers, now);
+    let touches = transfers
+        .iter()
+        .flat_map(|transfer| touches(config, chain, transfer, transfer.removed, now));
+    let touches: Vec<_> = touches.collect();
     // Of what touches nothing there is nothing to remember.
     if touches.is_empty() {
         return Ok(outcome);
@@ -128,36 +128,6 @@ async fn attend<P: Ports>(
         forget::later(context, limit, Entry::Key(key), end);
     }
     Ok(outcome)
-}
-
-/// All that the transfers touch, each fact once.
-fn touches(
-    config: &Config,
-    chain: &Chain,
-    transfers: &[Transfer],
-    now: Timestamp,
-) -> Vec<(FactKey, Touch)> {
-    let mut touches: BTreeMap<FactKey, Touch> = BTreeMap::new();
-    for transfer in transfers {
-        let by_number = chain.numbering == Numbering::Own && !transfer.removed;
-        let new = if by_number {
-            Touch {
-                block: transfer.block,
-                since: None,
-            }
-        } else {
-            // Facts of such a chain bear its parent's numbers; and a block that is gone may have been read by its number.
-            Touch {
-                block: 0,
-                since: Some(now),
-            }
-        };
-        for key in config.touched(chain.id, transfer) {
-            let all = touches.get(&key).map_or(new, |old| old.and(new));
-            touches.insert(key, all);
-        }
-    }
-    touches.into_iter().collect()
 }
 
 /// What came of a delivery.
