@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::{join, join_all};
 use tokengate_core::config::{Chain, Config};
 use tokengate_core::fact::{Fact, FactKey, Facts, Known};
-use tokengate_core::gate::{Basis, Decision, Gate, Granted, Truth};
+use tokengate_core::gate::{Basis, Decision, Gate, GateId, Granted, Truth};
 use tokengate_core::resource::Resource;
 use tokengate_core::wallet::Holders;
 use tokengate_core::{ChainId, Timestamp};
@@ -72,6 +72,8 @@ pub(crate) struct Gathered {
     facts: Facts,
     now: Timestamp,
     holders: Holders,
+    /// What each of the gates reads for these holders.
+    reads: Vec<(GateId, BTreeSet<FactKey>)>,
     /// Of gates that are judged together, all rest on what satisfies the strictest.
     agreement: usize,
     effort: Effort,
@@ -108,9 +110,13 @@ pub(crate) async fn at_hand<P: Ports>(
     gates: &[&Gate],
     effort: Effort,
 ) -> Result<Gathered, Problem> {
+    let reads = gates
+        .iter()
+        .map(|gate| (gate.id.clone(), gate.reads(&holders)));
     let mut gathered = Gathered {
         facts: Facts::default(),
         now: context.ports.now(),
+        reads: reads.collect(),
         holders,
         agreement: gates.iter().map(|gate| gate.agreement).max().unwrap_or(1),
         effort,
@@ -124,7 +130,7 @@ pub(crate) async fn at_hand<P: Ports>(
     let mut keys = BTreeSet::new();
     for gate in gates {
         if !gathered.opens_by_configuration(gate) || effort == Effort::EveryLeaf {
-            keys.append(&mut gate.reads(&gathered.holders));
+            keys.extend(gathered.reads(gate).iter().cloned());
         }
     }
     gathered.look_up(context, keys).await?;
@@ -132,6 +138,14 @@ pub(crate) async fn at_hand<P: Ports>(
 }
 
 impl Gathered {
+    /// What `gate`, one of those that this was gathered for, reads for the holders. Of any other nothing is known.
+    fn reads(&self, gate: &Gate) -> &BTreeSet<FactKey> {
+        static NONE: BTreeSet<FactKey> = BTreeSet::new();
+        let mut reads = self.reads.iter();
+        let reads = reads.find(|(id, _)| *id == gate.id);
+        reads.map_or(&NONE, |(_, reads)| reads)
+    }
+
     fn opens_by_configuration(&self, gate: &Gate) -> bool {
         let fresh = self.facts.within(gate.fresh, self.now);
         gate.holds_by_configuration(&self.holders, &fresh)
@@ -203,10 +217,11 @@ impl Gathered {
                 ahead.extend(self.ending(context, gate));
                 continue;
             }
-            let reads = gate.reads(&self.holders).into_iter();
+            let reads = self.reads(gate).iter();
             if self.effort == Effort::Verdict && self.opens_on_stale(gate) {
                 context.record.count(Count::Stale, 1);
-                let old = reads.filter(|key| fresh.fact(key).is_none()).collect();
+                let old = reads.filter(|key| fresh.fact(key).is_none());
+                let old = old.cloned().collect();
                 // Gate by gate: whoever makes a larger read fail must not keep a smaller one from being made.
                 behind.push(whole(old, &[gate], &self.holders));
                 continue;
@@ -218,7 +233,10 @@ impl Gathered {
                 self.facts
                     .within(gate.fresh.min(config.service.deny_after), self.now)
             };
-            let missing: Vec<_> = reads.filter(|key| enough.fact(key).is_none()).collect();
+            let missing: Vec<_> = reads
+                .filter(|key| enough.fact(key).is_none())
+                .cloned()
+                .collect();
             self.outdated |= missing.iter().any(|key| self.tiers.contains_key(key));
             wanted.extend(missing);
         }
@@ -258,15 +276,14 @@ impl Gathered {
         let elapsed = context.ports.elapsed();
         let memory = context.service.memory();
         let fresh = self.facts.within(gate.fresh, self.now);
-        let mut reads = gate.reads(&self.holders);
-        reads.retain(|key| {
-            let age = |fact: &Fact| self.now.duration_since(fact.read_at).unsigned_abs();
+        let age = |fact: &Fact| self.now.duration_since(fact.read_at).unsigned_abs();
+        let ending = self.reads(gate).iter().filter(|key| {
             fresh
                 .fact(key)
                 .is_some_and(|fact| is_nearly_over(age(fact), gate.fresh))
                 && memory.facts.is_hot(self.agreement, key, elapsed)
         });
-        Vec::from_iter(reads)
+        ending.cloned().collect()
     }
 
     /// Asks all chains at once. A chain without an answer leaves its facts unknown.
@@ -384,19 +401,13 @@ fn take_off<P: Ports>(context: &Context<'_, P>, course: Course, now: Timestamp) 
     let begun = context.ports.elapsed();
     let flights = &context.service.memory().flights;
     let (id, flight) = flights.start(course.clone(), begun);
-    let (service, ports) = (context.service.clone(), context.ports.clone());
-    context.ports.spawn(async move {
-        let record = Record::default();
-        let context = Context {
-            service: &service,
-            ports: &ports,
-            record: &record,
-        };
+    let landing = flight.clone();
+    context.behind(async move |context: &Context<'_, P>| {
         let agreement = course.agreement;
-        let memory = service.memory();
+        let memory = context.service.memory();
         // Whoever waits goes on whatever becomes of this.
-        let landing_place = memory.flights.landing_place(id);
-        let landing = land(&context, course, now).await;
+        let place = memory.flights.landing_place(id, landing);
+        let landing = land(context, course, now).await;
         let (mut kept, mut dropped) = (Vec::new(), Vec::new());
         for (key, answer) in &landing.answers {
             match answer {
@@ -410,16 +421,12 @@ fn take_off<P: Ports>(context: &Context<'_, P>, course: Course, now: Timestamp) 
                 }
             }
         }
-        landing_place.land(landing);
+        place.land(landing);
         if !kept.is_empty() {
-            store::keep(&context, agreement, kept).await;
+            store::keep(context, agreement, kept).await;
         }
         for key in &dropped {
-            store::drop_fact(&context, agreement, key).await;
-        }
-        drop(landing_place);
-        if let Some(line) = record.line_behind(ports.now()) {
-            ports.log(&line);
+            store::drop_fact(context, agreement, key).await;
         }
     });
     flight
@@ -548,8 +555,8 @@ impl Gathered {
     pub(crate) fn basis(&self, gate: &Gate) -> Vec<Basis> {
         let fresh = self.facts.within(gate.fresh, self.now);
         let mut oldest = BTreeMap::new();
-        for key in gate.reads(&self.holders) {
-            let Some(fact) = fresh.fact(&key) else {
+        for key in self.reads(gate) {
+            let Some(fact) = fresh.fact(key) else {
                 continue;
             };
             let basis = oldest.entry(key.chain).or_insert(Basis {
@@ -569,8 +576,10 @@ impl Gathered {
         if self.opens_by_configuration(gate) {
             return Tier::Config;
         }
-        let reads = gate.reads(&self.holders);
-        let tiers = reads.iter().filter_map(|key| self.tiers.get(key));
+        let tiers = self
+            .reads(gate)
+            .iter()
+            .filter_map(|key| self.tiers.get(key));
         tiers.max().copied().unwrap_or(Tier::Config)
     }
 
@@ -585,10 +594,8 @@ impl Gathered {
         let detail = tier.as_str();
         // Of the oldest fact; below zero it is stale.
         let left = gates.iter().flat_map(|gate| {
-            let reads = gate.reads(&self.holders);
-            let any = self.facts.within(Duration::MAX, self.now);
-            reads.into_iter().filter_map(move |key| {
-                let age = self.now.duration_since(any.fact(&key)?.read_at).as_secs();
+            self.reads(gate).iter().filter_map(|key| {
+                let age = self.now.duration_since(self.known(key)?.read_at).as_secs();
                 Some(
                     i64::try_from(gate.fresh.as_secs())
                         .ok()?

@@ -123,14 +123,12 @@ impl Flights {
     }
 
     /// Where the read of this number lands.
-    pub(crate) const fn landing_place(&self, id: u64) -> LandingPlace<'_> {
-        LandingPlace { flights: self, id }
-    }
-
-    fn find(&self, id: u64) -> Option<Flight> {
-        let under_way = self.under_way.borrow();
-        let flight = under_way.iter().find(|other| other.id == id);
-        flight.map(|other| other.flight.clone())
+    pub(crate) const fn landing_place(&self, id: u64, flight: Flight) -> LandingPlace<'_> {
+        LandingPlace {
+            flights: self,
+            id,
+            flight,
+        }
     }
 }
 
@@ -139,28 +137,24 @@ impl Flights {
 pub(crate) struct LandingPlace<'a> {
     flights: &'a Flights,
     id: u64,
+    flight: Flight,
 }
 
 impl LandingPlace<'_> {
     /// The read has come to something: whoever waits for it goes on, and whoever comes next still joins it.
     pub(crate) fn land(&self, landing: Landing) {
-        if let Some(flight) = self.flights.find(self.id) {
-            flight.land(landing);
-        }
+        self.flight.land(landing);
     }
 }
 
 impl Drop for LandingPlace<'_> {
     fn drop(&mut self) {
-        let Self { flights, id } = self;
-        let flight = flights.find(*id);
-        flights
-            .under_way
-            .borrow_mut()
-            .retain(|other| other.id != *id);
-        let is_in_the_air = |flight: &Flight| flight.0.landing.borrow().is_none();
-        if let Some(flight) = flight.filter(is_in_the_air) {
-            flight.land(Landing::default());
+        let mut under_way = self.flights.under_way.borrow_mut();
+        under_way.retain(|other| other.id != self.id);
+        drop(under_way);
+        let is_in_the_air = self.flight.0.landing.borrow().is_none();
+        if is_in_the_air {
+            self.flight.land(Landing::default());
         }
     }
 }
