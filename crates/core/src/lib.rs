@@ -8,6 +8,7 @@
 pub mod abi;
 pub mod address;
 pub mod admin;
+pub mod block;
 pub mod chain;
 pub mod config;
 mod decimal;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::abi::multicall3::BlockName;
+use crate::block::BlockId;
 
 /// So many failures in a row open a provider's circuit breaker.
 const THRESHOLD: u32 = 3;
@@ -87,7 +87,7 @@ pub struct Pool {
     providers: Vec<Health>,
     /// In tenths of an attempt.
     budget: u32,
-    known: Option<BlockName>,
+    known: Option<BlockId>,
     reorganised: Option<Reorganisation>,
 }
 
@@ -390,12 +390,12 @@ impl Pool {
     }
 
     /// A block that was seen before, to be asked for again.
-    pub const fn known(&self) -> Option<BlockName> {
+    pub const fn known(&self) -> Option<BlockId> {
         self.known
     }
 
     /// Notes the block before the one that was read at, if that was the newest, and whether the known one has been replaced.
-    pub fn saw_block(&mut self, parent: Option<BlockName>, reorganised: bool, now: Timestamp) {
+    pub fn saw_block(&mut self, parent: Option<BlockId>, reorganised: bool, now: Timestamp) {
         if let Some(known) = self.known.filter(|_| reorganised) {
             self.reorganised = Some(Reorganisation {
                 from: known.number.saturating_sub(DEPTH),
@@ -662,7 +662,7 @@ mod tests {
     #[test]
     fn a_replaced_block_undoes_what_was_read_there_before() {
         let block = |number, byte| {
-            Some(BlockName {
+            Some(BlockId {
                 number,
                 hash: [byte; 32],
             })

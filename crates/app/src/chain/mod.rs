@@ -7,6 +7,7 @@ mod question;
 mod race;
 mod reading;
 mod shared;
+mod snapshot;
 
 use futures_util::future::join_all;
 use tokengate_core::config::Chain;

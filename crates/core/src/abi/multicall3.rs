@@ -2,6 +2,7 @@
 
 use super::DecodeError;
 use super::erc1271::{self, Check, Verdict};
+use crate::block::{BlockId, ExecutionBlock};
 use crate::fact::{Read, Unreadable, Value};
 use crate::jsonrpc;
 use crate::{Address, ChainId, U256};
@@ -47,29 +48,7 @@ pub struct Aggregate {
     chain: ChainId,
     multicall3: Address,
     reads: Vec<Read>,
-    known: Option<BlockName>,
-}
-
-/// A block by number and hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BlockName {
-    /// Its number.
-    pub number: u64,
-    /// Its hash.
-    pub hash: [u8; 32],
-}
-
-/// The block at which an aggregate ran.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// Its number, as contracts see it.
-    pub number: u64,
-    /// When it was made, in seconds since the epoch.
-    pub timestamp: u64,
-    /// The block before it; none before the first.
-    pub parent: Option<BlockName>,
-    /// Whether the block that was known before is no longer part of the chain.
-    pub reorganised: bool,
+    known: Option<BlockId>,
 }
 
 /// Why an aggregate has no answer.
@@ -99,7 +78,7 @@ impl Aggregate {
         chain: ChainId,
         multicall3: Address,
         reads: Vec<Read>,
-        known: Option<BlockName>,
+        known: Option<BlockId>,
     ) -> Self {
         Self {
             chain,
@@ -146,7 +125,7 @@ impl Aggregate {
     pub fn decode(
         &self,
         returned: &[u8],
-    ) -> Result<(Vec<Result<Value, Unreadable>>, Seen), AggregateError> {
+    ) -> Result<(Vec<Result<Value, Unreadable>>, ExecutionBlock), AggregateError> {
         let (results,): (Results<'_>,) =
             abi::decode_params(returned).map_err(|_| AggregateError::Answer)?;
         let (own, rest) = results
@@ -166,14 +145,12 @@ impl Aggregate {
         }
         let number = own_number(number)?;
         let hash = own_word(parent).ok_or(AggregateError::Answer)?;
-        let seen = Seen {
+        let seen = ExecutionBlock {
             number,
             timestamp: own_number(timestamp)?,
-            parent: number
-                .checked_sub(1)
-                .map(|number| BlockName { number, hash }),
+            parent: number.checked_sub(1).map(|number| BlockId { number, hash }),
             // Blocks too far back, or yet to come, have the hash zero: that says nothing.
-            reorganised: self.known.zip(known.first()).is_some_and(|(block, part)| {
+            reorged: self.known.zip(known.first()).is_some_and(|(block, part)| {
                 own_word(part).is_some_and(|hash| hash != [0; 32] && hash != block.hash)
             }),
         };
@@ -349,24 +326,24 @@ mod tests {
             values,
             [Ok(Value::Amount(U256::from(2))), Ok(Value::Nobody)]
         );
-        let parent = BlockName {
+        let parent = BlockId {
             number: 99,
             hash: hash(99),
         };
         assert_eq!(
             seen,
-            Seen {
+            ExecutionBlock {
                 number: 100,
                 timestamp: 1_800_000_000,
                 parent: Some(parent),
-                reorganised: false,
+                reorged: false,
             }
         );
     }
 
     #[test]
     fn a_known_block_of_another_hash_is_a_reorganisation_and_one_out_of_reach_is_none() {
-        let known = BlockName {
+        let known = BlockId {
             number: 98,
             hash: hash(5),
         };
@@ -381,7 +358,7 @@ mod tests {
             let results = own(31337, vec![word(there), word(2), word(3)]);
             let (values, seen) = aggregate.decode(&answer(results)).unwrap();
             assert_eq!(values.len(), 2);
-            assert_eq!(seen.reorganised, reorganised, "{there}");
+            assert_eq!(seen.reorged, reorganised, "{there}");
         }
     }
 

@@ -1,0 +1,23 @@
+//! Blocks: their names, and what a call can tell of the one it ran at.
+
+/// A block by number and hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockId {
+    /// Its number.
+    pub number: u64,
+    /// Its hash.
+    pub hash: [u8; 32],
+}
+
+/// The block that an `eth_call` ran at, as the call itself saw it, of a chain whose id the same answer proved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExecutionBlock {
+    /// Its number, as contracts see it.
+    pub number: u64,
+    /// When it was made, in seconds since the Unix epoch.
+    pub timestamp: u64,
+    /// The block before it; none before the first, and where the call does not tell.
+    pub parent: Option<BlockId>,
+    /// Whether the block that was known before is no longer part of the chain.
+    pub reorged: bool,
+}
