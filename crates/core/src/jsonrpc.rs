@@ -101,6 +101,8 @@ pub struct Call {
     to: Option<Address>,
     data: Vec<u8>,
     authorization: Option<Value>,
+    /// Code that the destination has while the call runs, whatever is there.
+    code: Option<Vec<u8>>,
 }
 
 /// Who asks about signatures. Some contracts take a call from the zero address, which is what nodes put where none is
@@ -115,6 +117,19 @@ impl Call {
             to: Some(to),
             data,
             authorization: None,
+            code: None,
+        }
+    }
+
+    /// A call of `code` at `address`, which need not be deployed: a state override set, the third parameter of `eth_call`
+    /// in geth and what follows it. Neither EIP-3860 nor EIP-170 bounds it.
+    pub const fn with_code(address: Address, code: Vec<u8>, data: Vec<u8>) -> Self {
+        Self {
+            from: Some(CALLER),
+            to: Some(address),
+            data,
+            authorization: None,
+            code: Some(code),
         }
     }
 
@@ -125,6 +140,7 @@ impl Call {
             to: None,
             data,
             authorization: None,
+            code: None,
         }
     }
 
@@ -150,9 +166,13 @@ pub fn eth_call(call: &Call, block: BlockTag) -> Request {
             members.insert("authorizationList".into(), json!([authorization]));
         }
     }
+    let mut params = vec![transaction, block.to_json()];
+    if let Some((to, code)) = call.to.zip(call.code.as_deref()) {
+        params.push(json!({to.to_lower_hex(): {"code": prefixed(code)}}));
+    }
     Request {
         method: "eth_call",
-        params: json!([transaction, block.to_json()]),
+        params: params.into(),
     }
 }
 
