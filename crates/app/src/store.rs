@@ -292,7 +292,8 @@ pub(crate) async fn keep<P: Ports>(
             // It may be: what could not be looked up is not written over.
             Err(Unheard) => true,
             Ok(Some(Known::Fact(other))) => {
-                fact.contradicts(&other) && !chain::is_undone(context, key, &other)
+                let is_of_use = other.is_within(ttl, context.ports.now());
+                fact.contradicts(&other) && is_of_use && !chain::is_undone(context, key, &other)
             }
             Ok(Some(Known::Touched(touch, at))) => {
                 let age = fact.read_at.duration_since(at);

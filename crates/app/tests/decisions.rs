@@ -150,6 +150,22 @@ enum Provider {
     Generous(u64),
     /// Has seen no block for so many seconds.
     Stuck(u64),
+    /// Says that its newest block has this number, and reads at another.
+    Boastful(u64),
+    /// Says that it reads at a block of this number, and that every balance is 1.
+    Bent(u64),
+    /// Reads its newest block, whichever it is asked for.
+    Deaf,
+}
+
+/// A JSON-RPC reply with this result.
+fn reply(result: Value) -> Reply {
+    let reply = json!({"jsonrpc": "2.0", "id": 1, "result": result});
+    Reply {
+        status: 200,
+        retry_after: None,
+        body: reply.to_string().into_bytes(),
+    }
 }
 
 struct World {
@@ -157,6 +173,8 @@ struct World {
     now: Cell<Timestamp>,
     elapsed: Cell<u64>,
     providers: [Cell<Provider>; 2],
+    /// How long each takes to answer, in milliseconds.
+    delays: [Cell<u64>; 2],
     balance: Cell<u64>,
     /// The hash of every block before the present one.
     hash: Cell<u64>,
@@ -191,6 +209,7 @@ impl Simulated {
             now: Cell::new("2026-06-01T00:00:00Z".parse().unwrap()),
             elapsed: Cell::new(0),
             providers: [Cell::new(Provider::Honest), Cell::new(Provider::Honest)],
+            delays: [Cell::new(0), Cell::new(0)],
             balance: Cell::new(1),
             hash: Cell::new(1),
             stake: Cell::new(Some(100)),
@@ -249,12 +268,35 @@ impl Simulated {
             _ => 0,
         };
         let request: Value = serde_json::from_slice(body).unwrap();
-        let state = &request["params"][1];
-        if !state.is_null() {
-            self.0.blocks.borrow_mut().push(state.clone());
+        let method = request["method"].as_str().unwrap();
+        let number =
+            |value: &Value| u64::from_str_radix(value.as_str()?.strip_prefix("0x")?, 16).ok();
+        let asked = match method {
+            "eth_call" => number(&request["params"][1]),
+            _ => number(&request["params"][0]),
+        };
+        if method == "eth_call" {
+            self.0
+                .blocks
+                .borrow_mut()
+                .push(request["params"][1].clone());
+        }
+        if method == "eth_getBlockByNumber" {
+            let number = match provider {
+                Provider::Boastful(number) => number,
+                // The other chain is longer.
+                Provider::OtherChain => 1_000,
+                _ => asked.unwrap_or(100 - behind),
+            };
+            let header = json!({
+                "number": format!("{number:#x}"),
+                "hash": format!("0x{:064x}", self.0.hash.get()),
+                "timestamp": format!("{:#x}", self.timestamp(provider)),
+            });
+            return reply(header);
         }
         let returned = match &request["params"][0]["to"] {
-            _ if request["method"] == "eth_blockNumber" => format!("{:x}", 100 - behind),
+            _ if method == "eth_chainId" => format!("{chain:x}"),
             _ if !code => String::new(),
             Value::Null => {
                 let words = [chain, 100, self.0.contract.get()];
@@ -267,25 +309,29 @@ impl Simulated {
             _ => self.aggregate(
                 provider,
                 chain,
-                100 - behind,
+                match provider {
+                    Provider::Bent(number) => number,
+                    Provider::Deaf => 100,
+                    _ => asked.unwrap_or(100 - behind),
+                },
                 request["params"][0]["data"].as_str().unwrap(),
             ),
         };
-        let reply = json!({"jsonrpc": "2.0", "id": 1, "result": format!("0x{returned}")});
-        Reply {
-            status: 200,
-            retry_after: None,
-            body: reply.to_string().into_bytes(),
-        }
+        reply(format!("0x{returned}").into())
     }
 
-    fn aggregate(&self, provider: Provider, chain: u64, block: u64, data: &str) -> String {
+    /// When the newest block of a provider was made.
+    fn timestamp(&self, provider: Provider) -> u64 {
         let age = match provider {
             Provider::Stuck(seconds) => seconds,
             _ => 0,
         };
+        self.0.now.get().as_second().unsigned_abs() - age
+    }
+
+    fn aggregate(&self, provider: Provider, chain: u64, block: u64, data: &str) -> String {
         let balance = match provider {
-            Provider::Generous(_) => 1,
+            Provider::Generous(_) | Provider::Bent(_) => 1,
             _ => self.0.balance.get(),
         };
         let call = aggregate3Call::abi_decode(&hex::decode(&data[2..]).unwrap()).unwrap();
@@ -298,7 +344,7 @@ impl Simulated {
             .iter()
             .map(|call| match hex::encode(&call.callData[..4]).as_str() {
                 "42cbb15c" => word(block),
-                "0f28c97d" => word(self.0.now.get().as_second().unsigned_abs() - age),
+                "0f28c97d" => word(self.timestamp(provider)),
                 "27e86d6e" | "ee82ac5e" => word(self.0.hash.get()),
                 "3408e470" => word(chain),
                 "70a08231" => word(balance),
@@ -327,15 +373,16 @@ impl Ports for Simulated {
     }
 
     fn random(&self) -> [u8; 16] {
-        self.0.random.set(self.0.random.get() + 1);
+        self.0.random.set(self.0.random.get().wrapping_add(1));
         [self.0.random.get(); 16]
     }
 
-    /// Time passes at once wherever somebody waits for nothing else, unless it stands still.
-    async fn sleep(&self, _: Duration) {
+    /// Time passes as soon as nothing else goes on any more, unless it stands still.
+    async fn sleep(&self, duration: Duration) {
         if self.0.stands_still.get() {
             pending().await
         }
+        support::yield_for(duration).await;
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
@@ -388,8 +435,8 @@ impl Ports for Simulated {
         body: Vec<u8>,
         _: usize,
     ) -> impl Future<Output = Result<Reply, CallError>> {
-        // How far a chain is, providers are asked alongside now and then: what counts is who reads its state.
-        if !body.windows(15).any(|part| part == b"eth_blockNumber") {
+        // Providers are asked for their heads now and then: what is counted is calls that read the chain's state.
+        if body.windows(8).any(|part| part == b"eth_call") {
             self.0.calls.set(self.0.calls.get() + 1);
         }
         let index = usize::from(url.starts_with("http://b."));
@@ -404,8 +451,12 @@ impl Ports for Simulated {
             provider => Box::pin(ready(Ok(self.answer(provider, &body)))),
         };
         let meanwhile = self.meanwhile(url);
+        let delay = Duration::from_millis(self.0.delays[index].get());
         async move {
             meanwhile.await;
+            if !delay.is_zero() {
+                support::yield_for(delay).await;
+            }
             outcome.await
         }
     }
@@ -739,7 +790,13 @@ fn the_next_provider_answers_where_the_first_does_not() {
     ] {
         let visit = Visit::new();
         visit.ports.0.providers[0].set(provider);
-        assert_eq!((visit.access().0, visit.calls()), (StatusCode::OK, 2));
+        let (status, answer) = visit.access();
+        assert_eq!(
+            (status, visit.calls()),
+            (StatusCode::OK, 2),
+            "{answer} {:?}",
+            visit.ports.0.log
+        );
     }
 }
 
@@ -761,6 +818,162 @@ fn a_provider_that_has_fallen_behind_is_not_believed() {
     visit.ports.0.balance.set(0);
     visit.ports.0.providers[0].set(Provider::Generous(3));
     assert_eq!(visit.access().0, StatusCode::OK);
+}
+
+/// The first provider answers at once, is behind and grants; the second one is slower and refuses.
+fn a_lagging_provider_beside_a_slow_one(blocks: u64, delay: u64) -> Visit {
+    let visit = Visit::new();
+    visit.ports.0.balance.set(0);
+    visit.ports.0.providers[0].set(Provider::Generous(blocks));
+    visit.ports.0.delays[1].set(delay);
+    visit
+}
+
+#[test]
+fn a_lagging_provider_that_answers_first_is_not_believed() {
+    for (blocks, delay) in [(4, 60), (18, 60), (90, 60), (18, 900)] {
+        let visit = a_lagging_provider_beside_a_slow_one(blocks, delay);
+        for round in 0..12 {
+            let status = visit.access().0;
+            assert_eq!(status, StatusCode::FORBIDDEN, "{blocks} {delay} {round}");
+            visit.ports.advance(7);
+        }
+        // It is asked last, and its breaker is closed: as soon as the other one fails it answers, and is refused.
+        visit.ports.0.log.take();
+        visit.ports.0.providers[1].set(Provider::Down);
+        assert_eq!(visit.access().0, StatusCode::SERVICE_UNAVAILABLE);
+        let log = visit.ports.0.log.take().concat();
+        assert!(log.contains("provider 1: it is at block"), "{log}");
+    }
+}
+
+#[test]
+fn a_head_that_comes_late_has_the_facts_read_again() {
+    // Longer than an answer waits for the others' heads: one provider's answer suffices, until it is refuted.
+    let visit = a_lagging_provider_beside_a_slow_one(18, 1_500);
+    assert_eq!(visit.access().0, StatusCode::OK);
+    let log = visit.ports.0.log.take().concat();
+    assert!(
+        log.contains("it answered at block 82 and was behind"),
+        "{log}"
+    );
+    let beside = visit.beside();
+    let (status, answer) = beside.access();
+    assert_eq!(
+        status,
+        StatusCode::FORBIDDEN,
+        "{answer} {log} {:?}",
+        visit.ports.0.store
+    );
+    assert_eq!(visit.access().0, StatusCode::FORBIDDEN);
+}
+
+#[test]
+fn a_fresh_instance_knows_from_the_store_how_far_the_chain_is() {
+    let visit = Visit::new();
+    assert_eq!(visit.access().0, StatusCode::OK);
+    visit.ports.advance(11);
+    // The one that knows better is silent now, and the other one is behind.
+    visit.ports.0.balance.set(0);
+    visit.ports.0.providers[0].set(Provider::Generous(18));
+    visit.ports.0.providers[1].set(Provider::Hung);
+    let config = visit.ports.0.config.replace("stale = \"60s\"\n", "");
+    assert_ne!(config, visit.ports.0.config);
+    let status = visit.beside().ask(
+        Method::GET,
+        "/v1/gates/season-1/check?address=0x5fbdb2315678afecb367f032d93f642f64180aa3",
+        None,
+    );
+    assert_eq!(status.0, StatusCode::SERVICE_UNAVAILABLE, "{}", status.1);
+}
+
+#[test]
+fn a_block_that_the_chain_cannot_have_come_to_is_a_fault_and_is_not_kept() {
+    for number in [107, 1_000, 1 << 36, u64::MAX] {
+        for alone in [false, true] {
+            let visit = Visit::with(|config| match alone {
+                true => config.replace(", \"http://b.example\"", ""),
+                false => config,
+            });
+            visit.ports.0.balance.set(0);
+            visit.ports.0.providers[0].set(Provider::Bent(number));
+            let expected = match alone {
+                true => StatusCode::SERVICE_UNAVAILABLE,
+                false => StatusCode::FORBIDDEN,
+            };
+            assert_eq!(visit.access().0, expected, "{number}");
+            let log = visit.ports.0.log.take().concat();
+            assert!(log.contains("which the chain cannot have come to"), "{log}");
+            // One bent answer outlives nothing.
+            visit.ports.providers(Provider::Honest);
+            visit.ports.0.balance.set(1);
+            visit.ports.advance(4);
+            assert_eq!(visit.access().0, StatusCode::OK, "{number}");
+        }
+    }
+}
+
+#[test]
+fn an_inflated_head_takes_no_other_provider_out() {
+    for number in [110, 1_000, 1 << 36, u64::MAX] {
+        let visit = Visit::new();
+        visit.ports.0.providers[1].set(Provider::Boastful(number));
+        for _ in 0..30 {
+            assert_eq!(visit.access().0, StatusCode::OK, "{number}");
+            visit.ports.advance(11);
+        }
+        let log = visit.ports.0.log.take().concat();
+        assert!(!log.contains("not asked for a while"), "{log}");
+    }
+}
+
+#[test]
+fn a_head_of_another_chain_does_not_count() {
+    let visit = Visit::new();
+    visit.ports.0.providers[1].set(Provider::OtherChain);
+    for _ in 0..30 {
+        assert_eq!(visit.access().0, StatusCode::OK);
+        visit.ports.advance(11);
+    }
+    let log = visit.ports.0.log.take().concat();
+    assert!(!log.contains("provider 1: "), "{log}");
+}
+
+#[test]
+fn a_provider_that_reads_another_block_than_it_is_asked_for_is_not_believed() {
+    let visit = Visit::with(|config| {
+        let chain = "id = \"eip155:1\"\n";
+        config.replace(chain, &format!("{chain}read_at = 12\n"))
+    });
+    visit.ports.providers(Provider::Deaf);
+    assert_eq!(visit.access().0, StatusCode::SERVICE_UNAVAILABLE);
+    visit.ports.0.providers[1].set(Provider::Honest);
+    let (status, answer) = visit.access();
+    assert_eq!(
+        (status, &answer["basis"]["block"]),
+        (StatusCode::OK, &json!(88))
+    );
+}
+
+#[test]
+fn a_lagging_head_is_passed_over_in_every_state_that_a_chain_is_read_at() {
+    for read_at in ["\"latest\"", "\"safe\"", "\"finalized\"", "2"] {
+        let visit = Visit::with(|config| {
+            let chain = "id = \"eip155:1\"\n";
+            config.replace(chain, &format!("{chain}read_at = {read_at}\n"))
+        });
+        visit.ports.0.balance.set(0);
+        visit.ports.0.providers[0].set(Provider::Generous(18));
+        visit.ports.0.delays[1].set(60);
+        assert_eq!(visit.access().0, StatusCode::FORBIDDEN, "{read_at}");
+        visit.ports.providers(Provider::Stuck(301));
+        visit.ports.advance(11);
+        assert_eq!(
+            visit.access().0,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "{read_at}"
+        );
+    }
 }
 
 #[test]

@@ -27,6 +27,7 @@ use crate::leaf::{Delegates, Leaf};
 use crate::network::{Network, Numbering};
 use crate::pattern::Pattern;
 use crate::presign::{self, Addressing};
+use crate::provider::HeadLimits;
 use crate::resource::{self, Resource};
 use crate::session::Lifetime;
 use crate::transfer::Transfer;
@@ -254,6 +255,22 @@ pub struct ConfigError {
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "tokengate.toml:{}:{}", self.line, self.column)
+    }
+}
+
+impl Chain {
+    /// What bounds the numbers of its blocks.
+    pub fn head_limits(&self) -> HeadLimits {
+        HeadLimits {
+            tolerance: self.tolerance,
+            block_time: Network::of(self.id)
+                .map(|network| Duration::from_millis(network.block_time.into())),
+        }
+    }
+
+    /// How far a safe or finalized block may be behind the newest one, on networks whose finality takes minutes.
+    pub fn finality_age(&self) -> Option<Duration> {
+        self.head_age.and_then(|_| Network::finality_age(self.id))
     }
 }
 

@@ -1,13 +1,15 @@
 //! What a provider is asked, and what it answers.
 
+use tokengate_core::config::ReadAt;
 use tokengate_core::fact::Read;
-use tokengate_core::jsonrpc::{self, Call};
+use tokengate_core::jsonrpc::{self, BlockTag, Call};
 use tokengate_core::signer::{Verification, VerifiedSigner, VerifyError};
 
+use super::believed::{self, At};
 use super::fault::Fault;
 use super::following::{self, Followed, Following};
 use super::provider::Provider;
-use super::reading::{self, At, Reading};
+use super::reading::{self, Reading};
 use crate::ports::Ports;
 
 /// A question to a chain.
@@ -43,7 +45,12 @@ impl Question<'_> {
                 Answer::Reading(reading::read(provider, reads, At::Configured(floor)).await?)
             }
             Self::Signature(verification, call) => {
-                let block = reading::block(provider).await?;
+                let block = match provider.chain.read_at {
+                    ReadAt::Tag(tag) => tag,
+                    ReadAt::Confirmations(_) => {
+                        BlockTag::Number(believed::newest(provider).await?.number)
+                    }
+                };
                 let returned = provider.data(&jsonrpc::eth_call(call, block)).await?;
                 Answer::Signer(verification.conclude(&returned)?)
             }

@@ -95,7 +95,7 @@ async fn sign_in<P: Ports>(
     // Whoever replays a message must not make the service ask the chain each time.
     let (spent, ()) = join(
         store::is_spent(context, limit, &pending),
-        chain::learn(context),
+        chain::pull(context),
     )
     .await;
     match spent {

@@ -10,6 +10,7 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_executor::block_on;
 use futures_util::future::LocalBoxFuture;
@@ -58,6 +59,20 @@ impl Tasks {
         tasks.append(&mut self.0.take());
         self.0.replace(tasks);
     }
+}
+
+/// A wait that is longer than anything that is answered at once, and than any shorter wait.
+pub(crate) async fn yield_for(duration: Duration) {
+    let mut left = 16 + duration.as_millis() / 25;
+    poll_fn(move |context| {
+        if left == 0 {
+            return Poll::Ready(());
+        }
+        left -= 1;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// `Ports::wait`.
