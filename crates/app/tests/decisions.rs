@@ -148,6 +148,8 @@ enum Provider {
     Broken,
     /// Says that every balance is 1, and is this number of blocks behind.
     Generous(u64),
+    /// Is this number of blocks behind.
+    Behind(u64),
     /// Has seen no block for so many seconds.
     Stuck(u64),
     /// Says that its newest block has this number, and reads at another.
@@ -264,7 +266,7 @@ impl Simulated {
             _ => (1, true),
         };
         let behind = match provider {
-            Provider::Generous(blocks) => blocks,
+            Provider::Generous(blocks) | Provider::Behind(blocks) => blocks,
             _ => 0,
         };
         let request: Value = serde_json::from_slice(body).unwrap();
@@ -911,6 +913,21 @@ fn a_block_that_the_chain_cannot_have_come_to_is_a_fault_and_is_not_kept() {
             assert_eq!(visit.access().0, StatusCode::OK, "{number}");
         }
     }
+}
+
+#[test]
+fn a_known_fact_that_is_too_old_to_be_used_contradicts_nothing() {
+    // One provider, whose answers go back by blocks that could be: as if the chain had been started again.
+    let visit = Visit::with(|config| config.replace(", \"http://b.example\"", ""));
+    assert_eq!(visit.access().0, StatusCode::OK);
+    visit.ports.0.balance.set(0);
+    visit.ports.0.providers[0].set(Provider::Behind(40));
+    visit.ports.advance(11);
+    assert_eq!(visit.access().0, StatusCode::OK, "stale, as long as it may be");
+    // `stale`, and what clocks may differ by.
+    visit.ports.advance(180);
+    assert_eq!(visit.access().0, StatusCode::FORBIDDEN);
+    assert_eq!(visit.beside().access().0, StatusCode::FORBIDDEN);
 }
 
 #[test]
