@@ -9,6 +9,22 @@ pub struct BlockId {
     pub hash: [u8; 32],
 }
 
+impl BlockId {
+    /// The bytes kept in the shared store: the number, big-endian, and the hash.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        [&self.number.to_be_bytes()[..], &self.hash].concat()
+    }
+
+    /// Reads the bytes back. Anything unexpected is `None`.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (number, hash) = bytes.split_first_chunk()?;
+        Some(Self {
+            number: u64::from_be_bytes(*number),
+            hash: hash.try_into().ok()?,
+        })
+    }
+}
+
 /// The block that an `eth_call` ran at, as the call itself saw it, of a chain whose id the same answer proved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExecutionBlock {
