@@ -37,3 +37,21 @@ pub struct ExecutionBlock {
     /// Whether the block that was known before is no longer part of the chain.
     pub reorged: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_read_back_from_its_bytes_and_from_no_others() {
+        let block = BlockId {
+            number: u64::MAX - 1,
+            hash: [0xab; 32],
+        };
+        let bytes = block.to_bytes();
+        assert_eq!(BlockId::from_bytes(&bytes), Some(block));
+        assert_eq!(BlockId::from_bytes(&bytes[1..]), None);
+        assert_eq!(BlockId::from_bytes(&[&bytes[..], &[0]].concat()), None);
+        assert_eq!(BlockId::from_bytes(&[]), None);
+    }
+}

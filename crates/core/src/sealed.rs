@@ -186,9 +186,13 @@ mod tests {
             one().open(Kind::Fact, "tg1:fact:x", &sealed),
             Ok(&b"value"[..])
         );
-        for kind in KINDS {
-            let opened = one().open(kind, "tg1:fact:x", &sealed);
-            assert_eq!(opened.is_ok(), kind == Kind::Fact, "{kind:?}");
+        for (kind, other) in KINDS
+            .iter()
+            .flat_map(|kind| KINDS.map(|other| (*kind, other)))
+        {
+            let sealed = one().seal(kind, "k", b"value");
+            let opened = one().open(other, "k", &sealed);
+            assert_eq!(opened.is_ok(), kind == other, "{kind:?} {other:?}");
         }
         for key in ["", "tg1:fact:y", "tg1:fact:", "tg1:fact:xv", "TG1:FACT:X"] {
             assert_eq!(
