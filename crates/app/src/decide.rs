@@ -199,7 +199,12 @@ impl Gathered {
                     }
                 }
                 Ok(Some(Known::Fact(_)) | None) => memory.facts.remove(self.agreement, key),
-                Err(store::Unheard) => {}
+                Err(store::Unknown::Failed) => {}
+                // A tombstone may have stood there: only what is read from now on is believed.
+                Err(store::Unknown::Forged) => {
+                    memory.facts.remove(self.agreement, key);
+                    self.alone.insert(key.chain);
+                }
             }
         }
         Ok(())

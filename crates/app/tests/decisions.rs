@@ -29,6 +29,7 @@ use tokengate_app::{
 };
 use tokengate_core::abi::multicall3::{CallResult, aggregate3Call};
 use tokengate_core::eip191::hash_message;
+use tokengate_core::sealed::{Kind, StoreKeys};
 use tokengate_core::{Timestamp, U256};
 
 use support::{Task, Tasks};
@@ -90,6 +91,7 @@ const RESOURCE: &str = "media/season-1/ep1.mp4";
 const NEEDS: Needs = Needs {
     config: true,
     keys: true,
+    store: true,
     providers: true,
     storage: true,
     events: true,
@@ -191,6 +193,7 @@ struct World {
     /// name.
     meanwhile: RefCell<Option<(&'static str, Task)>>,
     store: RefCell<HashMap<String, Vec<u8>>>,
+    store_keys: RefCell<Option<String>>,
     store_up: Cell<bool>,
     /// Whether the store takes values and gives none back.
     store_is_mute: Cell<bool>,
@@ -220,6 +223,7 @@ impl Simulated {
             blocks: RefCell::default(),
             meanwhile: RefCell::default(),
             store: RefCell::default(),
+            store_keys: RefCell::new(Some(support::STORE_KEYS.to_owned())),
             store_up: Cell::new(true),
             store_is_mute: Cell::new(false),
             stands_still: Cell::new(false),
@@ -470,6 +474,7 @@ impl Ports for Simulated {
     async fn variable(&self, name: &str) -> Result<Option<String>, String> {
         Ok(Some(match name {
             "service_keys" => format!("a:{}", "11".repeat(32)),
+            "store_keys" => return Ok(self.0.store_keys.borrow().clone()),
             "media_access_key_id" => "AKIAEXAMPLE".to_owned(),
             "media_secret_access_key" => "a secret".to_owned(),
             _ => return Ok(None),
@@ -1193,11 +1198,7 @@ fn corrupt_facts_in_the_store_are_read_again() {
         |value| value.truncate(5),
         |value| value.clear(),
         |value| value.iter_mut().for_each(|byte| *byte = 0xff),
-        |value| {
-            *value = String::from_utf8_lossy(value)
-                .replace("\"e\":1", "\"e\":0")
-                .into()
-        },
+        |value| value.push(b' '),
     ];
     for damage in damages {
         for (key, value) in visit.ports.0.store.borrow_mut().iter_mut() {
@@ -2307,4 +2308,355 @@ fn what_is_known_at_a_block_is_not_unsaid_by_a_node_that_has_not_come_to_it() {
     visit.ports.advance(61);
     visit.ports.providers(Provider::Generous(1));
     assert_eq!(visit.access().0, StatusCode::OK);
+}
+
+/// Facts that `CONFIG` has kept, and the wallet's session, at a service that is configured otherwise.
+fn restarted(before: &Visit, configure: impl FnOnce(String) -> String) -> Visit {
+    let ports = Simulated::new(configure(CONFIG.to_owned()));
+    ports.0.store.replace(before.ports.0.store.borrow().clone());
+    ports.0.balance.set(0);
+    Visit {
+        token: before.token.clone(),
+        ..Visit::of(&ports, 7)
+    }
+}
+
+#[test]
+fn facts_that_were_read_in_another_way_are_not_there() {
+    let visit = Visit::new();
+    assert_eq!((visit.access().0, visit.calls()), (StatusCode::OK, 1));
+    let chain = |keys: &'static str| {
+        move |config: String| {
+            config.replacen(
+                "id = \"eip155:1\"",
+                &format!("id = \"eip155:1\"\n{keys}"),
+                1,
+            )
+        }
+    };
+    let same = |config: String| config;
+    let unlike = |config: String| config.replace("10s", "12s") + AGREED;
+    for (instance, why) in [
+        (restarted(&visit, same), "the same configuration"),
+        (
+            restarted(&visit, unlike),
+            "what does not change how they are read",
+        ),
+        (
+            restarted(&visit, chain("read_at = \"latest\"\nagreement = 1")),
+            "the defaults",
+        ),
+    ] {
+        assert_eq!(
+            (instance.access().0, instance.calls()),
+            (StatusCode::OK, 0),
+            "{why}"
+        );
+    }
+    let gate =
+        |config: String| config.replacen("stale = \"60s\"", "stale = \"60s\"\nagreement = 2", 1);
+    let namespace =
+        |config: String| config.replacen("[cache]", "[cache]\nnamespace = \"other\"", 1);
+    for (instance, why) in [
+        (restarted(&visit, chain("read_at = \"safe\"")), "safe"),
+        (
+            restarted(&visit, chain("read_at = \"finalized\"")),
+            "finalized",
+        ),
+        (
+            restarted(&visit, chain("agreement = 2")),
+            "two have to agree on the chain",
+        ),
+        (restarted(&visit, gate), "two have to agree for the gate"),
+        (
+            restarted(&visit, chain("head_age = \"30s\"")),
+            "the age of heads",
+        ),
+        (restarted(&visit, chain("tolerance = 1")), "the tolerance"),
+        (
+            restarted(
+                &visit,
+                chain("multicall3 = \"0xe7f1725e7734ce288f8367e1bb143e90bb3f0512\""),
+            ),
+            "the reader",
+        ),
+        (restarted(&visit, namespace), "another service"),
+    ] {
+        let (status, problem) = instance.access();
+        assert_eq!(status, StatusCode::FORBIDDEN, "{why}: {problem}");
+        assert!(instance.calls() > 0, "{why}: no chain was asked");
+        // What it has read is there for the next instance of it.
+        assert_eq!(
+            (instance.beside().access().0, instance.calls()),
+            (StatusCode::FORBIDDEN, 0),
+            "{why}"
+        );
+    }
+}
+
+#[test]
+fn what_a_service_stores_is_below_its_namespace() {
+    let mut visit =
+        Visit::with(|config| config.replacen("[cache]", "[cache]\nnamespace = \"shop-1\"", 1));
+    assert_eq!(visit.access().0, StatusCode::OK);
+    let (_, session) = visit.sign_in();
+    visit.end_all();
+    visit.token = token(&session);
+    assert_eq!(visit.beside().access().1["code"], "revoked-session");
+    let store = visit.ports.0.store.borrow();
+    for kind in ["fact", "nonce", "epoch", "rate", "forget"] {
+        assert!(
+            store
+                .keys()
+                .any(|key| key.starts_with(&format!("shop-1/tg1:{kind}:"))),
+            "{kind}"
+        );
+    }
+    for key in store.keys() {
+        assert!(key.starts_with("shop-1/tg1:"), "{key}");
+    }
+}
+
+/// The key of what is kept under a name with this in it, and what is kept.
+fn kept(visit: &Visit, name: &str) -> (String, Vec<u8>) {
+    let store = visit.ports.0.store.borrow();
+    let mut found = store.iter().filter(|(key, _)| key.contains(name));
+    let (key, value) = found.next().unwrap_or_else(|| panic!("nothing at {name}"));
+    assert_eq!(found.next(), None, "more than one at {name}");
+    (key.clone(), value.clone())
+}
+
+/// Values for `key` that the service did not write for it: `value` as it is without a tag, under another ring with the
+/// same kid, for another key and for another kind, and `sealed` cut short or changed.
+fn forgeries(kind: Kind, key: &str, value: &[u8], sealed: &[u8]) -> Vec<Vec<u8>> {
+    let keys = support::store_keys();
+    let others = StoreKeys::parse(&support::STORE_KEYS.replace('2', "3")).unwrap();
+    let mut changed = sealed.to_vec();
+    *changed.last_mut().unwrap() ^= 1;
+    let another = if kind == Kind::Fact {
+        Kind::Epoch
+    } else {
+        Kind::Fact
+    };
+    vec![
+        value.to_vec(),
+        others.seal(kind, key, value),
+        keys.seal(kind, &key.replace(':', ";"), value),
+        keys.seal(another, key, value),
+        sealed[..sealed.len() - 1].to_vec(),
+        changed,
+        Vec::new(),
+    ]
+}
+
+#[test]
+fn a_fact_that_the_service_did_not_write_for_its_key_is_read_from_the_chain() {
+    let visit = Visit::new();
+    assert_eq!(visit.access().0, StatusCode::OK);
+    let (holders, holding) = kept(&visit, ":fact:");
+    visit.ports.0.store.borrow_mut().remove(&holders);
+    visit.ports.0.balance.set(0);
+    let mut other = Visit::of(&visit.ports, 8);
+    other.token = token(&other.sign_in().1);
+    assert_eq!(other.access().0, StatusCode::FORBIDDEN);
+    let (key, none) = kept(&other, ":fact:");
+    let keys = support::store_keys();
+    let one = keys.open(Kind::Fact, &holders, &holding).unwrap();
+    let mut forged = forgeries(Kind::Fact, &key, one, &none);
+    forged.push(holding.clone());
+    let ask = |value: Vec<u8>| {
+        other.ports.0.store.borrow_mut().insert(key.clone(), value);
+        other.calls();
+        other.ports.0.log.take();
+        let status = other.beside().access().0;
+        let log = other.ports.0.log.take().concat();
+        (
+            status,
+            other.calls(),
+            log.contains("a stored fact has no valid tag"),
+        )
+    };
+    // So a fact that the service has written is believed, whatever the chain says by now.
+    assert_eq!(
+        ask(keys.seal(Kind::Fact, &key, one)),
+        (StatusCode::OK, 0, false)
+    );
+    for value in forged {
+        assert_eq!(
+            ask(value.clone()),
+            (StatusCode::FORBIDDEN, 1, true),
+            "{value:?}"
+        );
+        // What was read is kept in its place.
+        let (_, kept) = kept(&other, ":fact:");
+        assert!(keys.open(Kind::Fact, &key, &kept).is_ok());
+        assert_eq!(
+            (other.beside().access().0, other.calls()),
+            (StatusCode::FORBIDDEN, 0)
+        );
+    }
+    // What is authentic and of another edition is as nothing.
+    let edition = String::from_utf8_lossy(one).replace("\"e\":1", "\"e\":0");
+    let sealed = keys.seal(Kind::Fact, &key, edition.as_bytes());
+    assert_eq!(ask(sealed), (StatusCode::FORBIDDEN, 1, false));
+}
+
+#[test]
+fn nothing_is_granted_on_a_stale_fact_that_the_service_did_not_write() {
+    let visit = Visit::new();
+    assert_eq!(visit.access().0, StatusCode::OK);
+    visit.ports.advance(11);
+    visit.ports.providers(Provider::Down);
+    assert_eq!(visit.beside().access().0, StatusCode::OK, "stale");
+    let (key, sealed) = kept(&visit, ":fact:");
+    let value = support::store_keys()
+        .open(Kind::Fact, &key, &sealed)
+        .unwrap()
+        .to_vec();
+    for forged in forgeries(Kind::Fact, &key, &value, &sealed) {
+        visit.ports.0.store.borrow_mut().insert(key.clone(), forged);
+        let (status, problem) = visit.beside().access();
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{problem}");
+        assert_eq!(problem["code"], "chain-unavailable");
+    }
+}
+
+#[test]
+fn an_epoch_that_the_service_did_not_write_opens_nothing() {
+    let mut visit = Visit::new();
+    // One that has no mark of its own: it ends by the epoch alone.
+    let ended = token(&visit.sign_in().1);
+    visit.end_all();
+    visit.token = token(&visit.sign_in().1);
+    let (key, sealed) = kept(&visit, ":epoch:");
+    // That of the sessions which were ended, and that of the open one.
+    let present = support::store_keys()
+        .open(Kind::Epoch, &key, &sealed)
+        .unwrap()
+        .to_vec();
+    let mut forged = forgeries(Kind::Epoch, &key, &[0; 8], &sealed);
+    forged.extend(forgeries(Kind::Epoch, &key, &present, &sealed));
+    for value in forged {
+        visit.ports.0.store.borrow_mut().insert(key.clone(), value);
+        for token in [&ended, &visit.token] {
+            visit.ports.0.log.take();
+            let instance = Visit {
+                token: token.clone(),
+                ..visit.beside()
+            };
+            let (status, problem) = instance.access();
+            assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{problem}");
+            assert_eq!(problem["code"], "store-unavailable");
+            let log = visit.ports.0.log.take().concat();
+            assert!(log.contains("a stored epoch has no valid tag"), "{log}");
+        }
+        assert_eq!(visit.beside().sign_in().0, StatusCode::SERVICE_UNAVAILABLE);
+    }
+    visit.ports.0.store.borrow_mut().insert(key, sealed);
+    assert_eq!(visit.beside().access().0, StatusCode::OK);
+    visit.token = ended;
+    assert_eq!(visit.beside().access().1["code"], "revoked-session");
+}
+
+#[test]
+fn whatever_is_kept_of_a_session_that_was_ended_says_that_it_was() {
+    let visit = Visit::new();
+    assert_eq!(visit.beside().access().0, StatusCode::OK);
+    let (status, _) = visit.ask(Method::DELETE, "/v1/session", None);
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    let (key, _) = kept(&visit, ":revoked:");
+    for value in [&b""[..], b"0", b"not a count", &[0; 64]] {
+        visit
+            .ports
+            .0
+            .store
+            .borrow_mut()
+            .insert(key.clone(), value.to_vec());
+        assert_eq!(
+            visit.beside().access().1["code"],
+            "revoked-session",
+            "{value:?}"
+        );
+    }
+}
+
+#[test]
+fn a_forged_fact_waits_for_no_read_that_began_before() {
+    let visit = Visit::new();
+    assert_eq!(visit.access().0, StatusCode::OK);
+    visit.ports.advance(11);
+    let (key, _) = kept(&visit, ":fact:");
+    let instance = visit.beside();
+    // A stale grant is read behind its response, and does not come to an end.
+    visit.ports.providers(Provider::Hung);
+    visit.ports.0.stands_still.set(true);
+    let routes = routes::all();
+    let ask = || {
+        let body = json!({"resource": RESOURCE});
+        let request = instance.request(Method::POST, "/v1/access", Some(body));
+        serve(&routes, &instance.service, &instance.ports, request)
+    };
+    let tasks = &visit.ports.0.tasks;
+    assert_eq!(tasks.drive(ask()).status(), StatusCode::OK);
+    visit.calls();
+    visit.ports.advance(2);
+    visit
+        .ports
+        .0
+        .store
+        .borrow_mut()
+        .insert(key, b"forged".to_vec());
+    visit.ports.providers(Provider::Honest);
+    visit.ports.0.balance.set(0);
+    assert_eq!(tasks.drive(ask()).status(), StatusCode::FORBIDDEN);
+    assert!(visit.calls() > 0, "it was read");
+}
+
+#[test]
+fn a_service_starts_only_with_keys_of_its_own_for_its_store() {
+    let load = |keys: Option<String>, needs: Needs| {
+        let ports = Simulated::new(CONFIG.to_owned());
+        ports.0.store_keys.replace(keys);
+        let loaded = block_on(Service::load(&ports, needs));
+        loaded.err().map(|error| error.to_string())
+    };
+    let (own, service) = ("ab".repeat(32), "11".repeat(32));
+    assert_eq!(load(Some(format!("x:{own}")), NEEDS), None);
+    assert_eq!(
+        load(Some(format!("y:{},x:{own}", "cd".repeat(32))), NEEDS),
+        None
+    );
+    for (keys, words) in [
+        (
+            None,
+            "the variable store_keys is not set; give it to every component",
+        ),
+        (Some(String::new()), "the variable store_keys is not set"),
+        (Some(own.clone()), "the variable store_keys is not valid"),
+        (
+            Some(format!("x:{service}")),
+            "store_keys and service_keys share a key",
+        ),
+        (
+            Some(format!("y:{own},x:{service}")),
+            "store_keys and service_keys share a key",
+        ),
+    ] {
+        let error = load(keys, NEEDS).unwrap();
+        assert!(error.contains(words), "{error}");
+        assert!(
+            !error.contains(&own) && !error.contains(&service),
+            "{error}"
+        );
+    }
+    let without = Needs {
+        store: false,
+        ..NEEDS
+    };
+    assert_eq!(load(None, without), None, "nothing is stored");
+    let apart = Needs {
+        keys: false,
+        ..NEEDS
+    };
+    assert_eq!(load(Some(format!("x:{own}")), apart), None);
 }

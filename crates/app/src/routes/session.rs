@@ -29,6 +29,7 @@ use crate::{chain, limits, store, warm};
 pub fn routes<P: Ports>() -> Vec<Route<P>> {
     let needs = Needs {
         config: true,
+        store: true,
         keys: true,
         providers: true,
         ..Needs::default()

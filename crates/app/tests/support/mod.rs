@@ -15,6 +15,16 @@ use std::time::Duration;
 use futures_executor::block_on;
 use futures_util::future::LocalBoxFuture;
 use tokengate_app::{RedisReply, StoreError};
+use tokengate_core::sealed::StoreKeys;
+
+/// What values of the store are authenticated with.
+pub(crate) const STORE_KEYS: &str =
+    "s:2222222222222222222222222222222222222222222222222222222222222222";
+
+/// The same, as the service reads them.
+pub(crate) fn store_keys() -> StoreKeys {
+    StoreKeys::parse(STORE_KEYS).unwrap()
+}
 
 pub(crate) type Task = Pin<Box<dyn Future<Output = ()>>>;
 
