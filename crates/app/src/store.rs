@@ -5,7 +5,6 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::future::{Either, join_all, select};
-use tokengate_core::block::BlockId;
 use tokengate_core::config::Config;
 use tokengate_core::fact::{Fact, FactKey, Known, Touch};
 use tokengate_core::nonce::{CLOCK_SKEW, PendingNonce};
@@ -468,50 +467,6 @@ enum Standing {
 
 /// How many facts are looked up at once to be marked.
 const AT_ONCE: usize = 64;
-
-/// The last block that an instance has believed of `chain`, as it is configured to be read: a reorganisation shows in it
-/// also to an instance that has read nothing yet. `None`, if none is kept.
-///
-/// # Errors
-/// [`StoreError::Forged`], if what is kept is not authentic: then a block may have been kept that was reorganised since.
-#[allow(
-    dead_code,
-    reason = "which block is believed, and when, is for the reads of the chain to say"
-)]
-pub(crate) async fn last_block<P: Ports>(
-    context: &Context<'_, P>,
-    limit: Duration,
-    chain: ChainId,
-) -> Result<Option<BlockId>, StoreError> {
-    let config = context.service.config();
-    let config = config.map_err(|_| StoreError::Failed("no configuration".into()))?;
-    let (store, key) = (context.store(), chain_key(config, "block", chain));
-    let block = timed(context, limit, store.get_sealed(Kind::Block, &key)).await?;
-    // Of another layout is as none.
-    Ok(block.and_then(|bytes| BlockId::from_bytes(&bytes)))
-}
-
-/// Keeps the last block that was believed of `chain`, for as long as any fact of it is of use.
-///
-/// # Errors
-/// [`StoreError`], if it could not be kept.
-#[allow(
-    dead_code,
-    reason = "which block is believed, and when, is for the reads of the chain to say"
-)]
-pub(crate) async fn keep_last_block<P: Ports>(
-    context: &Context<'_, P>,
-    limit: Duration,
-    chain: ChainId,
-    block: BlockId,
-) -> Result<(), StoreError> {
-    let config = context.service.config();
-    let config = config.map_err(|_| StoreError::Failed("no configuration".into()))?;
-    let (store, key) = (context.store(), chain_key(config, "block", chain));
-    let (bytes, ttl) = (block.to_bytes(), mark_ttl(config));
-    let set = store.set_sealed(Kind::Block, &key, &bytes, ttl);
-    timed(context, limit, set).await
-}
 
 /// How long a probe is kept.
 const PROBE: Duration = Duration::from_secs(60);

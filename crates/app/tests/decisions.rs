@@ -928,7 +928,11 @@ fn a_known_fact_that_is_too_old_to_be_used_contradicts_nothing() {
     visit.ports.0.balance.set(0);
     visit.ports.0.providers[0].set(Provider::Behind(40));
     visit.ports.advance(11);
-    assert_eq!(visit.access().0, StatusCode::OK, "stale, as long as it may be");
+    assert_eq!(
+        visit.access().0,
+        StatusCode::OK,
+        "stale, as long as it may be"
+    );
     // `stale`, and what clocks may differ by.
     visit.ports.advance(180);
     assert_eq!(visit.access().0, StatusCode::FORBIDDEN);

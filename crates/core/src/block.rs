@@ -9,22 +9,6 @@ pub struct BlockId {
     pub hash: [u8; 32],
 }
 
-impl BlockId {
-    /// The bytes kept in the shared store: the number, big-endian, and the hash.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        [&self.number.to_be_bytes()[..], &self.hash].concat()
-    }
-
-    /// Reads the bytes back. Anything unexpected is `None`.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (number, hash) = bytes.split_first_chunk()?;
-        Some(Self {
-            number: u64::from_be_bytes(*number),
-            hash: hash.try_into().ok()?,
-        })
-    }
-}
-
 /// The block that an `eth_call` ran at, as the call itself saw it, of a chain whose id the same answer proved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExecutionBlock {
@@ -36,22 +20,4 @@ pub struct ExecutionBlock {
     pub parent: Option<BlockId>,
     /// Whether the block that was known before is no longer part of the chain.
     pub reorged: bool,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_block_is_read_back_from_its_bytes_and_from_no_others() {
-        let block = BlockId {
-            number: u64::MAX - 1,
-            hash: [0xab; 32],
-        };
-        let bytes = block.to_bytes();
-        assert_eq!(BlockId::from_bytes(&bytes), Some(block));
-        assert_eq!(BlockId::from_bytes(&bytes[1..]), None);
-        assert_eq!(BlockId::from_bytes(&[&bytes[..], &[0]].concat()), None);
-        assert_eq!(BlockId::from_bytes(&[]), None);
-    }
 }

@@ -398,7 +398,9 @@ impl Pool {
     /// How many providers' heads were ever seen.
     pub fn known_heads(&self) -> usize {
         let indices = 0..self.providers.len();
-        indices.filter(|index| self.heads.of(*index).is_some()).count()
+        indices
+            .filter(|index| self.heads.of(*index).is_some())
+            .count()
     }
 
     /// Whether it is not known how far the chain is, other than by `provider`.

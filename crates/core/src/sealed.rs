@@ -23,8 +23,6 @@ pub enum Kind {
     Epoch,
     /// How far a chain's transfers have been followed.
     Cursor,
-    /// The last block that was believed of a chain.
-    Block,
     /// What instances know of the providers of a chain.
     Providers,
     /// That a webhook delivery has been processed.
@@ -50,7 +48,6 @@ impl Kind {
             Self::Tombstone => "tombstone",
             Self::Epoch => "epoch",
             Self::Cursor => "cursor",
-            Self::Block => "block",
             Self::Providers => "providers",
             Self::Delivery => "delivery",
         }
@@ -157,12 +154,11 @@ mod tests {
 
     use super::*;
 
-    const KINDS: [Kind; 7] = [
+    const KINDS: [Kind; 6] = [
         Kind::Fact,
         Kind::Tombstone,
         Kind::Epoch,
         Kind::Cursor,
-        Kind::Block,
         Kind::Providers,
         Kind::Delivery,
     ];

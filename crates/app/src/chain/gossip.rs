@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokengate_core::config::Chain;
+use tokengate_core::config::{Chain, Config};
+use tokengate_core::sealed::Kind;
 
 use super::pool;
-use crate::ports::Ports;
+use crate::ports::{Ports, StoreError};
 use crate::router::Context;
-use crate::store::{PREFIX, within};
+use crate::store::{chain_key, within};
 
 /// How often an instance pulls, and how often it publishes what changes all the time.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -17,8 +18,8 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// How long it is of use to others: the last block that was believed bounds the next one for as long.
 const TTL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-fn key(chain: &Chain) -> String {
-    format!("{PREFIX}:chain:{}", chain.id.id())
+fn key(config: &Config, chain: &Chain) -> String {
+    chain_key(config, "chain", chain.id)
 }
 
 /// Takes over what others have published, if that is due. Whatever fails is passed over.
@@ -31,13 +32,14 @@ pub(crate) async fn pull<P: Ports>(context: &Context<'_, P>) {
         return;
     }
     let pulled = config.chains().map(async |chain: &Chain| {
-        let key = key(chain);
-        let get = context.store();
-        let get = within(context.ports, config.deadlines.store, get.get(&key));
-        if let Some(Ok(Some(bytes))) = get.await {
-            pool(context, chain.id, |pool| {
-                pool.learn(&bytes, context.ports.now())
-            });
+        let (key, store) = (key(config, chain), context.store());
+        let get = store.get_sealed(Kind::Providers, &key);
+        match within(context.ports, config.deadlines.store, get).await {
+            Some(Ok(Some(bytes))) => pool(context, chain.id, |pool| {
+                pool.learn(&bytes, context.ports.now());
+            }),
+            Some(Err(error @ StoreError::Forged(_))) => context.record.fault(error.to_string()),
+            _ => {}
         }
     });
     join_all(pulled).await;
@@ -59,11 +61,11 @@ pub(super) fn publish_now<P: Ports>(context: &Context<'_, P>, chain: &Chain) {
     let Ok(config) = context.service.config() else {
         return;
     };
-    let (key, id, limit) = (key(chain), chain.id, config.deadlines.store);
+    let (key, id, limit) = (key(config, chain), chain.id, config.deadlines.store);
     context.behind(async move |context: &Context<'_, P>| {
         let bytes = pool(context, id, |pool| pool.to_bytes());
         let store = context.store();
-        let set = store.set(&key, &bytes, TTL);
+        let set = store.set_sealed(Kind::Providers, &key, &bytes, TTL);
         if !matches!(within(context.ports, limit, set).await, Some(Ok(()))) {
             let fault = "what is known of providers was not published";
             context.record.fault(fault.into());

@@ -145,7 +145,13 @@ impl Heads {
     }
 
     /// Whether `number` is far beyond everything that was seen of the chain but by `provider`.
-    pub(super) fn is_absurd(&self, provider: usize, number: u64, now: Timestamp, limits: HeadLimits) -> bool {
+    pub(super) fn is_absurd(
+        &self,
+        provider: usize,
+        number: u64,
+        now: Timestamp,
+        limits: HeadLimits,
+    ) -> bool {
         let block_time = limits.block_time.unwrap_or(UNKNOWN_BLOCK_TIME);
         let day = DAY.as_millis() / block_time.as_millis().max(1);
         let absurd = u64::try_from(day).unwrap_or(u64::MAX).max(LEAST_ABSURD);
