@@ -256,8 +256,10 @@ impl Simulated {
         let returned = match &request["params"][0]["to"] {
             _ if request["method"] == "eth_blockNumber" => format!("{:x}", 100 - behind),
             _ if !code => String::new(),
+            _ if request["method"] == "eth_chainId" => format!("{chain:x}"),
             Value::Null => {
-                let words = [chain, 100, self.0.contract.get()];
+                let now = self.0.now.get().as_second().unsigned_abs();
+                let words = [chain, 100, now, self.0.hash.get(), self.0.contract.get()];
                 hex::encode(
                     words
                         .map(|word| U256::from(word).to_be_bytes::<32>())
@@ -327,7 +329,7 @@ impl Ports for Simulated {
     }
 
     fn random(&self) -> [u8; 16] {
-        self.0.random.set(self.0.random.get() + 1);
+        self.0.random.set(self.0.random.get().wrapping_add(1));
         [self.0.random.get(); 16]
     }
 
@@ -520,6 +522,11 @@ impl Visit {
         let v = 27 + recovery.to_byte();
         let signature = format!("0x{}{v:02x}", hex::encode(signature.to_bytes()));
         json!({"message": message, "signature": signature})
+    }
+
+    /// The body of a sign-in by something that only a contract could accept.
+    fn of_contract(&self) -> Value {
+        json!({"message": self.challenge(), "signature": "0x", "link": false})
     }
 
     /// Signs a message, whatever it says, and presents it.
@@ -799,9 +806,13 @@ fn where_two_have_to_agree_one_alone_says_nothing() {
     visit.ports.0.providers[1].set(Provider::Generous(0));
     assert_eq!(ask().0, StatusCode::SERVICE_UNAVAILABLE);
     // Nor does one alone say whose signature it is: else it could let anybody in as the holder.
-    let message = visit.challenge();
+    let body = visit.of_contract();
+    visit.ports.0.contract.set(1);
     visit.ports.0.providers[1].set(Provider::Honest);
-    assert_eq!(visit.present(&message).0, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        visit.ask(Method::POST, "/v1/session", Some(body)).0,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
     visit.ports.advance(61);
     visit.ports.providers(Provider::Honest);
     assert_eq!(ask().0, StatusCode::FORBIDDEN);
@@ -1127,33 +1138,37 @@ fn the_log_has_one_line_per_request_and_no_secret() {
 }
 
 #[test]
-fn an_account_with_code_is_what_its_code_says() {
+fn a_key_signs_in_whatever_code_its_account_has_and_a_contract_by_what_its_code_says() {
     let visit = Visit::new();
-    let code = |contract| {
+    for contract in [0, 1, 2] {
         visit.ports.0.contract.set(contract);
-        let (status, answer) = visit.sign_in();
-        match status {
-            StatusCode::CREATED => answer["wallets"][0]["chain"].clone(),
-            _ => answer["code"].clone(),
-        }
-    };
-    assert_eq!(code(0), Value::Null, "by its key, on every chain");
-    assert_eq!(
-        code(1),
-        Value::Null,
-        "the key of an account whose code agrees"
-    );
-    assert_eq!(code(2), "signature-refused", "never by its key alone");
+        visit.calls();
+        let (status, session) = visit.sign_in();
+        assert_eq!(status, StatusCode::CREATED, "{session}");
+        assert_eq!(
+            session["wallets"][0]["chain"],
+            Value::Null,
+            "on every chain"
+        );
+        assert_eq!(visit.calls(), 0, "no chain is asked about a key");
+    }
+    for (contract, status, code) in [
+        (0, StatusCode::UNPROCESSABLE_ENTITY, "malformed-signature"),
+        (2, StatusCode::UNAUTHORIZED, "signature-refused"),
+    ] {
+        visit.ports.0.contract.set(contract);
+        let (refused, problem) = visit.ask(Method::POST, "/v1/session", Some(visit.of_contract()));
+        assert_eq!((refused, &problem["code"]), (status, &json!(code)));
+    }
     // A contract may accept what no key has made; then it speaks for itself, on its own chain.
     visit.ports.0.contract.set(1);
-    let body = json!({"message": visit.challenge(), "signature": "0x", "link": false});
-    let (status, answer) = visit.ask(Method::POST, "/v1/session", Some(body));
+    let (status, answer) = visit.ask(Method::POST, "/v1/session", Some(visit.of_contract()));
     assert_eq!(status, StatusCode::CREATED, "{answer}");
     assert_eq!(answer["wallets"][0]["chain"], "eip155:1");
 }
 
 #[test]
-fn nobody_signs_in_while_the_chain_cannot_say_what_the_account_is() {
+fn without_the_chain_a_key_signs_in_and_a_contract_is_unknown() {
     for provider in [
         Provider::Down,
         Provider::Hung,
@@ -1163,15 +1178,19 @@ fn nobody_signs_in_while_the_chain_cannot_say_what_the_account_is() {
     ] {
         let visit = Visit::new();
         let message = visit.challenge();
+        let of_contract = visit.of_contract();
+        visit.ports.0.contract.set(1);
         visit.ports.providers(provider);
-        let (status, problem) = visit.present(&message);
+        let by_contract = || visit.ask(Method::POST, "/v1/session", Some(of_contract.clone()));
+        let (status, problem) = by_contract();
         assert_eq!(
             (status, &problem["code"]),
             (StatusCode::SERVICE_UNAVAILABLE, &json!("chain-unavailable"))
         );
+        assert_eq!(visit.present(&message).0, StatusCode::CREATED);
         visit.ports.0.providers[1].set(Provider::Honest);
         assert_eq!(
-            visit.present(&message).0,
+            by_contract().0,
             StatusCode::CREATED,
             "the message is still good, and the other provider answers"
         );
@@ -1451,11 +1470,14 @@ fn a_session_that_is_ended_or_replaced_meanwhile_vouches_for_nobody() {
             let response = serve(&routes::all(), &service, &ports, request).await;
             assert_eq!(response.status(), status, "{what}");
         };
-        let message = visit.challenge();
+        // While the chain is asked, which it is about a contract.
+        visit.ports.0.contract.set(1);
+        let mut link = visit.of_contract();
+        link["link"] = true.into();
+        let message = link["message"].as_str().unwrap().to_owned();
         let world = &visit.ports.0;
         world.meanwhile.replace(Some((place, Box::pin(task))));
-        let link = Some(visit.signed(&message));
-        let (status, problem) = visit.ask(Method::POST, "/v1/session", link);
+        let (status, problem) = visit.ask(Method::POST, "/v1/session", Some(link));
         assert!(
             world.meanwhile.take().is_none(),
             "{what}: it did not happen"
@@ -1575,8 +1597,11 @@ fn a_signature_is_checked_in_the_state_that_the_chain_is_read_at() {
     ] {
         let line = format!("id = \"eip155:1\"\nread_at = {read_at}");
         let visit = Visit::with(|config| replaced(&config, "id = \"eip155:1\"", &line));
+        visit.ports.0.contract.set(1);
+        let body = visit.of_contract();
         visit.ports.0.blocks.take();
-        assert_eq!(visit.sign_in().0, StatusCode::CREATED);
+        let (status, problem) = visit.ask(Method::POST, "/v1/session", Some(body));
+        assert_eq!(status, StatusCode::CREATED, "{problem}");
         assert_eq!(visit.ports.0.blocks.take(), [block]);
     }
 }
@@ -2030,8 +2055,8 @@ fn a_sign_in_warms_the_gates_that_it_is_for() {
         let (status, session) = visit.present(&message);
         assert_eq!(status, StatusCode::CREATED, "{session}");
         visit.token = token(&session);
-        // One call checks the signature, another one reads all facts.
-        assert_eq!(visit.calls(), 1 + usize::from(reads > 0), "{warm} {named}");
+        // The signature needs none; one call reads all facts.
+        assert_eq!(visit.calls(), usize::from(reads > 0), "{warm} {named}");
         let store = visit.ports.0.store.borrow();
         let facts = store.keys().filter(|key| key.contains(":fact:")).count();
         assert_eq!(facts, reads, "{warm} {named}");

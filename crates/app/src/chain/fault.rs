@@ -93,10 +93,13 @@ impl Fault {
         match self {
             Self::Call(error) => !matches!(error, CallError::Timeout | CallError::TooLong),
             Self::Status(..) => true,
-            Self::Answer(AggregateError::WrongChain) | Self::Behind(..) | Self::Old(_) => true,
+            Self::Answer(AggregateError::WrongChain)
+            | Self::Signature(Unbelievable::WrongChain)
+            | Self::Behind(..)
+            | Self::Old(_) => true,
             Self::Reply(_)
             | Self::Answer(AggregateError::Answer)
-            | Self::Signature(_)
+            | Self::Signature(Unbelievable::Form)
             | Self::NotYet(..)
             | Self::Replaced
             | Self::Pieces => false,
