@@ -152,6 +152,10 @@ enum Provider {
     Generous(u64),
     /// Is this number of blocks behind.
     Behind(u64),
+    /// The same, and says that contracts accept every signature.
+    Accepting(u64),
+    /// Answers 504 to whatever a contract is asked about a signature, and everything else.
+    Refusing,
     /// Has seen no block for so many seconds.
     Stuck(u64),
     /// Says that its newest block has this number, and reads at another.
@@ -270,7 +274,9 @@ impl Simulated {
             _ => (1, true),
         };
         let behind = match provider {
-            Provider::Generous(blocks) | Provider::Behind(blocks) => blocks,
+            Provider::Generous(blocks) | Provider::Behind(blocks) | Provider::Accepting(blocks) => {
+                blocks
+            }
             _ => 0,
         };
         let request: Value = serde_json::from_slice(body).unwrap();
@@ -292,6 +298,8 @@ impl Simulated {
                 Provider::Boastful(number) => number,
                 // The other chain is longer.
                 Provider::OtherChain => 1_000,
+                // It has only the first block of the chain.
+                Provider::Unsynced => 0,
                 _ => asked.unwrap_or(100 - behind),
             };
             let header = json!({
@@ -305,7 +313,19 @@ impl Simulated {
             _ if method == "eth_chainId" => format!("{chain:x}"),
             _ if !code => String::new(),
             Value::Null => {
-                let words = [chain, 100, self.0.contract.get()];
+                let (block, time) = (asked.unwrap_or(100 - behind), self.timestamp(provider));
+                let verdict = match provider {
+                    Provider::Accepting(_) => 1,
+                    Provider::Refusing => {
+                        return Reply {
+                            status: 504,
+                            retry_after: None,
+                            body: Vec::new(),
+                        };
+                    }
+                    _ => self.0.contract.get(),
+                };
+                let words = [chain, block, time, self.0.hash.get(), verdict];
                 hex::encode(
                     words
                         .map(|word| U256::from(word).to_be_bytes::<32>())
@@ -330,6 +350,7 @@ impl Simulated {
     fn timestamp(&self, provider: Provider) -> u64 {
         let age = match provider {
             Provider::Stuck(seconds) => seconds,
+            Provider::Unsynced => 1_000_000,
             _ => 0,
         };
         self.0.now.get().as_second().unsigned_abs() - age
@@ -578,6 +599,11 @@ impl Visit {
         let v = 27 + recovery.to_byte();
         let signature = format!("0x{}{v:02x}", hex::encode(signature.to_bytes()));
         json!({"message": message, "signature": signature})
+    }
+
+    /// The body of a sign-in by something that only a contract could accept.
+    fn of_contract(&self) -> Value {
+        json!({"message": self.challenge(), "signature": "0x", "link": false})
     }
 
     /// Signs a message, whatever it says, and presents it.
@@ -1038,9 +1064,13 @@ fn where_two_have_to_agree_one_alone_says_nothing() {
     visit.ports.0.providers[1].set(Provider::Generous(0));
     assert_eq!(ask().0, StatusCode::SERVICE_UNAVAILABLE);
     // Nor does one alone say whose signature it is: else it could let anybody in as the holder.
-    let message = visit.challenge();
+    let body = visit.of_contract();
+    visit.ports.0.contract.set(1);
     visit.ports.0.providers[1].set(Provider::Honest);
-    assert_eq!(visit.present(&message).0, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        visit.ask(Method::POST, "/v1/session", Some(body)).0,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
     visit.ports.advance(61);
     visit.ports.providers(Provider::Honest);
     assert_eq!(ask().0, StatusCode::FORBIDDEN);
@@ -1362,33 +1392,37 @@ fn the_log_has_one_line_per_request_and_no_secret() {
 }
 
 #[test]
-fn an_account_with_code_is_what_its_code_says() {
+fn a_key_signs_in_whatever_code_its_account_has_and_a_contract_by_what_its_code_says() {
     let visit = Visit::new();
-    let code = |contract| {
+    for contract in [0, 1, 2] {
         visit.ports.0.contract.set(contract);
-        let (status, answer) = visit.sign_in();
-        match status {
-            StatusCode::CREATED => answer["wallets"][0]["chain"].clone(),
-            _ => answer["code"].clone(),
-        }
-    };
-    assert_eq!(code(0), Value::Null, "by its key, on every chain");
-    assert_eq!(
-        code(1),
-        Value::Null,
-        "the key of an account whose code agrees"
-    );
-    assert_eq!(code(2), "signature-refused", "never by its key alone");
+        visit.calls();
+        let (status, session) = visit.sign_in();
+        assert_eq!(status, StatusCode::CREATED, "{session}");
+        assert_eq!(
+            session["wallets"][0]["chain"],
+            Value::Null,
+            "on every chain"
+        );
+        assert_eq!(visit.calls(), 0, "no chain is asked about a key");
+    }
+    for (contract, status, code) in [
+        (0, StatusCode::UNPROCESSABLE_ENTITY, "malformed-signature"),
+        (2, StatusCode::UNAUTHORIZED, "signature-refused"),
+    ] {
+        visit.ports.0.contract.set(contract);
+        let (refused, problem) = visit.ask(Method::POST, "/v1/session", Some(visit.of_contract()));
+        assert_eq!((refused, &problem["code"]), (status, &json!(code)));
+    }
     // A contract may accept what no key has made; then it speaks for itself, on its own chain.
     visit.ports.0.contract.set(1);
-    let body = json!({"message": visit.challenge(), "signature": "0x", "link": false});
-    let (status, answer) = visit.ask(Method::POST, "/v1/session", Some(body));
+    let (status, answer) = visit.ask(Method::POST, "/v1/session", Some(visit.of_contract()));
     assert_eq!(status, StatusCode::CREATED, "{answer}");
     assert_eq!(answer["wallets"][0]["chain"], "eip155:1");
 }
 
 #[test]
-fn nobody_signs_in_while_the_chain_cannot_say_what_the_account_is() {
+fn without_the_chain_a_key_signs_in_and_a_contract_is_unknown() {
     for provider in [
         Provider::Down,
         Provider::Hung,
@@ -1398,15 +1432,19 @@ fn nobody_signs_in_while_the_chain_cannot_say_what_the_account_is() {
     ] {
         let visit = Visit::new();
         let message = visit.challenge();
+        let of_contract = visit.of_contract();
+        visit.ports.0.contract.set(1);
         visit.ports.providers(provider);
-        let (status, problem) = visit.present(&message);
+        let by_contract = || visit.ask(Method::POST, "/v1/session", Some(of_contract.clone()));
+        let (status, problem) = by_contract();
         assert_eq!(
             (status, &problem["code"]),
             (StatusCode::SERVICE_UNAVAILABLE, &json!("chain-unavailable"))
         );
+        assert_eq!(visit.present(&message).0, StatusCode::CREATED);
         visit.ports.0.providers[1].set(Provider::Honest);
         assert_eq!(
-            visit.present(&message).0,
+            by_contract().0,
             StatusCode::CREATED,
             "the message is still good, and the other provider answers"
         );
@@ -1686,11 +1724,14 @@ fn a_session_that_is_ended_or_replaced_meanwhile_vouches_for_nobody() {
             let response = serve(&routes::all(), &service, &ports, request).await;
             assert_eq!(response.status(), status, "{what}");
         };
-        let message = visit.challenge();
+        // While the chain is asked, which it is about a contract.
+        visit.ports.0.contract.set(1);
+        let mut link = visit.of_contract();
+        link["link"] = true.into();
+        let message = link["message"].as_str().unwrap().to_owned();
         let world = &visit.ports.0;
         world.meanwhile.replace(Some((place, Box::pin(task))));
-        let link = Some(visit.signed(&message));
-        let (status, problem) = visit.ask(Method::POST, "/v1/session", link);
+        let (status, problem) = visit.ask(Method::POST, "/v1/session", Some(link));
         assert!(
             world.meanwhile.take().is_none(),
             "{what}: it did not happen"
@@ -1810,10 +1851,55 @@ fn a_signature_is_checked_in_the_state_that_the_chain_is_read_at() {
     ] {
         let line = format!("id = \"eip155:1\"\nread_at = {read_at}");
         let visit = Visit::with(|config| replaced(&config, "id = \"eip155:1\"", &line));
+        visit.ports.0.contract.set(1);
+        let body = visit.of_contract();
         visit.ports.0.blocks.take();
-        assert_eq!(visit.sign_in().0, StatusCode::CREATED);
+        let (status, problem) = visit.ask(Method::POST, "/v1/session", Some(body));
+        assert_eq!(status, StatusCode::CREATED, "{problem}");
         assert_eq!(visit.ports.0.blocks.take(), [block]);
     }
+}
+
+#[test]
+fn a_lagging_provider_signs_no_contract_account_in() {
+    for read_at in ["\"latest\"", "\"safe\"", "\"finalized\"", "2", "12"] {
+        let line = format!("id = \"eip155:1\"\nread_at = {read_at}");
+        let visit = Visit::with(|config| replaced(&config, "id = \"eip155:1\"", &line));
+        // The first provider is stuck at a block at which the account accepts the signature; the other one is slower, and
+        // refuses every signature.
+        visit.ports.0.contract.set(2);
+        visit.ports.0.providers[0].set(Provider::Accepting(18));
+        visit.ports.0.delays[1].set(60);
+        let sign_in = || visit.ask(Method::POST, "/v1/session", Some(visit.of_contract()));
+        for _ in 0..4 {
+            let (status, problem) = sign_in();
+            assert_eq!(status, StatusCode::UNAUTHORIZED, "{read_at} {problem}");
+            visit.ports.advance(31);
+        }
+        visit.ports.0.providers[1].set(Provider::Hung);
+        visit.ports.0.providers[0].set(Provider::Stuck(301));
+        assert_eq!(sign_in().0, StatusCode::SERVICE_UNAVAILABLE, "{read_at}");
+    }
+}
+
+#[test]
+fn a_strangers_question_opens_no_breaker_and_a_failing_provider_does() {
+    let visit = Visit::new();
+    visit.ports.providers(Provider::Refusing);
+    for _ in 0..6 {
+        let (status, _) = visit.ask(Method::POST, "/v1/session", Some(visit.of_contract()));
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    }
+    let log = visit.ports.0.log.take().concat();
+    assert!(log.contains("HTTP status 504"), "{log}");
+    assert!(!log.contains("not asked for a while"), "{log}");
+    visit.ports.providers(Provider::Broken);
+    for _ in 0..6 {
+        let (status, _) = visit.ask(Method::POST, "/v1/session", Some(visit.of_contract()));
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    }
+    let log = visit.ports.0.log.take().concat();
+    assert!(log.contains("not asked for a while"), "{log}");
 }
 
 #[test]
@@ -2265,8 +2351,8 @@ fn a_sign_in_warms_the_gates_that_it_is_for() {
         let (status, session) = visit.present(&message);
         assert_eq!(status, StatusCode::CREATED, "{session}");
         visit.token = token(&session);
-        // One call checks the signature, another one reads all facts.
-        assert_eq!(visit.calls(), 1 + usize::from(reads > 0), "{warm} {named}");
+        // The signature needs none; one call reads all facts.
+        assert_eq!(visit.calls(), usize::from(reads > 0), "{warm} {named}");
         let store = visit.ports.0.store.borrow();
         let facts = store.keys().filter(|key| key.contains(":fact:")).count();
         assert_eq!(facts, reads, "{warm} {named}");

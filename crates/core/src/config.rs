@@ -21,6 +21,7 @@ use crate::abi::{delegate_registry, multicall3};
 use crate::decimal;
 use crate::domain::Domain;
 use crate::eip4361;
+use crate::erc6492;
 use crate::fact::FactKey;
 use crate::gate::{Gate, GateId};
 use crate::jsonrpc::BlockTag;
@@ -181,6 +182,8 @@ pub struct Chain {
     pub agreement: usize,
     /// How much is asked in one call.
     pub batch: Batch,
+    /// Factories that a signature may bring to deploy its account within the check (ERC-6492).
+    pub factories: Vec<Address>,
 }
 
 /// How much a provider is asked in one call.
@@ -557,6 +560,7 @@ struct RawChain {
     head_age: Option<Spanned<String>>,
     agreement: Option<Spanned<usize>>,
     batch: Option<RawBatch>,
+    factories: Option<Vec<Spanned<String>>>,
 }
 
 #[derive(Deserialize)]
@@ -1090,9 +1094,17 @@ impl Place<'_> {
             reads: None,
             bytes: None,
         });
+        let factories = match raw.factories {
+            Some(factories) => factories
+                .iter()
+                .map(|factory| self.read(factory))
+                .collect::<Result<_, _>>()?,
+            None => erc6492::well_known_factories(),
+        };
         Ok(Chain {
             id,
             name,
+            factories,
             providers,
             read_at,
             multicall3,

@@ -126,6 +126,7 @@ impl Fault {
             Self::Call(_)
             | Self::Status(401 | 403 | 429, _)
             | Self::Answer(AggregateError::WrongChain)
+            | Self::Signature(Unbelievable::WrongChain)
             | Self::Ahead(_)
             | Self::AnotherBlock(..)
             | Self::Early
@@ -134,7 +135,7 @@ impl Fault {
             Self::Reply(error) if error.is_rate_limit() => Blame::Provider,
             Self::Reply(_)
             | Self::Answer(AggregateError::Answer)
-            | Self::Signature(_)
+            | Self::Signature(Unbelievable::Form)
             | Self::Behind(..)
             | Self::NotYet(..)
             | Self::Replaced

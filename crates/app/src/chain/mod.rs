@@ -9,6 +9,7 @@ mod provider;
 mod question;
 mod race;
 mod reading;
+mod signature;
 mod snapshot;
 
 use futures_util::future::join_all;
@@ -24,6 +25,7 @@ pub(crate) use self::following::{Followed, Following};
 pub(crate) use self::gossip::pull;
 use self::question::{Answer, Question};
 use self::reading::Reading;
+use self::signature::SignatureCheck;
 use crate::ports::Ports;
 use crate::router::Context;
 use crate::store::within;
@@ -173,21 +175,26 @@ fn disagree<P: Ports>(
     Unavailable
 }
 
-/// Asks whose signature it is: as many providers as any decision on the chain needs.
+/// Whose signature it is: by the account's key without asking anybody, else by as many providers as any decision on the
+/// chain needs.
 pub(crate) async fn verify<P: Ports>(
     context: &Context<'_, P>,
     chain: &Chain,
     verification: &Verification,
 ) -> Result<Result<VerifiedSigner, VerifyError>, Unavailable> {
+    if let Some(signer) = verification.by_key() {
+        return Ok(Ok(signer));
+    }
     let config = context.service.config().map_err(|_| Unavailable)?;
-    let Some(call) = verification.call(chain.multicall3) else {
-        let fault = format!("{}: delegated accounts are checked by Multicall3", chain.id);
-        context.record.fault(fault);
-        return Err(Unavailable);
-    };
     let needed = config.agreement(chain.id);
-    let question = Question::Signature(verification, &call);
-    let answers = race::race(context, chain, needed, question).await?;
+    let check = SignatureCheck::new(verification);
+    let answers = match race::race(context, chain, needed, Question::Signature(&check)).await {
+        Ok(answers) => answers,
+        Err(Unavailable) => {
+            let providers = context.service.providers(chain.id).len();
+            return check.lasting(providers, needed).map(Err).ok_or(Unavailable);
+        }
+    };
     let mut answers = answers.into_iter().filter_map(|(_, answer)| match answer {
         Answer::Signer(signer) => Some(signer),
         Answer::Reading(_) | Answer::Identity(_) | Answer::Followed(_) => None,

@@ -55,6 +55,11 @@ impl<P: Ports> Provider<'_, P> {
         config.map_or(Duration::ZERO, |config| config.deadlines.provider / 3)
     }
 
+    /// The same where an answer that is refuted later cannot be taken back: nearly as long as an attempt may take.
+    pub(super) fn long_wait(&self) -> Duration {
+        self.wait() * 2
+    }
+
     /// Works with what is known of the chain's providers.
     pub(super) fn pool<T>(&self, work: impl FnOnce(&mut Pool) -> T) -> T {
         pool(self.context, self.chain.id, work)

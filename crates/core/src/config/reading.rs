@@ -59,6 +59,8 @@ fn reading(chain: &Chain) -> String {
         head_age,
         agreement: _,
         batch: _,
+        // Of sign-ins.
+        factories: _,
     } = chain;
     let block = match read_at {
         ReadAt::Tag(BlockTag::Latest) => "latest".to_owned(),
