@@ -16,7 +16,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use alloy_sol_types::SolCall as _;
 use bytes::Bytes;
 use futures_executor::block_on;
 use futures_util::future::LocalBoxFuture;
@@ -27,10 +26,10 @@ use tokengate_app::{
     CallError, Needs, Ports, RedisReply, Reply, Request, Response, Service, StoreError, routes,
     serve,
 };
-use tokengate_core::abi::multicall3::{CallResult, aggregate3Call};
+use tokengate_core::Timestamp;
 use tokengate_core::eip191::hash_message;
-use tokengate_core::{Timestamp, U256};
 
+use support::reader::{self, Asked, Block, Outcome, word};
 use support::{Task, Tasks};
 
 const CONFIG: &str = r#"
@@ -175,7 +174,7 @@ struct World {
     /// Whether the store takes values and gives none back.
     store_is_mute: Cell<bool>,
     stands_still: Cell<bool>,
-    random: Cell<u8>,
+    random: Cell<u16>,
     log: RefCell<Vec<String>>,
     /// What runs behind the response.
     tasks: Tasks,
@@ -253,25 +252,41 @@ impl Simulated {
         if !state.is_null() {
             self.0.blocks.borrow_mut().push(state.clone());
         }
-        let returned = match &request["params"][0]["to"] {
-            _ if request["method"] == "eth_blockNumber" => format!("{:x}", 100 - behind),
-            _ if !code => String::new(),
-            Value::Null => {
-                let words = [chain, 100, self.0.contract.get()];
-                hex::encode(
-                    words
-                        .map(|word| U256::from(word).to_be_bytes::<32>())
-                        .concat(),
-                )
-            }
-            _ => self.aggregate(
-                provider,
-                chain,
-                100 - behind,
-                request["params"][0]["data"].as_str().unwrap(),
-            ),
+        let block = Block {
+            chain,
+            number: 100 - behind,
+            timestamp: self.0.now.get().as_second().unsigned_abs()
+                - match provider {
+                    Provider::Stuck(seconds) => seconds,
+                    _ => 0,
+                },
+            parent: word(self.0.hash.get()),
+            known: word(self.0.hash.get()),
         };
-        let reply = json!({"jsonrpc": "2.0", "id": 1, "result": format!("0x{returned}")});
+        let result = match request["method"].as_str().unwrap() {
+            "eth_blockNumber" => json!(format!("{:#x}", block.number)),
+            "eth_chainId" => json!(format!("{chain:#x}")),
+            _ if !code => json!("0x"),
+            "eth_getBlockByNumber" => json!({
+                "number": format!("{:#x}", block.number),
+                "hash": format!("0x{}", hex::encode(word(1_000 + self.0.hash.get()))),
+                "parentHash": format!("0x{}", hex::encode(block.parent)),
+                "timestamp": format!("{:#x}", block.timestamp),
+            }),
+            "eth_call" => match reader::request(&request["params"]) {
+                Some(asked) => {
+                    let read = |read: &Asked| self.read(provider, read);
+                    json!(format!("0x{}", reader::answer(block, &asked, read)))
+                }
+                None => {
+                    assert_eq!(request["params"][0]["to"], Value::Null);
+                    let words = [chain, 100, self.0.contract.get()];
+                    json!(format!("0x{}", hex::encode(words.map(word).concat())))
+                }
+            },
+            other => panic!("an unexpected call: {other}"),
+        };
+        let reply = json!({"jsonrpc": "2.0", "id": 1, "result": result});
         Reply {
             status: 200,
             retry_after: None,
@@ -279,41 +294,18 @@ impl Simulated {
         }
     }
 
-    fn aggregate(&self, provider: Provider, chain: u64, block: u64, data: &str) -> String {
-        let age = match provider {
-            Provider::Stuck(seconds) => seconds,
-            _ => 0,
-        };
+    fn read(&self, provider: Provider, read: &Asked) -> Outcome {
         let balance = match provider {
             Provider::Generous(_) => 1,
             _ => self.0.balance.get(),
         };
-        let call = aggregate3Call::abi_decode(&hex::decode(&data[2..]).unwrap()).unwrap();
-        let word = |value: u64| CallResult {
-            success: true,
-            returnData: U256::from(value).to_be_bytes::<32>().into(),
-        };
-        let results: Vec<CallResult> = call
-            .calls
-            .iter()
-            .map(|call| match hex::encode(&call.callData[..4]).as_str() {
-                "42cbb15c" => word(block),
-                "0f28c97d" => word(self.0.now.get().as_second().unsigned_abs() - age),
-                "27e86d6e" | "ee82ac5e" => word(self.0.hash.get()),
-                "3408e470" => word(chain),
-                "70a08231" => word(balance),
-                "4d2301cc" => word(1),
-                "42623360" => CallResult {
-                    success: self.0.stake.get().is_some(),
-                    returnData: [self.0.stake.get().unwrap_or_default(), 0]
-                        .map(|word| U256::from(word).to_be_bytes::<32>())
-                        .concat()
-                        .into(),
-                },
-                other => panic!("an unexpected call: {other}"),
-            })
-            .collect();
-        hex::encode(aggregate3Call::abi_encode_returns(&results))
+        match (read.selector().as_str(), self.0.stake.get()) {
+            ("70a08231", _) => Outcome::Returned(word(balance).to_vec()),
+            ("", _) => Outcome::Returned(word(1).to_vec()),
+            ("42623360", Some(stake)) => Outcome::Returned([stake, 0].map(word).concat()),
+            ("42623360", None) => Outcome::Reverted(Vec::new()),
+            (other, _) => panic!("an unexpected call: {other}"),
+        }
     }
 }
 
@@ -328,7 +320,10 @@ impl Ports for Simulated {
 
     fn random(&self) -> [u8; 16] {
         self.0.random.set(self.0.random.get() + 1);
-        [self.0.random.get(); 16]
+        let [high, low] = self.0.random.get().to_be_bytes();
+        let mut bytes = [low; 16];
+        bytes[15] ^= high;
+        bytes
     }
 
     /// Time passes at once wherever somebody waits for nothing else, unless it stands still.
@@ -388,8 +383,12 @@ impl Ports for Simulated {
         body: Vec<u8>,
         _: usize,
     ) -> impl Future<Output = Result<Reply, CallError>> {
-        // How far a chain is, providers are asked alongside now and then: what counts is who reads its state.
-        if !body.windows(15).any(|part| part == b"eth_blockNumber") {
+        // How far a chain is, and how its blocks are numbered, is asked alongside now and then: what counts is who reads
+        // its state.
+        let asked: Value = serde_json::from_slice(&body).unwrap();
+        if !["eth_blockNumber", "eth_getBlockByNumber"]
+            .contains(&asked["method"].as_str().unwrap_or_default())
+        {
             self.0.calls.set(self.0.calls.get() + 1);
         }
         let index = usize::from(url.starts_with("http://b."));
@@ -730,16 +729,17 @@ fn without_an_answer_from_the_chain_there_is_no_verdict() {
 
 #[test]
 fn the_next_provider_answers_where_the_first_does_not() {
-    for provider in [
-        Provider::Down,
-        Provider::Hung,
-        Provider::Broken,
-        Provider::OtherChain,
-        Provider::Unsynced,
+    for (provider, calls) in [
+        (Provider::Down, 2),
+        (Provider::Hung, 2),
+        (Provider::Broken, 2),
+        (Provider::OtherChain, 2),
+        // In each way in which a chain can be read.
+        (Provider::Unsynced, 3),
     ] {
         let visit = Visit::new();
         visit.ports.0.providers[0].set(provider);
-        assert_eq!((visit.access().0, visit.calls()), (StatusCode::OK, 2));
+        assert_eq!((visit.access().0, visit.calls()), (StatusCode::OK, calls));
     }
 }
 

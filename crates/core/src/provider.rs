@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::block::BlockId;
+use crate::abi::reader::Form;
+use crate::block::{BlockId, Numbering};
 
 /// So many failures in a row open a provider's circuit breaker.
 const THRESHOLD: u32 = 3;
@@ -23,6 +24,8 @@ const ENOUGH_SAMPLES: usize = 8;
 const HEAD_AGE: Duration = Duration::from_secs(30);
 /// A provider that is asked for nothing else is asked so often how far it is.
 const HEAD_PAUSE: Duration = Duration::from_secs(10);
+/// How long a provider is read in a way that is not the best.
+const FORM_AGE: Duration = Duration::from_secs(600);
 /// A second attempt is not made sooner than this.
 const LEAST_PATIENCE: Duration = Duration::from_millis(25);
 /// What a provider counts as before it was measured, in microseconds: of two unknown ones the preferred goes first, and
@@ -77,6 +80,9 @@ struct Health {
     /// Attempts under way in spite of an open breaker.
     trials: u32,
     takes_batches: bool,
+    /// How it is read, and when that was found out.
+    form: Option<(Form, Timestamp)>,
+    numbering: Option<Numbering>,
     /// The most blocks whose logs it lists at once; as many as anybody may ask for, as long as it has refused none.
     log_range: u64,
 }
@@ -117,6 +123,8 @@ impl Health {
             head_asked: None,
             trials: 0,
             takes_batches: true,
+            form: None,
+            numbering: None,
             log_range: u64::MAX,
         }
     }
@@ -270,6 +278,32 @@ impl Pool {
         }
     }
 
+    /// How `provider` is read, as far as that was found out. What is less than the best is looked at again now and then.
+    pub fn form(&self, provider: usize, now: Timestamp) -> Option<Form> {
+        let (form, found_at) = self.providers.get(provider)?.form?;
+        let is_recent = now.duration_since(found_at).unsigned_abs() <= FORM_AGE;
+        (form == Form::Override || is_recent).then_some(form)
+    }
+
+    /// Notes how it is read, or that what was found out is not so.
+    pub fn found_form(&mut self, provider: usize, form: Option<Form>, now: Timestamp) {
+        if let Some(health) = self.providers.get_mut(provider) {
+            health.form = form.map(|form| (form, now));
+        }
+    }
+
+    /// Whether contracts at `provider` see its chain's own blocks, as far as that was found out.
+    pub fn numbering(&self, provider: usize) -> Option<Numbering> {
+        self.providers.get(provider)?.numbering
+    }
+
+    /// Notes whether they do.
+    pub fn found_numbering(&mut self, provider: usize, numbering: Numbering) {
+        if let Some(health) = self.providers.get_mut(provider) {
+            health.numbering = Some(numbering);
+        }
+    }
+
     /// Of how many blocks `provider` lists logs at once, as far as is known.
     pub fn log_range(&self, provider: usize) -> u64 {
         self.providers
@@ -410,8 +444,9 @@ impl Pool {
         self.reorganised
     }
 
-    /// What instances tell each other: whose breaker is open until when, and how far the chain is. Milliseconds since
-    /// the epoch and block numbers, one line for each provider.
+    /// What instances tell each other: whose breaker is open until when, how far the chain is, how it is read and since
+    /// when that is known, and how its blocks are numbered. Milliseconds since the epoch and numbers, one line for each
+    /// provider.
     pub fn to_text(&self) -> String {
         let line = |health: &Health| {
             let (until, times) = match health.breaker {
@@ -422,7 +457,18 @@ impl Pool {
             let (head, at) = health
                 .head
                 .map_or((0, 0), |(number, at)| (number, at.as_millisecond()));
-            format!("{until} {times} {head} {at}\n")
+            let (form, found_at) = match health.form {
+                Some((Form::Override, at)) => (1, at.as_millisecond()),
+                Some((Form::Creation, at)) => (2, at.as_millisecond()),
+                Some((Form::Calls, at)) => (3, at.as_millisecond()),
+                Some((Form::Deployed(_), _)) | None => (0, 0),
+            };
+            let numbering = match health.numbering {
+                Some(Numbering::Own) => 1,
+                Some(Numbering::Foreign) => 2,
+                None => 0,
+            };
+            format!("{until} {times} {head} {at} {form} {found_at} {numbering}\n")
         };
         self.providers.iter().map(line).collect()
     }
@@ -438,6 +484,24 @@ impl Pool {
             else {
                 continue;
             };
+            let form = match field() {
+                Some(1) => Some(Form::Override),
+                Some(2) => Some(Form::Creation),
+                Some(3) => Some(Form::Calls),
+                _ => None,
+            };
+            let found_at = field().and_then(|at| Timestamp::from_millisecond(at).ok());
+            let is_known = health
+                .form
+                .is_some_and(|(_, known)| Some(known) >= found_at);
+            if let Some(found) = form.zip(found_at).filter(|_| !is_known) {
+                health.form = Some(found);
+            }
+            health.numbering = health.numbering.or(match field() {
+                Some(1) => Some(Numbering::Own),
+                Some(2) => Some(Numbering::Foreign),
+                _ => None,
+            });
             if let (Ok(until), Ok(times)) =
                 (Timestamp::from_millisecond(until), u32::try_from(times))
                 && matches!(health.breaker, Breaker::Closed { .. })
@@ -696,6 +760,41 @@ mod tests {
         third.learn(&first.to_text(), at(60_000));
         assert!(!third.is_resting(1, at(60_000), PATIENCE));
         assert_eq!(third.head_of_others(1, at(60_000)), None);
+    }
+
+    #[test]
+    fn how_a_provider_is_read_is_shared_and_looked_at_again() {
+        let mut first = Pool::new(4);
+        first.found_form(0, Some(Form::Override), at(0));
+        first.found_form(1, Some(Form::Creation), at(0));
+        first.found_form(2, Some(Form::Calls), at(0));
+        first.found_numbering(0, Numbering::Own);
+        first.found_numbering(1, Numbering::Foreign);
+        let mut second = Pool::new(4);
+        second.found_form(3, Some(Form::Calls), at(5));
+        second.learn(&first.to_text(), at(10));
+        let forms = |now| [0, 1, 2, 3].map(|provider| second.form(provider, now));
+        assert_eq!(
+            forms(at(10)),
+            [
+                Some(Form::Override),
+                Some(Form::Creation),
+                Some(Form::Calls),
+                Some(Form::Calls)
+            ]
+        );
+        assert_eq!(forms(at(600_006)), [Some(Form::Override), None, None, None]);
+        assert_eq!(
+            [0, 1, 2].map(|provider| second.numbering(provider)),
+            [Some(Numbering::Own), Some(Numbering::Foreign), None]
+        );
+        let mut third = second.clone();
+        third.found_form(0, None, at(20));
+        assert_eq!(third.form(0, at(20)), None);
+        // Text of an instance that does not say it.
+        third.learn("0 0 0 0\n0 0 0 0\n", at(30));
+        assert_eq!(third.form(0, at(30)), None);
+        assert_eq!(third.numbering(1), Some(Numbering::Foreign));
     }
 
     proptest! {

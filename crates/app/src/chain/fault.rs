@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokengate_core::abi::multicall3::AggregateError;
+use tokengate_core::abi::reader::ReaderError;
 use tokengate_core::jsonrpc::ReplyError;
 use tokengate_core::provider::Failure;
 use tokengate_core::signer::Unbelievable;
@@ -21,9 +21,9 @@ pub(crate) enum Fault {
     /// The reply is no result.
     #[error(transparent)]
     Reply(#[from] ReplyError),
-    /// The result is not that of the contract that was called, or another chain's.
+    /// The result is not the reader's, or another chain's.
     #[error(transparent)]
-    Answer(#[from] AggregateError),
+    Answer(#[from] ReaderError),
     /// The result is not that of the signature check, or another chain's.
     #[error(transparent)]
     Signature(#[from] Unbelievable),
@@ -39,6 +39,9 @@ pub(crate) enum Fault {
     /// The block that was read was replaced meanwhile.
     #[error("the block was replaced while it was read")]
     Replaced,
+    /// It answered for another block than it was asked for.
+    #[error("it was asked for block {0} and answered for {1}")]
+    OtherBlock(u64, u64),
     /// It did what no answer can be made of.
     #[error("it fails in pieces as it does whole")]
     Pieces,
@@ -53,15 +56,17 @@ impl Fault {
             Self::Reply(error) if error.is_rate_limit() => Failure::Rest(Duration::from_secs(1)),
             Self::Call(CallError::Denied)
             | Self::Status(400..=428 | 430..=499, _)
-            | Self::Answer(_)
+            | Self::Answer(ReaderError::WrongChain)
             | Self::Signature(_)
             | Self::Behind(..)
             | Self::Old(_) => Failure::Lasting,
             Self::Call(_)
             | Self::Status(..)
             | Self::Reply(_)
+            | Self::Answer(ReaderError::Unsupported)
             | Self::NotYet(..)
             | Self::Replaced
+            | Self::OtherBlock(..)
             | Self::Pieces => Failure::Passing,
         }
     }
@@ -78,7 +83,7 @@ impl Fault {
                 matches!(error, ReplyError::Malformed | ReplyError::Node { .. })
                     && !error.is_rate_limit()
             }
-            Self::Replaced | Self::NotYet(..) => true,
+            Self::Replaced | Self::OtherBlock(..) | Self::NotYet(..) => true,
             Self::Answer(_)
             | Self::Signature(_)
             | Self::Behind(..)
@@ -93,12 +98,13 @@ impl Fault {
         match self {
             Self::Call(error) => !matches!(error, CallError::Timeout | CallError::TooLong),
             Self::Status(..) => true,
-            Self::Answer(AggregateError::WrongChain) | Self::Behind(..) | Self::Old(_) => true,
+            Self::Answer(ReaderError::WrongChain) | Self::Behind(..) | Self::Old(_) => true,
             Self::Reply(_)
-            | Self::Answer(AggregateError::Answer)
+            | Self::Answer(ReaderError::Unsupported)
             | Self::Signature(_)
             | Self::NotYet(..)
             | Self::Replaced
+            | Self::OtherBlock(..)
             | Self::Pieces => false,
         }
     }
@@ -111,5 +117,24 @@ impl Fault {
                 | Self::Status(413, _)
                 | Self::Reply(ReplyError::Node { .. } | ReplyError::Reverted(_))
         )
+    }
+
+    /// Whether so much of a chain's state at once may have been too much. Who answers so because of how many requests there
+    /// were is not asked for the same in more of them.
+    pub(crate) const fn is_of_reads(&self) -> bool {
+        match self {
+            Self::Reply(error) if error.is_rate_limit() => false,
+            fault => fault.is_of_size(),
+        }
+    }
+
+    /// Whether it may be how a node says that it does not run what it was asked in the form in which it was asked.
+    pub(crate) const fn may_be_of_form(&self) -> bool {
+        match self {
+            Self::Reply(error) => !error.is_rate_limit(),
+            Self::Status(400 | 404 | 405 | 422 | 501, _)
+            | Self::Answer(ReaderError::Unsupported) => true,
+            _ => false,
+        }
     }
 }

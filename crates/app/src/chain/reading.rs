@@ -4,11 +4,10 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::future::{Either, join_all, select, try_join};
-use tokengate_core::abi::multicall3::AggregateError;
+use tokengate_core::abi::reader::ReaderError;
 use tokengate_core::config::ReadAt;
 use tokengate_core::fact::{Read, Unreadable, Value};
 use tokengate_core::jsonrpc::{self, BlockTag, Header};
-use tokengate_core::network::Numbering;
 
 use super::fault::Fault;
 use super::provider::{self, Provider};
@@ -23,7 +22,7 @@ const MOST_WAIT: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug)]
 pub(super) struct Reading {
     pub(super) values: Vec<Result<Value, Unreadable>>,
-    /// The block's number, as contracts see it.
+    /// The block's number, as `eth_blockNumber` counts.
     pub(super) number: u64,
 }
 
@@ -47,12 +46,9 @@ pub(super) async fn read<P: Ports>(
         (At::Block(number), _) => snapshot(provider, reads, BlockTag::Number(number)).await?,
         (At::Configured(floor), ReadAt::Tag(BlockTag::Latest)) => {
             let told = alongside(provider, snapshot(provider, reads, BlockTag::Latest)).await?;
-            // What a contract takes for the block's number may be another chain's.
-            if chain.numbering == Numbering::Own {
-                is_not_behind(provider, told.block.number)?;
-                if told.block.number < floor {
-                    return Err(Fault::NotYet(told.block.number, floor));
-                }
+            is_not_behind(provider, told.block.number)?;
+            if told.block.number < floor {
+                return Err(Fault::NotYet(told.block.number, floor));
             }
             is_not_old(provider, told.block.timestamp)?;
             told
@@ -120,7 +116,7 @@ pub(super) async fn is_the_chain<P: Ports>(provider: &Provider<'_, P>) -> Result
     if chain == provider.chain.id.id() {
         Ok(())
     } else {
-        Err(AggregateError::WrongChain.into())
+        Err(ReaderError::WrongChain.into())
     }
 }
 
@@ -130,12 +126,7 @@ async fn alongside<P: Ports>(
     answer: impl Future<Output = Result<Snapshot, Fault>>,
 ) -> Result<Snapshot, Fault> {
     let ports = provider.context.ports;
-    let due = match provider.chain.numbering {
-        Numbering::Own => {
-            provider.pool(|pool| pool.ask_heads(provider.index, ports.now(), MOST_WAIT))
-        }
-        Numbering::Parent => Vec::new(),
-    };
+    let due = provider.pool(|pool| pool.ask_heads(provider.index, ports.now(), MOST_WAIT));
     if due.is_empty() {
         return answer.await;
     }
