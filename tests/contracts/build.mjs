@@ -77,7 +77,7 @@ await put(new URL('Reader.hex', validator), `${reader.deployedBytecode.object}\n
 await put(new URL('ReaderDeployment.hex', validator), `${reader.bytecode.object}\n`)
 
 const files = [
-  'DelegateRegistry.sol', 'DelegatedAccount.sol', 'Ecdsa.sol', 'MuteDelegate.sol', 'RentableToken.sol', 'SmartAccount.sol',
+  'DelegateRegistry.sol', 'DelegatedAccount.sol', 'Ecdsa.sol', 'Hostile.sol', 'Mutating.sol', 'MuteDelegate.sol', 'RentableToken.sol', 'SmartAccount.sol',
   'Staking.sol', 'TokenBoundAccount.sol',
 ]
 const compiled = await compile(here, files)
@@ -89,6 +89,12 @@ for (const [file, contract, code] of [
   ['RentableToken.sol', 'RentableToken', 'runtime'],
   ['TokenBoundAccount.sol', 'TokenBoundAccount', 'runtime'],
   ['Staking.sol', 'Staking', 'runtime'],
+  ['Mutating.sol', 'Mutating', 'runtime'],
+  ['Mutating.sol', 'Buyable', 'runtime'],
+  ['Hostile.sol', 'ReturndataBomb', 'runtime'],
+  ['Hostile.sol', 'GasBurner', 'runtime'],
+  ['Hostile.sol', 'HeavyToken', 'runtime'],
+  ['Hostile.sol', 'OrbitSys', 'runtime'],
 ]) {
   const { bytecode, deployedBytecode } = compiled[file][contract].evm
   const object = code === 'creation' ? bytecode.object : deployedBytecode.object

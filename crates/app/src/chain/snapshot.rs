@@ -16,6 +16,7 @@ use tokengate_core::jsonrpc::{self, Answer, BlockTag, Header, ReplyError, Reques
 use super::fault::Fault;
 use super::provider::Provider;
 use super::reading::is_the_chain;
+use super::shared;
 use crate::ports::Ports;
 use crate::store::within;
 
@@ -64,6 +65,7 @@ pub(super) async fn snapshot<P: Ports>(
         }
         if told.is_ok() {
             provider.pool(|pool| pool.found_form(provider.index, Some(*form), now));
+            shared::tell(provider.context, provider.chain);
             if configured.is_none() && *form == Form::Calls {
                 let name = provider.name();
                 let fault = format!("{name}: it runs no reader, and is read by single calls");
@@ -186,7 +188,7 @@ async fn by_reader<P: Ports>(
                 .read(vec![whole])
                 .await;
         }
-        provider.pool(|pool| pool.found_numbering(provider.index, Numbering::Own));
+        found_numbering(provider, Numbering::Own);
     }
     let seen = ExecutionBlock {
         parent: told.block.parent.filter(|_| block == BlockTag::Latest),
@@ -211,6 +213,11 @@ async fn by_reader<P: Ports>(
         block: seen,
         ..told
     })
+}
+
+fn found_numbering<P: Ports>(provider: &Provider<'_, P>, numbering: Numbering) {
+    provider.pool(|pool| pool.found_numbering(provider.index, numbering));
+    shared::tell(provider.context, provider.chain);
 }
 
 /// That the block of this number is the one that was asked for.
@@ -376,9 +383,7 @@ impl<'a, 'b, P: Ports> Pieces<'a, 'b, P> {
         }
         self.pinned.is_still_there(self.provider).await?;
         if let Some(numbering) = self.numbering {
-            let index = self.provider.index;
-            self.provider
-                .pool(|pool| pool.found_numbering(index, numbering));
+            found_numbering(self.provider, numbering);
         }
         let values: Option<Vec<_>> = self.values.into_iter().collect();
         Ok(Snapshot {

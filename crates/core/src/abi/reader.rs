@@ -437,6 +437,37 @@ mod tests {
     }
 
     #[test]
+    fn nothing_in_the_code_can_write() {
+        let code = code();
+        let (mut at, mut static_calls) = (0, 0);
+        while let Some(opcode) = code.get(at) {
+            // SSTORE, TSTORE, LOG0 to LOG4, CREATE, CALL, CALLCODE, DELEGATECALL, CREATE2, SELFDESTRUCT.
+            let writes = [0x55, 0x5d, 0xf0, 0xf1, 0xf2, 0xf4, 0xf5, 0xff];
+            assert!(
+                !writes.contains(opcode) && !(0xa0..=0xa4).contains(opcode),
+                "{opcode:#x} at {at}"
+            );
+            static_calls += usize::from(*opcode == 0xfa);
+            // What PUSH1 to PUSH32 push is data.
+            at += match opcode {
+                0x60..=0x7f => usize::from(opcode - 0x5e),
+                _ => 1,
+            };
+        }
+        assert_eq!(static_calls, 3, "of ArbSys twice, and of what is read");
+    }
+
+    #[test]
+    fn what_used_up_its_gas_says_nothing_even_alone() {
+        let outcome = |is_spent| Outcome {
+            value: Ok(Value::Nobody),
+            is_spent,
+        };
+        assert_eq!(outcome(false).alone(), Ok(Value::Nobody));
+        assert_eq!(outcome(true).alone(), Err(Unreadable));
+    }
+
+    #[test]
     fn what_is_sent_for_facts_has_a_bound() {
         let facts = |count: u8| (1..=count).map(balance).collect::<Vec<_>>();
         // Of each contract its address; the calldata about the one owner once.
