@@ -67,6 +67,29 @@ pub enum Fault {
     Refuse(&'static str),
     /// Refuses calls of more calldata than this, in bytes.
     Small(usize),
+    /// Knows no state overrides.
+    NoOverride,
+    /// Knows no state overrides, and runs no reader as creation code.
+    NoReader,
+    /// `0x` to every call of the reader.
+    EmptyReader,
+    /// Knows no blocks by their hash, and says so with this code.
+    NoHashes(i64),
+    /// A chain whose blocks are numbered so much further than its contracts see.
+    Ahead(u64),
+}
+
+/// Code of the service's reader.
+const READER: &str = include_str!("../../crates/core/contracts/Reader.hex");
+
+/// Whether a request lends the reader's code to an account, and whether it runs it as creation code.
+fn runs_reader(asked: &Value) -> [bool; 2] {
+    let data = asked["params"][0]["data"].as_str().unwrap_or_default();
+    let code = data.get(2..).unwrap_or_default();
+    [
+        asked["params"][2].is_object(),
+        asked["params"][0]["to"].is_null() && code.starts_with(READER.trim()),
+    ]
 }
 
 struct State {
@@ -145,6 +168,13 @@ impl Faulty {
     /// Takes the requests seen since the last call.
     pub fn take(&self) -> Vec<Value> {
         std::mem::take(&mut self.lock().requests)
+    }
+
+    /// Takes the requests seen since the last call, and gives those that read the chain's state.
+    pub fn calls(&self) -> Vec<Value> {
+        let mut requests = self.take();
+        requests.retain(|request| request["method"] == "eth_call");
+        requests
     }
 
     /// How many connections it has accepted.
@@ -257,6 +287,20 @@ impl Front {
                     return reply(stream, 413, "", b"{}").await;
                 }
             }
+            Fault::NoOverride if runs_reader(&asked)[0] => {
+                return refuse(stream, &id, -32602, "too many arguments, want at most 2").await;
+            }
+            Fault::NoReader if runs_reader(&asked).contains(&true) => {
+                return refuse(stream, &id, -32000, "not supported").await;
+            }
+            Fault::NoHashes(code) if asked.to_string().contains("blockHash") => {
+                return refuse(stream, &id, code, "invalid block parameter").await;
+            }
+            Fault::EmptyReader if runs_reader(&asked).contains(&true) => {
+                let answer = json!({"jsonrpc": "2.0", "id": id, "result": "0x"});
+                return reply(stream, 200, "", answer.to_string().as_bytes()).await;
+            }
+            Fault::Ahead(blocks) => renumber(&mut asked, |number| number.saturating_sub(blocks)),
             Fault::Reorganising if asked["method"] == "eth_call" => {
                 self.lock().fault = Fault::None;
                 self.ask(
@@ -274,6 +318,17 @@ impl Front {
                 answer["result"] = format!("{:#x}", head.saturating_sub(blocks)).into();
             }
             Fault::WrongId => answer["id"] = 4711.into(),
+            Fault::Ahead(blocks) => {
+                let result = &mut answer["result"];
+                let number = match asked["method"].as_str() {
+                    Some("eth_blockNumber") => Some(result),
+                    Some("eth_getBlockByNumber") => result.get_mut("number"),
+                    _ => None,
+                };
+                if let Some(number) = number {
+                    *number = format!("{:#x}", quantity(number)? + blocks).into();
+                }
+            }
             Fault::WrongChain => self.replace_words(&mut answer, |word| match word {
                 31_337 => 5,
                 other => other,
@@ -342,12 +397,23 @@ impl Front {
         Ok(())
     }
 
-    /// Changes the 32-byte words of what a call returned. Those of the answer's own frame, its offsets, lengths and
+    /// Changes the 32-byte words of what a call returned. Those of an answer of the reader are the chain's id and what was
+    /// read; those of the answer's own frame, its offsets, lengths and
     /// successes, are what an aggregate's decoder needs: of them only words behind a length of 32 are changed.
     fn replace_words(&self, answer: &mut Value, change: impl Fn(u64) -> u64) -> anyhow::Result<()> {
         let Some(Ok(mut data)) = answer["result"].as_str().map(hex::decode) else {
             return Ok(());
         };
+        if let Some(places) = words_of_reader(&data) {
+            for place in places {
+                if let Some(low) = data.get_mut(place + 24..place + 32) {
+                    let value = u64::from_be_bytes(<[u8; 8]>::try_from(&*low)?);
+                    low.copy_from_slice(&change(value).to_be_bytes());
+                }
+            }
+            answer["result"] = hex::encode_prefixed(data).into();
+            return Ok(());
+        }
         let mut after_length = false;
         for word in data.chunks_exact_mut(32) {
             let (high, low) = word.split_at_mut(24);
@@ -361,6 +427,50 @@ impl Front {
         answer["result"] = hex::encode_prefixed(data).into();
         Ok(())
     }
+}
+
+/// Where the chain's id and the words that were read are in an answer of the reader, if it is one.
+fn words_of_reader(data: &[u8]) -> Option<Vec<usize>> {
+    let (head, mut rest) = data.split_at_checked(112)?;
+    let is_id = head.get(..24)?.iter().all(|byte| *byte == 0);
+    let mut places = vec![0];
+    while !rest.is_empty() {
+        let [_, _, _, _, high, low] = *rest.first_chunk::<6>()?;
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        if length == 32 {
+            places.push(data.len() - rest.len() + 6);
+        }
+        rest = rest.get(6 + length..)?;
+    }
+    is_id.then_some(places)
+}
+
+/// Changes the numbers of blocks that a request names.
+fn renumber(asked: &mut Value, change: impl Fn(u64) -> u64) {
+    let places: &[&str] = match asked["method"].as_str() {
+        Some("eth_call" | "eth_getBalance" | "eth_getCode") => &["/params/1"],
+        Some("eth_getBlockByNumber") => &["/params/0"],
+        Some("eth_getLogs") => &["/params/0/fromBlock", "/params/0/toBlock"],
+        _ => &[],
+    };
+    for place in places {
+        if let Some(block) = asked.pointer_mut(place)
+            && let Ok(number) = quantity(block)
+        {
+            *block = format!("{:#x}", change(number)).into();
+        }
+    }
+}
+
+async fn refuse(
+    stream: &mut BufReader<TcpStream>,
+    id: &Value,
+    code: i64,
+    message: &str,
+) -> anyhow::Result<()> {
+    let error = json!({"code": code, "message": message});
+    let answer = json!({"jsonrpc": "2.0", "id": id, "error": error});
+    reply(stream, 200, "", answer.to_string().as_bytes()).await
 }
 
 fn quantity(value: &Value) -> anyhow::Result<u64> {

@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokengate_core::Timestamp;
 use tokengate_core::config::{Chain, Config};
 use tokengate_core::fact::{FactKey, Touch};
-use tokengate_core::network::Numbering;
 use tokengate_core::transfer::Transfer;
 
 use crate::ports::{Ports, StoreError};
@@ -28,16 +27,17 @@ pub(crate) fn touches(
     undone: bool,
     now: Timestamp,
 ) -> impl Iterator<Item = (FactKey, Touch)> + use<> {
-    let touch = match chain.numbering {
-        Numbering::Own if !undone => Touch {
-            block: transfer.block,
-            since: None,
-        },
-        // Facts of such a chain bear its parent's numbers; and a block that is gone may have been read by its number.
-        Numbering::Own | Numbering::Parent => Touch {
+    let touch = if undone {
+        // A block that is gone may have been read by its number.
+        Touch {
             block: 0,
             since: Some(now),
-        },
+        }
+    } else {
+        Touch {
+            block: transfer.block,
+            since: None,
+        }
     };
     let facts = config.touched(chain.id, transfer).into_iter();
     facts.map(move |fact| (fact, touch))

@@ -17,7 +17,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use alloy_sol_types::SolCall as _;
 use bytes::Bytes;
 use futures_executor::block_on;
 use futures_util::future::LocalBoxFuture;
@@ -27,7 +26,6 @@ use tokengate_app::{
     CallError, LoadError, Needs, Ports, RedisReply, Reply, Response, Service, StoreError, routes,
     serve,
 };
-use tokengate_core::abi::multicall3::{CallResult, aggregate3Call};
 use tokengate_core::config::Config;
 use tokengate_core::fact::{Fact, FactKey, Known, Read, Value as FactValue};
 use tokengate_core::sealed::{Kind, StoreKeys};
@@ -35,6 +33,7 @@ use tokengate_core::transfer::TOPICS;
 use tokengate_core::{Address, ChainId, Timestamp, U256};
 
 use support::Tasks;
+use support::reader::{self, Outcome, word};
 
 const CONFIG: &str = r#"
 [service]
@@ -190,33 +189,25 @@ impl Simulated {
         [self.0.chain, self.0.chain, 10][index]
     }
 
-    /// What Multicall3 returns: everybody has one token.
-    fn aggregate(&self, provider: Provider, index: usize, block: u64, data: &str) -> String {
-        let word = |value: u64| CallResult {
-            success: true,
-            returnData: U256::from(value).to_be_bytes::<32>().into(),
+    /// What the reader answers: everybody has one token.
+    fn read(&self, provider: Provider, index: usize, block: u64, params: &Value) -> String {
+        let asked = reader::request(params).expect("a call of the reader");
+        let block = reader::Block {
+            chain: self.chain(index),
+            number: block,
+            timestamp: self.0.blocks.borrow()[usize::try_from(block).unwrap()].timestamp,
+            parent: word(0),
+            known: word(0),
         };
-        let mut balances = 0;
-        let call = aggregate3Call::abi_decode(&hex::decode(&data[2..]).unwrap()).unwrap();
-        let results: Vec<CallResult> = call
-            .calls
-            .iter()
-            .map(|call| match hex::encode(&call.callData[..4]).as_str() {
-                "42cbb15c" => word(block),
-                "0f28c97d" => word(self.0.now.get().as_second().unsigned_abs()),
-                "27e86d6e" | "ee82ac5e" => word(1),
-                "3408e470" => word(self.chain(index)),
-                "70a08231" => {
-                    balances += 1;
-                    let success = provider != Provider::Reverts;
-                    CallResult { success, ..word(1) }
-                }
-                other => panic!("an unexpected call: {other}"),
-            })
-            .collect();
-        self.0.reads.borrow_mut().push((index, balances));
-        let returned = aggregate3Call::abi_encode_returns(&results);
-        format!("0x{}", hex::encode(returned))
+        self.0.reads.borrow_mut().push((index, asked.len()));
+        let answer = reader::answer(block, &asked, |read| {
+            assert_eq!(read.selector(), "70a08231");
+            match provider {
+                Provider::Reverts => Outcome::Reverted(Vec::new()),
+                _ => Outcome::Returned(word(1).to_vec()),
+            }
+        });
+        format!("0x{answer}")
     }
 
     fn answer(&self, provider: Provider, index: usize, body: &[u8]) -> Result<Reply, CallError> {
@@ -237,8 +228,7 @@ impl Simulated {
             "eth_chainId" if provider == Provider::Other => json!("0x5"),
             "eth_chainId" => json!(format!("{:#x}", self.chain(index))),
             "eth_call" => {
-                let data = params[0]["data"].as_str().unwrap();
-                json!(self.aggregate(provider, index, head as u64, data))
+                json!(self.read(provider, index, head as u64, params))
             }
             "eth_blockNumber" => json!(format!("{head:#x}")),
             "eth_getBlockByNumber" => {

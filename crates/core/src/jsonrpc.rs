@@ -106,15 +106,15 @@ pub struct Call {
     code: Option<Vec<u8>>,
 }
 
-/// Who asks about signatures. Some contracts take a call from the zero address, which is what nodes put where none is
-/// named, for a rehearsal in which signatures need not be checked.
+/// Who asks. Some contracts take a call from the zero address, which is what nodes put where none is named, for a
+/// rehearsal in which signatures need not be checked.
 const CALLER: Address = Address::from_bytes(*b"tokengate sign-in ch");
 
 impl Call {
     /// A call of the contract at `to`.
     pub const fn to(to: Address, data: Vec<u8>) -> Self {
         Self {
-            from: None,
+            from: Some(CALLER),
             to: Some(to),
             data,
             authorization: None,
@@ -408,11 +408,22 @@ impl Answer {
 /// # Errors
 /// [`ReplyError`].
 pub fn header(body: &[u8]) -> Result<Option<Header>, ReplyError> {
+    Ok(header_with_parent(body)?.map(|(header, _)| header))
+}
+
+/// The same, and the hash of the block before it, where the reply says it.
+///
+/// # Errors
+/// [`ReplyError`].
+pub fn header_with_parent(body: &[u8]) -> Result<Option<(Header, Option<[u8; 32]>)>, ReplyError> {
     #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
     struct Block {
         number: String,
         hash: String,
         timestamp: String,
+        #[serde(default)]
+        parent_hash: Option<String>,
     }
     let reply: Reply<Value> = serde_json::from_slice(body).map_err(|_| ReplyError::Malformed)?;
     let has_none = reply.error.is_none() && reply.result.is_none() && reply.jsonrpc == "2.0";
@@ -422,11 +433,16 @@ pub fn header(body: &[u8]) -> Result<Option<Header>, ReplyError> {
     let block = serde_json::from_value::<Block>(result(reply, ID)?);
     let block = block.map_err(|_| ReplyError::Malformed)?;
     let read = || {
-        Some(Header {
+        let header = Header {
             number: number(&block.number)?,
             hash: bytes(&block.hash)?.try_into().ok()?,
             timestamp: number(&block.timestamp)?,
-        })
+        };
+        let parent = match &block.parent_hash {
+            Some(hash) => Some(bytes(hash)?.try_into().ok()?),
+            None => None,
+        };
+        Some((header, parent))
     };
     read().map(Some).ok_or(ReplyError::Malformed)
 }
@@ -491,7 +507,7 @@ mod tests {
         };
         assert_eq!(
             body(Call::to(Address::from_bytes([1; 20]), vec![0xab, 0xcd])),
-            json!({"jsonrpc": "2.0", "id": 1, "method": "eth_call", "params": [{"to": "0x0101010101010101010101010101010101010101", "data": "0xabcd"}, "0xff"]})
+            json!({"jsonrpc": "2.0", "id": 1, "method": "eth_call", "params": [{"from": CALLER.to_lower_hex(), "to": "0x0101010101010101010101010101010101010101", "data": "0xabcd"}, "0xff"]})
         );
         // A check of a signature has a caller, so that no contract takes it for a rehearsal.
         assert_eq!(

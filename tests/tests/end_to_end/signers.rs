@@ -453,7 +453,7 @@ require = {{ erc721 = {{ chain = "{CHAIN}", contract = "{ERC721}", at_least = "1
     name(rights("tokengate"), true).await?;
     world.provider.take();
     ask("media/vaults/x", vault).await?.expect(200)?;
-    let calls = world.provider.take();
+    let calls = world.provider.calls();
     ensure!(calls.len() == 1, "{} calls for one decision", calls.len());
     world
         .gate

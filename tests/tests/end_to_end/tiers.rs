@@ -454,7 +454,7 @@ async fn facts_that_were_read_in_another_way_do_not_outlive_a_restart() -> anyho
         ),
         (
             "without Multicall3",
-            "providers = [\"{rpc_url}\"]\nmulticall3 = \"none\"",
+            "providers = [\"{rpc_url}\"]\nreader = \"calls\"",
             "[cache]",
             200,
             "chain",
