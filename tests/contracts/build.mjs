@@ -69,14 +69,19 @@ const { evm } = production['SignatureValidator.sol'].SignatureValidator
 await put(new URL('SignatureValidator.hex', validator), `${evm.bytecode.object}\n`)
 
 const files = [
-  'DelegateRegistry.sol', 'DelegatedAccount.sol', 'Ecdsa.sol', 'MuteDelegate.sol', 'RentableToken.sol', 'SmartAccount.sol',
-  'Staking.sol', 'TokenBoundAccount.sol',
+  'DelegateRegistry.sol', 'DelegatedAccount.sol', 'Delegates.sol', 'Ecdsa.sol', 'ForSale.sol', 'MuteDelegate.sol',
+  'RentableToken.sol', 'SmartAccount.sol', 'Staking.sol', 'TokenBoundAccount.sol',
 ]
 const compiled = await compile(here, files)
 for (const [file, contract, code] of [
   ['SmartAccount.sol', 'SmartAccountFactory', 'creation'],
   ['DelegatedAccount.sol', 'DelegatedAccount', 'creation'],
   ['MuteDelegate.sol', 'MuteDelegate', 'creation'],
+  ['Delegates.sol', 'RefusingDelegate', 'creation'],
+  ['Delegates.sol', 'RevertingDelegate', 'creation'],
+  ['Delegates.sol', 'OpenDelegate', 'creation'],
+  ['ForSale.sol', 'ForSale', 'creation'],
+  ['ForSale.sol', 'Buyer', 'creation'],
   ['DelegateRegistry.sol', 'DelegateRegistry', 'runtime'],
   ['RentableToken.sol', 'RentableToken', 'runtime'],
   ['TokenBoundAccount.sol', 'TokenBoundAccount', 'runtime'],
