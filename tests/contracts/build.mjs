@@ -77,14 +77,19 @@ await put(new URL('Reader.hex', validator), `${reader.deployedBytecode.object}\n
 await put(new URL('ReaderDeployment.hex', validator), `${reader.bytecode.object}\n`)
 
 const files = [
-  'DelegateRegistry.sol', 'DelegatedAccount.sol', 'Ecdsa.sol', 'Hostile.sol', 'Mutating.sol', 'MuteDelegate.sol', 'RentableToken.sol', 'SmartAccount.sol',
-  'Staking.sol', 'TokenBoundAccount.sol',
+  'DelegateRegistry.sol', 'DelegatedAccount.sol', 'Delegates.sol', 'Ecdsa.sol', 'ForSale.sol', 'Hostile.sol', 'Mutating.sol',
+  'MuteDelegate.sol', 'RentableToken.sol', 'SmartAccount.sol', 'Staking.sol', 'TokenBoundAccount.sol',
 ]
 const compiled = await compile(here, files)
 for (const [file, contract, code] of [
   ['SmartAccount.sol', 'SmartAccountFactory', 'creation'],
   ['DelegatedAccount.sol', 'DelegatedAccount', 'creation'],
   ['MuteDelegate.sol', 'MuteDelegate', 'creation'],
+  ['Delegates.sol', 'RefusingDelegate', 'creation'],
+  ['Delegates.sol', 'RevertingDelegate', 'creation'],
+  ['Delegates.sol', 'OpenDelegate', 'creation'],
+  ['ForSale.sol', 'ForSale', 'creation'],
+  ['ForSale.sol', 'Buyer', 'creation'],
   ['DelegateRegistry.sol', 'DelegateRegistry', 'runtime'],
   ['RentableToken.sol', 'RentableToken', 'runtime'],
   ['TokenBoundAccount.sol', 'TokenBoundAccount', 'runtime'],

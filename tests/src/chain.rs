@@ -251,6 +251,14 @@ impl Chain {
         self.create(&format!("0x{}", code.trim()), &[]).await
     }
 
+    /// Puts the code of one contract, which must not have any of its own storage or immutables, at another address too.
+    pub async fn copy_code(&self, from: Address, to: Address) -> anyhow::Result<()> {
+        let code = self
+            .call("eth_getCode", json!([from.to_string(), "latest"]))
+            .await?;
+        self.set_code(to, code.as_str().context("no code")?).await
+    }
+
     /// Deploys a contract of `tests/contracts`, one without constructor arguments.
     pub async fn deploy_own(&self, name: &str) -> anyhow::Result<Address> {
         self.create(&own_contract(name, "creation")?, &[]).await

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use alloy_primitives::hex;
+use alloy_primitives::{Address, hex};
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use http::Request;
@@ -67,6 +67,14 @@ pub enum Fault {
     Refuse(&'static str),
     /// Refuses calls of more calldata than this, in bytes.
     Small(usize),
+    /// Refuses calls without a destination, as nodes of ZK stack chains and Tron do.
+    NoDestinationless,
+    /// The same, and refuses state overrides too.
+    NoOverrides,
+    /// Refuses calls that carry authorizations (EIP-7702).
+    NoAuthorizations,
+    /// Applies an authorization of this account whatever its nonce.
+    IgnoresNonces(Address),
     /// Knows no state overrides.
     NoOverride,
     /// Knows no state overrides, and runs no reader as creation code.
@@ -253,7 +261,12 @@ impl Front {
     ) -> anyhow::Result<()> {
         const PAGE: &[u8] = b"<html><body>Please try again later.</body></html>";
         let id = asked["id"].clone();
+        if let Some(error) = refusal(fault, &asked) {
+            let answer = json!({"jsonrpc": "2.0", "id": id, "error": error});
+            return reply(stream, 200, "", answer.to_string().as_bytes()).await;
+        }
         match fault {
+            Fault::IgnoresNonces(authority) => delegate(&mut asked, authority),
             Fault::Slow(time) => tokio::time::sleep(time).await,
             Fault::HangUp => anyhow::bail!("the provider hangs up"),
             Fault::Silent => std::future::pending().await,
@@ -471,6 +484,50 @@ async fn refuse(
     let error = json!({"code": code, "message": message});
     let answer = json!({"jsonrpc": "2.0", "id": id, "error": error});
     reply(stream, 200, "", answer.to_string().as_bytes()).await
+}
+
+/// Why a node does not run a call. geth refuses authorizations without a destination also in `eth_call` (EIP-7702); anvil
+/// does not, so that is always refused here.
+fn refusal(fault: Fault, asked: &Value) -> Option<Value> {
+    if asked["method"] != "eth_call" {
+        return None;
+    }
+    let (call, overrides) = (&asked["params"][0], &asked["params"][2]);
+    let authorized = !call["authorizationList"].is_null();
+    let destinationless = call["to"].is_null();
+    let error = |code: i64, message: &str| Some(json!({"code": code, "message": message}));
+    match fault {
+        _ if authorized && destinationless => error(
+            -32000,
+            "EIP-7702 transaction cannot be used to create contract",
+        ),
+        Fault::NoDestinationless | Fault::NoOverrides if destinationless => {
+            error(-32602, "missing field `to`")
+        }
+        Fault::NoOverrides if !overrides.is_null() => {
+            error(-32602, "too many arguments, want at most 2")
+        }
+        Fault::NoAuthorizations if authorized => error(-32000, "transaction type not supported"),
+        _ => None,
+    }
+}
+
+/// Has a call run as if the authorization that it carries were in force: as an override of the account's code.
+fn delegate(asked: &mut Value, authority: Address) {
+    let Some(params) = asked["params"].as_array_mut() else {
+        return;
+    };
+    let list = params
+        .first_mut()
+        .and_then(Value::as_object_mut)
+        .and_then(|call| call.remove("authorizationList"))
+        .unwrap_or_default();
+    let Some(delegation) = list[0]["address"].as_str() else {
+        return;
+    };
+    params.resize(3, json!({}));
+    let code = format!("0xef0100{}", delegation.trim_start_matches("0x"));
+    params[2][authority.to_string().to_lowercase()] = json!({"code": code});
 }
 
 fn quantity(value: &Value) -> anyhow::Result<u64> {

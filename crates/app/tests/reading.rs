@@ -448,7 +448,12 @@ fn an_error_for_a_moment_is_booked_on_no_contract() {
         let instance = Instance::new("", Whim::None);
         assert_eq!(instance.check("many"), 200);
         instance.ports.0.whims[0].set(Whim::Fails(count));
-        assert_eq!(instance.check("many"), 200, "{count} failures {:?}", instance.ports.0.log.borrow());
+        assert_eq!(
+            instance.check("many"),
+            200,
+            "{count} failures {:?}",
+            instance.ports.0.log.borrow()
+        );
     }
     // Whoever fails whatever it is asked has said nothing, and the next provider is asked.
     let instance = Instance::new("reader = \"override\"", Whim::Fails(1_000));
