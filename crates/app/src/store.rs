@@ -17,6 +17,7 @@ use crate::memory::sessions::Standing;
 use crate::ports::{Ports, StoreError};
 use crate::record::{Count, Outside};
 use crate::router::Context;
+use crate::tombstone::Consulted;
 
 /// Before every key: stores are shared, and the number is the edition of the layout.
 pub(crate) const PREFIX: &str = "tg1";
@@ -209,7 +210,8 @@ pub(crate) struct Unheard;
 /// So many keys are looked up in time by any store that works: one that takes longer has fallen silent.
 const FEW: usize = 16;
 
-/// What the store knows of facts that so many providers agreed on. What is not understood is nothing.
+/// What the store knows of facts that so many providers agreed on, in view of the tombstones of their contracts. What is
+/// not understood is nothing; of a tombstone, unheard.
 pub(crate) async fn facts<P: Ports>(
     context: &Context<'_, P>,
     limit: Duration,
@@ -221,21 +223,25 @@ pub(crate) async fn facts<P: Ports>(
         context.record.count(Count::Missed, keys.len());
         return vec![Err(Unheard); keys.len()];
     }
-    let names: Vec<_> = keys.iter().map(|key| fact_key(key, agreement)).collect();
+    let tombstones = Consulted::of(keys);
+    let names = keys.iter().map(|key| fact_key(key, agreement));
+    let names: Vec<_> = names.chain(tombstones.names()).collect();
     let all = async {
         let names: Vec<_> = names.iter().map(String::as_str).collect();
         let mut known = Vec::with_capacity(keys.len());
-        let (mut missed, mut why) = (0, None);
-        for (key, value) in keys.iter().zip(context.store().get_many(&names).await) {
+        let mut why = None;
+        let mut values = context.store().get_many(&names).await.into_iter();
+        for (key, value) in keys.iter().zip(values.by_ref()) {
             known.push(match value {
                 Ok(bytes) => Ok(bytes.and_then(|bytes| Known::from_bytes(&key.read, &bytes))),
                 Err(error) => {
-                    missed += 1;
                     why = Some(error);
                     Err(Unheard)
                 }
             });
         }
+        let why = tombstones.apply(values, keys, &mut known).or(why);
+        let missed = known.iter().filter(|known| known.is_err()).count();
         context.record.count(Count::Missed, missed);
         match why {
             // All of them: it is the store that failed.
@@ -268,7 +274,7 @@ pub(crate) fn mark_ttl(config: &Config) -> Duration {
 
 /// How long a block that something is said to have happened at is waited for: longer than Ethereum and what settles on
 /// it optimistically take to finalise one. Whoever said so may be mistaken.
-const OBEYED: Duration = Duration::from_secs(30 * 60);
+pub(crate) const OBEYED: Duration = Duration::from_secs(30 * 60);
 
 /// Keeps facts for others. A failure costs the next reader a call and nothing else. What is known to be outdated by then,
 /// or older than what somebody else has kept, is not kept.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::block::BlockId;
+use crate::log_limits::LogLimits;
 
 /// So many failures in a row open a provider's circuit breaker.
 const THRESHOLD: u32 = 3;
@@ -77,8 +78,8 @@ struct Health {
     /// Attempts under way in spite of an open breaker.
     trials: u32,
     takes_batches: bool,
-    /// The most blocks whose logs it lists at once; as many as anybody may ask for, as long as it has refused none.
-    log_range: u64,
+    /// How much it lists in one `eth_getLogs`.
+    log_limits: LogLimits,
 }
 
 /// The providers of one chain, by their index in the configuration.
@@ -117,7 +118,7 @@ impl Health {
             head_asked: None,
             trials: 0,
             takes_batches: true,
-            log_range: u64::MAX,
+            log_limits: LogLimits::NONE,
         }
     }
 
@@ -270,17 +271,16 @@ impl Pool {
         }
     }
 
-    /// Of how many blocks `provider` lists logs at once, as far as is known.
-    pub fn log_range(&self, provider: usize) -> u64 {
-        self.providers
-            .get(provider)
-            .map_or(u64::MAX, |health| health.log_range)
+    /// How much `provider` lists in one `eth_getLogs`, as far as is known.
+    pub fn log_limits(&self, provider: usize, now: Timestamp) -> LogLimits {
+        let health = self.providers.get(provider);
+        health.map_or_else(LogLimits::default, |health| health.log_limits.at(now))
     }
 
-    /// Notes that it may list those of `range` blocks, and does not list those of more.
-    pub fn refused_range(&mut self, provider: usize, range: u64) {
+    /// Keeps what was learned of that.
+    pub fn set_log_limits(&mut self, provider: usize, limits: LogLimits) {
         if let Some(health) = self.providers.get_mut(provider) {
-            health.log_range = range;
+            health.log_limits = limits;
         }
     }
 

@@ -33,6 +33,9 @@ pub(crate) enum Fault {
     /// It has not come to a block yet at which something is known to have happened.
     #[error("it is at block {0} and something has happened at {1}")]
     NotYet(u64, u64),
+    /// It refuses to list the logs of a single block.
+    #[error("it does not list the logs of block {0}")]
+    Unlisted(u64),
     /// Its newest block is too old.
     #[error("its newest block is {0} seconds old")]
     Old(u64),
@@ -61,6 +64,7 @@ impl Fault {
             | Self::Status(..)
             | Self::Reply(_)
             | Self::NotYet(..)
+            | Self::Unlisted(_)
             | Self::Replaced
             | Self::Pieces => Failure::Passing,
         }
@@ -82,6 +86,7 @@ impl Fault {
             Self::Answer(_)
             | Self::Signature(_)
             | Self::Behind(..)
+            | Self::Unlisted(_)
             | Self::Old(_)
             | Self::Pieces => false,
         }
@@ -98,6 +103,7 @@ impl Fault {
             | Self::Answer(AggregateError::Answer)
             | Self::Signature(_)
             | Self::NotYet(..)
+            | Self::Unlisted(_)
             | Self::Replaced
             | Self::Pieces => false,
         }

@@ -17,7 +17,7 @@ use tokengate_core::provider::{Pool, Reorganisation};
 use tokengate_core::signer::{Verification, VerifiedSigner, VerifyError};
 use tokengate_core::{ChainId, Timestamp};
 
-pub(crate) use self::following::{Followed, Following};
+pub(crate) use self::following::{Followed, Following, MAX_TRANSFERS};
 use self::question::{Answer, Question};
 use self::reading::Reading;
 pub(crate) use self::shared::learn;

@@ -303,9 +303,9 @@ impl<P: Ports> Race<'_, P> {
 
     fn failed(&self, provider: usize, fault: &Fault) {
         let now = self.context.ports.now();
-        // Whoever tells of a block may see it before an honest node does.
+        // Whoever tells of a block may see it before an honest node does, and anybody may fill a block with logs.
         let counts = (!self.question.is_anybodys() || fault.is_providers_own())
-            && !matches!(fault, Fault::NotYet(..));
+            && !matches!(fault, Fault::NotYet(..) | Fault::Unlisted(_));
         let opened = counts && self.pool(|pool| pool.failed(provider, fault.failure(), now));
         let name = self.providers.get(provider).map(Provider::name);
         let name = name.unwrap_or_default();

@@ -8,7 +8,7 @@ use tokengate_core::abi::multicall3::AggregateError;
 use tokengate_core::config::ReadAt;
 use tokengate_core::fact::{Read, Unreadable, Value};
 use tokengate_core::jsonrpc::{self, BlockTag, Header};
-use tokengate_core::network::Numbering;
+use tokengate_core::network::{Network, Numbering};
 
 use super::fault::Fault;
 use super::provider::{self, Provider};
@@ -50,8 +50,9 @@ pub(super) async fn read<P: Ports>(
             // What a contract takes for the block's number may be another chain's.
             if chain.numbering == Numbering::Own {
                 is_not_behind(provider, told.block.number)?;
-                if told.block.number < floor {
-                    return Err(Fault::NotYet(told.block.number, floor));
+                let (number, timestamp) = (told.block.number, told.block.timestamp);
+                if number < floor && !is_impossible(provider, number, timestamp, floor) {
+                    return Err(Fault::NotYet(number, floor));
                 }
             }
             is_not_old(provider, told.block.timestamp)?;
@@ -161,6 +162,22 @@ async fn alongside<P: Ports>(
             answer
         }
     }
+}
+
+/// How old a block is at the most that shows how far its chain has come.
+const PRESENT: Duration = Duration::from_secs(60);
+
+/// Whether the head's number and time say that the chain cannot have come to the block `floor`: whoever named it was
+/// mistaken, or named another chain's.
+fn is_impossible<P: Ports>(
+    provider: &Provider<'_, P>,
+    number: u64,
+    timestamp: u64,
+    floor: u64,
+) -> bool {
+    let now = u64::try_from(provider.context.ports.now().as_second()).unwrap_or(0);
+    let is_present = now.abs_diff(timestamp) <= PRESENT.as_secs();
+    is_present && number.saturating_add(Network::blocks_an_hour(provider.chain.id)) < floor
 }
 
 fn is_not_behind<P: Ports>(provider: &Provider<'_, P>, number: u64) -> Result<(), Fault> {
