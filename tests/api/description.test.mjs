@@ -41,6 +41,8 @@ const OUT_OF_REACH = [
   'body-unreadable', 'body-too-slow',
   // What needs a nonce of another configured chain: the demo has one.
   'wrong-chain',
+  // What needs a source of a kind whose networks have names of their own.
+  'unknown-network',
 ];
 // What is answered where nothing is described.
 const GENERAL = ['malformed-target', 'method-not-allowed', 'no-route'];
@@ -595,6 +597,7 @@ test('events', async () => {
 
   const post = (expected, request) => refused(expected, 'POST', '/v1/events/{source}', request);
   await post('400 malformed-body', delivery({}));
+  await post('400 chain-not-named', delivery({ logs: [log] }));
   await post('401 unsigned-delivery', delivery(content, { headers: {} }));
   await post('401 forged-delivery', delivery(content, { body: '{"logs":[]}' }));
   await post('401 untimely-delivery', delivery(content, { time: now() - 400 }));

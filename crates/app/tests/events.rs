@@ -90,6 +90,12 @@ kind = "alchemy"
 secret = "{stream_secret}"
 
 [[events]]
+source = "activity-one"
+kind = "alchemy"
+secret = "{stream_secret}"
+chain = "eip155:1"
+
+[[events]]
 source = "one-chain"
 kind = "moralis"
 secret = "{stream_secret}"
@@ -464,11 +470,18 @@ fn sale(chain: u64, block: u64, retries: u32) -> Value {
 
 /// The same of Alchemy, with its header fields.
 fn activity(block: u64, removed: bool) -> (String, [(&'static str, String); 1]) {
+    activity_on(&json!("ETH_MAINNET"), block, removed)
+}
+
+fn activity_on(
+    network: &Value,
+    block: u64,
+    removed: bool,
+) -> (String, [(&'static str, String); 1]) {
     use hmac::{Hmac, KeyInit as _, Mac as _};
     let id = format!("0x{:064x}", 5);
     let log = json!({"address": ONE, "topics": [TRANSFER, topic(SELLER), topic(BUYER), id], "data": "0x", "blockNumber": format!("{block:#x}"), "removed": removed});
-    let event =
-        json!({"network": "ETH_MAINNET", "activity": [{"log": log}, {"category": "external"}]});
+    let event = json!({"network": network, "activity": [{"log": log}, {"category": "external"}]});
     let body = json!({"id": format!("whevt_{block}"), "type": "ADDRESS_ACTIVITY", "event": event})
         .to_string();
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
@@ -611,6 +624,82 @@ fn what_is_about_another_chain_does_nothing_and_says_so() {
         assert_eq!(gate.deliver_to(source, &trial).0, StatusCode::OK);
     }
     assert!(gate.reads("one", &ALL).is_empty() && gate.reads("parent", &ALL).is_empty());
+}
+
+#[test]
+fn only_a_chain_that_is_named_or_stated_is_believed_to_be_the_deliverys() {
+    let gate = Instance::new();
+    gate.reads("one", &ALL);
+    let unknown = json!("NEW_MAINNET\u{202e}");
+    let ronin = json!("RONIN_MAINNET");
+    for (source, network, status, said) in [
+        ("activity-one", &ronin, 200, "other-chain"),
+        ("activity", &ronin, 200, "other-chain"),
+        ("activity", &Value::Null, 400, "chain-not-named"),
+        ("activity", &unknown, 422, "unknown-network"),
+        ("activity-one", &unknown, 422, "unknown-network"),
+    ] {
+        gate.world().log.borrow_mut().clear();
+        let (body, fields) = activity_on(network, 40_000_000, false);
+        let (answered, answer) = gate.post(source, &body, &fields);
+        let word = answer.get("ignored").or(answer.get("code"));
+        assert_eq!(
+            (answered.as_u16(), word),
+            (status, Some(&json!(said))),
+            "{source} {network}"
+        );
+        // The log says which source, what became of it, and of a name no more than is printable.
+        let log = gate.world().log.borrow().join("\n");
+        let network = match said {
+            "unknown-network" => "NEW_MAINNET\\\\u{202e}",
+            "other-chain" => "eip155:2020",
+            _ => "1 logs, 1 skipped",
+        };
+        assert!(log.contains(network) && log.contains(source), "{log}");
+        assert!(!log.contains('\u{202e}'), "{log}");
+    }
+    assert!(gate.reads("one", &ALL).is_empty());
+    // Where the configuration states it, a delivery need not.
+    gate.advance(2, 1);
+    let (body, fields) = activity_on(&Value::Null, 101, false);
+    let (_, answer) = gate.post("activity-one", &body, &fields);
+    assert_eq!(answer["outdated"], 2, "{answer}");
+}
+
+#[test]
+fn a_block_that_the_chain_cannot_have_come_to_is_not_waited_for() {
+    let gate = Instance::new();
+    gate.reads("one", &ALL);
+    gate.advance(2, 1);
+    // An hour of Ethereum's blocks is 300; the chain is at 101, as of now.
+    assert_eq!(gate.outdated(&sale(1, 40_000_000, 0)), 2);
+    assert_eq!(gate.reads("one", &ALL).len(), 2);
+}
+
+#[test]
+fn transfers_without_logs_are_read_and_an_event_that_cannot_be_read_invalidates_by_contract() {
+    let gate = Instance::new();
+    gate.reads("one", &ALL);
+    gate.reads("two", &ALL);
+    gate.advance(2, 1);
+    let mut body = sale(1, 101, 0);
+    body["logs"] = json!([]);
+    body["nftTransfers"] = json!([{
+        "transactionHash": "0xab", "logIndex": "3", "contract": ONE, "from": address(SELLER),
+        "to": address(BUYER), "tokenId": "5", "amount": "1", "contractType": "ERC721",
+    }]);
+    assert_eq!(gate.outdated(&body), 2);
+    assert_eq!(gate.reads("one", &ALL).len(), 2);
+    // The words of a transfer, and none of its arguments.
+    gate.advance(2, 1);
+    let mut body = sale(1, 102, 0);
+    body["logs"] = json!([{"address": ONE, "topic0": TRANSFER, "data": "0x"}]);
+    let (_, answer) = gate.deliver_to("main", &body);
+    let expected = json!({"logs": 1, "transfers": 0, "outdated": 0, "skipped": 0, "replayed": false, "contracts": 1, "unreadable": 1});
+    assert_eq!(answer, expected);
+    assert!(gate.world().log.borrow().join("").contains("read in part"));
+    assert_eq!(gate.reads("one", &ALL).len(), 3);
+    assert!(gate.reads("two", &ALL).is_empty());
 }
 
 #[test]

@@ -15,6 +15,7 @@ use self::heads::Heads;
 pub use self::heads::{Head, HeadLimits};
 use crate::abi::reader::Form;
 use crate::block::{BlockId, Numbering};
+use crate::log_limits::LogLimits;
 
 /// So many failures in a row open a provider's circuit breaker.
 const THRESHOLD: u32 = 3;
@@ -81,8 +82,8 @@ struct Health {
     /// How it is read, and when that was found out.
     form: Option<(Form, Timestamp)>,
     numbering: Option<Numbering>,
-    /// The most blocks whose logs it lists at once; as many as anybody may ask for, as long as it has refused none.
-    log_range: u64,
+    /// How much it lists in one `eth_getLogs`.
+    log_limits: LogLimits,
 }
 
 /// The providers of one chain, by their index in the configuration.
@@ -122,7 +123,7 @@ impl Health {
             takes_batches: true,
             form: None,
             numbering: None,
-            log_range: u64::MAX,
+            log_limits: LogLimits::NONE,
         }
     }
 
@@ -310,17 +311,16 @@ impl Pool {
         }
     }
 
-    /// Of how many blocks `provider` lists logs at once, as far as is known.
-    pub fn log_range(&self, provider: usize) -> u64 {
-        self.providers
-            .get(provider)
-            .map_or(u64::MAX, |health| health.log_range)
+    /// How much `provider` lists in one `eth_getLogs`, as far as is known.
+    pub fn log_limits(&self, provider: usize, now: Timestamp) -> LogLimits {
+        let health = self.providers.get(provider);
+        health.map_or_else(LogLimits::default, |health| health.log_limits.at(now))
     }
 
-    /// Notes that it may list those of `range` blocks, and does not list those of more.
-    pub fn refused_range(&mut self, provider: usize, range: u64) {
+    /// Keeps what was learned of that.
+    pub fn set_log_limits(&mut self, provider: usize, limits: LogLimits) {
         if let Some(health) = self.providers.get_mut(provider) {
-            health.log_range = range;
+            health.log_limits = limits;
         }
     }
 

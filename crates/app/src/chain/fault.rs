@@ -53,6 +53,9 @@ pub(crate) enum Fault {
     /// It has not come to a block yet at which something is known to have happened.
     #[error("it is at block {0} and something has happened at {1}")]
     NotYet(u64, u64),
+    /// It refuses to list the logs of a single block.
+    #[error("it does not list the logs of block {0}")]
+    Unlisted(u64),
     /// Its newest block is too old.
     #[error("its newest block is {0} seconds old")]
     Old(u64),
@@ -85,6 +88,7 @@ impl Fault {
             | Self::Reply(_)
             | Self::Answer(ReaderError::Unsupported)
             | Self::NotYet(..)
+            | Self::Unlisted(_)
             | Self::Replaced
             | Self::Pieces => Failure::Passing,
         }
@@ -108,15 +112,19 @@ impl Fault {
             | Self::Behind(..)
             | Self::Ahead(_)
             | Self::Early
+            | Self::Unlisted(_)
             | Self::Old(_)
             | Self::Pieces => false,
         }
     }
 
     /// Whether it counts against the provider's breaker. One that is behind is asked last instead, and one that has not
-    /// come to a block may be honest: a webhook can be faster than a node.
+    /// come to a block may be honest: a webhook can be faster than a node. Anybody may fill a block with logs.
     pub(crate) const fn counts(&self) -> bool {
-        !matches!(self, Self::Behind(..) | Self::NotYet(..))
+        !matches!(
+            self,
+            Self::Behind(..) | Self::NotYet(..) | Self::Unlisted(_)
+        )
     }
 
     /// Whose failure it is where strangers choose what is asked: their contracts may make any provider fail.
@@ -138,6 +146,7 @@ impl Fault {
             | Self::Signature(Unbelievable::Form)
             | Self::Behind(..)
             | Self::NotYet(..)
+            | Self::Unlisted(_)
             | Self::Replaced
             | Self::Pieces => Blame::Question,
         }

@@ -20,7 +20,7 @@ use tokengate_core::signer::{Verification, VerifiedSigner, VerifyError};
 use tokengate_core::{ChainId, Timestamp};
 
 pub(crate) use self::believed::Doubt;
-pub(crate) use self::following::{Followed, Following};
+pub(crate) use self::following::{Followed, Following, MAX_TRANSFERS};
 pub(crate) use self::gossip::pull;
 use self::question::{Answer, Question};
 use self::reading::Reading;
