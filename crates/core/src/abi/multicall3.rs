@@ -324,7 +324,7 @@ mod tests {
             .unwrap();
         assert_eq!(
             values,
-            [Ok(Value::Amount(U256::from(2))), Ok(Value::Nobody)]
+            [Ok(Value::Amount(U256::from(2))), Ok(Value::Reverted)]
         );
         let parent = BlockId {
             number: 99,

@@ -581,11 +581,7 @@ impl Place<'_> {
                 ));
             }
         };
-        Ok(Allowlist {
-            members,
-            chain,
-            excludes: negated,
-        })
+        Ok(Allowlist { members, chain })
     }
 
     fn addresses(

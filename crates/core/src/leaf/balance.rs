@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Map, Value as Json};
 
-use super::{Claim, Subject, delegated};
+use super::{Claim, Polarity, Subject, delegated};
 use crate::abi::delegate_registry::Scope;
 use crate::fact::{FactKey, Read, Value, View};
 use crate::gate::Truth;
@@ -88,11 +88,16 @@ struct Portion {
 
 impl Portion {
     /// How much of it counts, if the facts tell.
-    fn value(&self, owner: Address, facts: &View<'_>) -> Option<U256> {
+    fn value(&self, owner: Address, polarity: Polarity, facts: &View<'_>) -> Option<U256> {
         let held = facts.fact(&self.held).and_then(|fact| match fact.value {
             Value::Amount(amount) | Value::Amounts(amount) => Some(amount),
             Value::Owner(other) => Some(U256::from(u8::from(other == owner))),
             Value::Nobody => Some(U256::ZERO),
+            // It may be that nobody has the token, or that the contract cannot say: a token that keeps out may be there.
+            Value::Reverted => match polarity {
+                Polarity::Admits => Some(U256::ZERO),
+                Polarity::Excludes => None,
+            },
             // No answer of these functions.
             Value::Returned(_) => None,
         });
@@ -192,9 +197,9 @@ impl Balance {
         }
     }
 
-    pub(super) fn reads(&self, subject: &Subject<'_>) -> Vec<FactKey> {
+    pub(super) fn reads(&self, subject: &Subject<'_>, polarity: Polarity) -> Vec<FactKey> {
         subject
-            .claims(self.chain)
+            .claims(self.chain, polarity)
             .iter()
             .flat_map(|claim| self.portions(claim))
             .flat_map(|portion| [Some(portion.held), portion.delegated])
@@ -206,11 +211,15 @@ impl Balance {
     fn held<'a>(
         &'a self,
         subject: &Subject<'a>,
+        polarity: Polarity,
         facts: &'a View<'_>,
     ) -> impl Iterator<Item = (U256, bool)> + 'a {
-        subject.claims(self.chain).into_iter().map(move |claim| {
+        let claims = subject.claims(self.chain, polarity);
+        claims.into_iter().map(move |claim| {
             let portions = self.portions(&claim);
-            let values = portions.iter().map(|part| part.value(claim.owner, facts));
+            let values = portions
+                .iter()
+                .map(|part| part.value(claim.owner, polarity, facts));
             values.fold((U256::ZERO, true), |(held, whole), value| match value {
                 Some(value) => (held.saturating_add(value), whole),
                 None => (held, false),
@@ -220,9 +229,14 @@ impl Balance {
 
     /// Whether there is enough: by one claim alone. The sum of several wallets would count a token twice that
     /// moved from one to another between two reads.
-    pub(super) fn evaluate(&self, subject: &Subject<'_>, facts: &View<'_>) -> Truth {
+    pub(super) fn evaluate(
+        &self,
+        subject: &Subject<'_>,
+        polarity: Polarity,
+        facts: &View<'_>,
+    ) -> Truth {
         let mut truth = Truth::No;
-        for (held, whole) in self.held(subject, facts) {
+        for (held, whole) in self.held(subject, polarity, facts) {
             if held >= self.at_least.0 {
                 return Truth::Yes;
             }
@@ -234,8 +248,8 @@ impl Balance {
     }
 
     /// The most that one claim comes to; null where the facts do not tell.
-    pub(super) fn has(&self, subject: &Subject<'_>, facts: &View<'_>) -> Json {
-        let held: Vec<_> = self.held(subject, facts).collect();
+    pub(super) fn has(&self, subject: &Subject<'_>, polarity: Polarity, facts: &View<'_>) -> Json {
+        let held: Vec<_> = self.held(subject, polarity, facts).collect();
         let most = held.iter().map(|(held, _)| *held).max().unwrap_or_default();
         if held.iter().all(|(_, whole)| *whole) {
             most.to_string().into()
