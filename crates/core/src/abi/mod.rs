@@ -3,6 +3,7 @@
 pub mod delegate_registry;
 pub mod erc1155;
 pub mod erc1271;
+pub mod erc165;
 pub mod erc20;
 pub mod erc4907;
 pub mod erc6551;

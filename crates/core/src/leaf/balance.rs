@@ -10,27 +10,54 @@ use crate::fact::{FactKey, Read, Value, View};
 use crate::gate::Truth;
 use crate::{Address, ChainId, U256};
 
-/// An amount that must be reached, at least 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Threshold(U256);
+/// An amount that must be reached, at least 1, in smallest units.
+#[derive(Clone, Copy, Debug)]
+pub struct Threshold {
+    amount: U256,
+    decimals: Option<usize>,
+}
 
 impl Threshold {
     /// The least there is.
-    pub const ONE: Self = Self(U256::ONE);
+    pub const ONE: Self = Self {
+        amount: U256::ONE,
+        decimals: None,
+    };
 
     /// The threshold, unless it is zero: everybody reaches zero.
     pub fn new(amount: U256) -> Option<Self> {
-        if amount.is_zero() {
-            None
-        } else {
-            Some(Self(amount))
-        }
+        let decimals = None;
+        (!amount.is_zero()).then_some(Self { amount, decimals })
+    }
+
+    /// As the configuration writes it: in whole units of so many decimal places, or in smallest units.
+    pub fn written_with(self, decimals: Option<usize>) -> Self {
+        Self { decimals, ..self }
+    }
+
+    /// The amount in smallest units.
+    pub const fn amount(&self) -> U256 {
+        self.amount
+    }
+
+    /// The decimal places that the configuration writes it with, if it says so.
+    pub const fn decimals(&self) -> Option<usize> {
+        self.decimals
     }
 }
 
+/// How it is written makes no difference.
+impl PartialEq for Threshold {
+    fn eq(&self, other: &Self) -> bool {
+        self.amount == other.amount
+    }
+}
+
+impl Eq for Threshold {}
+
 impl fmt::Display for Threshold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
+        fmt::Display::fmt(&self.amount, f)
     }
 }
 
@@ -237,7 +264,7 @@ impl Balance {
     ) -> Truth {
         let mut truth = Truth::No;
         for (held, whole) in self.held(subject, polarity, facts) {
-            if held >= self.at_least.0 {
+            if held >= self.at_least.amount {
                 return Truth::Yes;
             }
             if !whole {
@@ -258,7 +285,8 @@ impl Balance {
         }
     }
 
-    pub(super) const fn kind(&self) -> &'static str {
+    /// The name of its kind in the configuration.
+    pub const fn kind(&self) -> &'static str {
         match self.holding {
             Holding::Erc721 { .. } => "erc721",
             Holding::Erc1155 { .. } => "erc1155",
