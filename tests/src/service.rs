@@ -35,6 +35,8 @@ pub struct Settings {
     pub manifest: Option<String>,
     /// The port on the loopback interface; 0 takes any.
     pub port: u16,
+    /// Whether it looks at the contracts of its gates once it serves: calls that most tests do not count with.
+    pub contract_check: bool,
 }
 
 impl Settings {
@@ -55,6 +57,7 @@ impl Settings {
             runtime_config: None,
             manifest: None,
             port: 0,
+            contract_check: false,
         }
     }
 
@@ -292,6 +295,9 @@ fn command(settings: &Settings, directory: &TempDir) -> anyhow::Result<Command> 
         .arg(place("state"))
         .arg("--cache-dir")
         .arg(root().join("target/precompiled"));
+    if !settings.contract_check {
+        command.arg("--no-contract-check");
+    }
     if let Some(text) = &settings.runtime_config {
         std::fs::write(place("runtime-config.toml"), text)?;
         command
