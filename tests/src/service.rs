@@ -40,6 +40,8 @@ pub struct Settings {
     pub port: u16,
     /// More arguments of the host.
     pub arguments: Vec<String>,
+    /// Whether it looks at the contracts of its gates once it serves: calls that most tests do not count with.
+    pub contract_check: bool,
 }
 
 impl Settings {
@@ -62,6 +64,7 @@ impl Settings {
             manifest: None,
             port: 0,
             arguments: Vec::new(),
+            contract_check: false,
         }
     }
 
@@ -306,6 +309,9 @@ fn command(settings: &Settings, directory: &TempDir) -> anyhow::Result<Command> 
         .arg("--cache-dir")
         .arg(root().join("target/precompiled"))
         .args(&settings.arguments);
+    if !settings.contract_check {
+        command.arg("--no-contract-check");
+    }
     if let Some(text) = &settings.runtime_config {
         std::fs::write(place("runtime-config.toml"), text)?;
         command

@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokengate_core::ChainId;
 use tokengate_core::admin::{AdminToken, TooShort};
 use tokengate_core::config::{Bucket, Config, ConfigError, Source, Template};
+use tokengate_core::endpoint::Gateway;
 use tokengate_core::keys::{KeyRing, KeyRingError};
-use tokengate_core::presign::{AccessKey, Signer};
+use tokengate_core::presign::{AccessKey, Location, Signer};
 use tokengate_core::sealed::StoreKeys;
 use tokengate_core::secret::Secret;
 use tokengate_core::webhook::Key;
@@ -149,15 +150,20 @@ impl Service {
                 for template in &chain.providers {
                     urls.push(provider(ports, template).await?);
                 }
+                if config.agreement(chain.id) > 1 {
+                    are_distinct(&chain.providers, &urls)?;
+                }
                 service.providers.insert(chain.id, urls);
             }
         }
         if needs.storage {
+            let mut located = Vec::new();
             for bucket in config.buckets() {
-                service
-                    .signers
-                    .insert(bucket.name.clone(), signer(ports, bucket).await?);
+                let (signer, location) = signer(ports, bucket).await?;
+                service.signers.insert(bucket.name.clone(), signer);
+                located.push((bucket, location));
             }
+            share_no_object(located)?;
         }
         if let Some(template) = &config.cache.redis {
             service.backend = Backend::Redis(redis(ports, template).await?);
@@ -289,6 +295,57 @@ async fn provider<P: Ports>(ports: &P, template: &Template) -> Result<Secret<Str
     }
 }
 
+/// Whether all providers of a chain are different gateways: one that is asked twice agrees with itself.
+fn are_distinct(templates: &[Template], urls: &[Secret<String>]) -> Result<(), LoadError> {
+    let mut known: Vec<(&Template, Gateway)> = Vec::new();
+    for (template, url) in templates.iter().zip(urls) {
+        let url = url::Url::parse(url.expose()).ok();
+        let Some(gateway) = url.as_ref().and_then(Gateway::of) else {
+            continue;
+        };
+        if let Some((other, _)) = known.iter().find(|(_, other)| *other == gateway) {
+            // Neither URL is repeated: its path may be a key.
+            return Err(template
+                .error(
+                    format!(
+                        "the provider is the same endpoint as the one at {}, where several have to agree",
+                        other.position()
+                    ),
+                    "name an independent provider, or lower `agreement`",
+                )
+                .into());
+        }
+        known.push((template, gateway));
+    }
+    Ok(())
+}
+
+/// Whether no object is in two buckets: under two names it would have two gates.
+fn share_no_object(mut located: Vec<(&Bucket, Location)>) -> Result<(), LoadError> {
+    located.sort_by_key(|(bucket, _)| {
+        let position = bucket.endpoint.position();
+        (position.line, position.column)
+    });
+    for (index, (bucket, location)) in located.iter().enumerate() {
+        let mut before = located.iter().take(index);
+        if let Some((other, _)) = before.find(|(_, other)| location.overlaps(other)) {
+            return Err(bucket
+                .endpoint
+                .error(
+                    format!(
+                        "bucket {:?} is the same as {:?} at {}",
+                        bucket.name,
+                        other.name,
+                        other.endpoint.position()
+                    ),
+                    "keep one of them: under two names an object would have two gates",
+                )
+                .into());
+        }
+    }
+    Ok(())
+}
+
 async fn redis<P: Ports>(ports: &P, template: &Template) -> Result<Secret<String>, LoadError> {
     let url = resolve(ports, template).await?;
     match url::Url::parse(&url) {
@@ -319,7 +376,7 @@ async fn source_key<P: Ports>(ports: &P, source: &Source) -> Result<Key, LoadErr
     })
 }
 
-async fn signer<P: Ports>(ports: &P, bucket: &Bucket) -> Result<Signer, LoadError> {
+async fn signer<P: Ports>(ports: &P, bucket: &Bucket) -> Result<(Signer, Location), LoadError> {
     let prefix = &bucket.credentials;
     let required = async |suffix: &str| {
         let name = format!("{prefix}_{suffix}");
@@ -359,5 +416,7 @@ async fn signer<P: Ports>(ports: &P, bucket: &Bucket) -> Result<Signer, LoadErro
             session_token,
         },
     );
-    Ok(signer.map_err(|_| not_an_endpoint())?)
+    let signer = signer.map_err(|_| not_an_endpoint())?;
+    let location = Location::new(&url, bucket.addressing, &bucket.bucket);
+    Ok((signer, location.ok_or_else(not_an_endpoint)?))
 }

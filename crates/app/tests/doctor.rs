@@ -44,6 +44,8 @@ struct World {
     bucket: [(u16, &'static str); 2],
     date: Option<Timestamp>,
     asked: RefCell<Vec<String>>,
+    /// Where the second provider is.
+    second: &'static str,
 }
 
 impl Simulated {
@@ -179,7 +181,7 @@ credentials = "media"
     async fn variable(&self, name: &str) -> Result<Option<String>, String> {
         Ok(Some(match name {
             "rpc_a" => format!("https://a.example/{API_KEY}"),
-            "rpc_b" => format!("https://b.example/v2?key={API_KEY}"),
+            "rpc_b" => format!("{}?key={API_KEY}", self.0.second),
             "media_access_key_id" => "AKIAEXAMPLE".to_owned(),
             "media_secret_access_key" => "a secret".to_owned(),
             _ => return Ok(None),
@@ -215,6 +217,7 @@ fn well() -> World {
         bucket: [(404, "NoSuchKey"), (403, "AccessDenied")],
         date: Some(NOW.parse().unwrap()),
         asked: RefCell::default(),
+        second: "https://b.example/v2",
     }
 }
 
@@ -333,6 +336,23 @@ fn each_way_in_which_a_provider_fails_has_its_own_name() {
         let mut world = well();
         world.whims[1] = whim;
         assert_eq!(about_b(world), [(Severity::Error, code)], "{code}");
+    }
+}
+
+#[test]
+fn providers_of_one_host_are_a_warning() {
+    for (second, expected) in [
+        ("https://a.example/v2/other", Some("same-host")),
+        ("https://A.example.:8443", Some("same-host")),
+        ("https://a2.example/v2", None),
+    ] {
+        let mut world = well();
+        world.second = second;
+        let expected: Vec<_> = expected
+            .map(|code| (Severity::Warning, code))
+            .into_iter()
+            .collect();
+        assert_eq!(about_b(world), expected, "{second}");
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::abi::delegate_registry::{Delegation, Scope};
 use crate::abi::reader::Slice;
+use crate::abi::revert::{self, Meaning};
 use crate::abi::view::{Element, Returned};
 use crate::abi::{DecodeError, erc20, erc721, erc1155, erc4907, erc6551};
 use crate::decimal;
@@ -101,8 +102,11 @@ pub enum Value {
     Amounts(U256),
     /// The owner of a token or of an account, or the user of a token.
     Owner(Address),
-    /// There is none: `ownerOf` reverted in words that say so, or the others answered the zero address.
+    /// There is none: the contract reverted with an error that says so, or answered the zero address.
     Nobody,
+    /// The contract reverted without an error that says why: nobody owns the token, as far as that lets somebody in.
+    /// Where owning it keeps out, it is not known.
+    Reverted,
     /// What a view function returned.
     Returned(Returned),
 }
@@ -207,10 +211,7 @@ impl Read {
 
     /// Whether what a revert says may be an answer.
     pub(crate) const fn is_revert_told(&self) -> bool {
-        matches!(
-            self,
-            Self::Erc721Owner { .. } | Self::Erc4907User { .. } | Self::AccountOwner { .. }
-        )
+        self.is_about_a_token()
     }
 
     /// The value in the bytes of [`Self::slice`], of an answer of `size` bytes.
@@ -282,15 +283,28 @@ impl Read {
         })
     }
 
-    /// The value that a revert with this data stands for.
+    /// The value that a revert with this data stands for. One that ran out of gas is none.
     ///
     /// # Errors
-    /// [`Unreadable`], except where `ownerOf` says that nobody owns the token.
+    /// [`Unreadable`], except of a question about one token that may not exist: who owns it, who uses it, and who has the
+    /// account that belongs to it.
     pub fn reverted(&self, data: &[u8]) -> Result<Value, Unreadable> {
-        match self {
-            Self::Erc721Owner { .. } if erc721::is_unowned(data) => Ok(Value::Nobody),
-            _ => Err(Unreadable),
+        if !self.is_about_a_token() {
+            return Err(Unreadable);
         }
+        match revert::meaning(data) {
+            Meaning::Nonexistent => Ok(Value::Nobody),
+            Meaning::Unexplained => Ok(Value::Reverted),
+            Meaning::Unavailable => Err(Unreadable),
+        }
+    }
+
+    /// Whether its answer is who has one token, or the account of one.
+    const fn is_about_a_token(&self) -> bool {
+        matches!(
+            self,
+            Self::Erc721Owner { .. } | Self::Erc4907User { .. } | Self::AccountOwner { .. }
+        )
     }
 }
 
@@ -530,6 +544,7 @@ impl Fact {
             Value::Amounts(sum) => format!("s{sum}"),
             Value::Owner(owner) => format!("o{}", owner.to_lower_hex()),
             Value::Nobody => "n".to_owned(),
+            Value::Reverted => "r".to_owned(),
             Value::Returned(Returned::Word(word)) => format!("w{}", hex::encode(word)),
             Value::Returned(Returned::Bytes(bytes)) => format!("b{}", hex::encode(bytes)),
         };
@@ -557,14 +572,9 @@ impl Fact {
                 | Read::Delegation { .. },
             ) => Value::Amount(decimal::parse(rest)?),
             ("s", Read::Erc1155Balances { .. }) => Value::Amounts(decimal::parse(rest)?),
-            (
-                "o",
-                Read::Erc721Owner { .. } | Read::Erc4907User { .. } | Read::AccountOwner { .. },
-            ) => Value::Owner(rest.parse().ok()?),
-            (
-                "n",
-                Read::Erc721Owner { .. } | Read::Erc4907User { .. } | Read::AccountOwner { .. },
-            ) if rest.is_empty() => Value::Nobody,
+            ("o", read) if read.is_about_a_token() => Value::Owner(rest.parse().ok()?),
+            ("n", read) if read.is_about_a_token() && rest.is_empty() => Value::Nobody,
+            ("r", read) if read.is_about_a_token() && rest.is_empty() => Value::Reverted,
             ("w" | "b", Read::View { element, .. }) => {
                 let bytes = hex::decode(rest).ok()?;
                 let value = match kind {
@@ -714,6 +724,13 @@ mod tests {
                 Value::Owner(OWNER),
             ),
             (Read::AccountOwner { account: CONTRACT }, Value::Nobody),
+            (
+                Read::Erc4907User {
+                    contract: CONTRACT,
+                    token_id: U256::from(2),
+                },
+                Value::Reverted,
+            ),
             (view("uint8", 4), Value::Returned(Returned::Word([0; 32]))),
             (view("uint8", 5), Value::Returned(Returned::Word([0; 32]))),
             (
@@ -831,6 +848,7 @@ mod tests {
             br#"{"e":1,"v":"a","b":1,"t":1}"#,
             br#"{"e":1,"v":"a-5","b":1,"t":1}"#,
             br#"{"e":1,"v":"n","b":1,"t":1}"#,
+            br#"{"e":1,"v":"r","b":1,"t":1}"#,
             br#"{"e":1,"v":"a5","b":-1,"t":1}"#,
             "{\"e\":1,\"v\":\"ß5\",\"b\":1,\"t\":1}".as_bytes(),
             b"\xff",
@@ -880,24 +898,31 @@ mod tests {
     }
 
     #[test]
-    fn only_a_known_refusal_says_that_nobody_owns_a_token() {
-        let owner_of = Read::Erc721Owner {
-            contract: CONTRACT,
-            token_id: U256::from(2),
-        };
-        // Error(string), ERC721NonexistentToken(uint256) of EIP-6093, OwnerQueryForNonexistentToken() of ERC-721A.
-        for selector in ["08c379a0", "7e273289", "df2d9b42"] {
+    fn a_revert_is_an_answer_only_to_a_question_about_one_token() {
+        let (contract, token_id) = (CONTRACT, U256::from(2));
+        let about_a_token = [
+            Read::Erc721Owner { contract, token_id },
+            Read::Erc4907User { contract, token_id },
+            Read::AccountOwner { account: CONTRACT },
+        ];
+        // ERC721NonexistentToken(uint256); no data, Error(string) without a string; Panic(uint256), EnforcedPause().
+        for (selector, value) in [
+            ("7e273289", Ok(Value::Nobody)),
+            ("", Ok(Value::Reverted)),
+            ("08c379a0", Ok(Value::Reverted)),
+            ("4e487b71", Err(Unreadable)),
+            ("d93c0665", Err(Unreadable)),
+        ] {
             let data = hex::decode(selector).unwrap();
-            assert_eq!(owner_of.reverted(&data), Ok(Value::Nobody), "{selector}");
-            assert_eq!(
-                Read::NativeBalance { owner: OWNER }.reverted(&data),
-                Err(Unreadable)
-            );
-        }
-        // Nothing at all, Panic(uint256), EnforcedPause().
-        for selector in ["", "4e487b71", "d93c0665"] {
-            let data = hex::decode(selector).unwrap();
-            assert_eq!(owner_of.reverted(&data), Err(Unreadable), "{selector}");
+            for read in &about_a_token {
+                assert_eq!(read.reverted(&data), value, "{selector} {read:?}");
+            }
+            for (read, _) in reads() {
+                let about = about_a_token
+                    .iter()
+                    .any(|about| std::mem::discriminant(about) == std::mem::discriminant(&read));
+                assert!(about || read.reverted(&data).is_err(), "{read:?}");
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 
 use crate::ChainId;
 use crate::fact::{FactKey, View};
-use crate::leaf::{Delegates, Leaf, Subject};
+use crate::leaf::{Delegates, Leaf, Polarity, Subject};
 use crate::pattern::Pattern;
 use crate::resource::Resource;
 use crate::transfer::Transfer;
@@ -214,13 +214,19 @@ impl From<bool> for Truth {
 
 impl Requirement {
     /// Adds the reads that decide the requirement for `subject`.
-    pub(crate) fn reads(&self, subject: &Subject<'_>, into: &mut BTreeSet<FactKey>) {
+    pub(crate) fn reads(
+        &self,
+        subject: &Subject<'_>,
+        polarity: Polarity,
+        into: &mut BTreeSet<FactKey>,
+    ) {
         match self {
             Self::Any(group) | Self::All(group) | Self::AtLeast(_, group) => {
-                group.0.iter().for_each(|part| part.reads(subject, into))
+                let parts = group.0.iter();
+                parts.for_each(|part| part.reads(subject, polarity, into));
             }
-            Self::Not(part) => part.reads(subject, into),
-            Self::Leaf(leaf) => into.extend(leaf.reads(subject)),
+            Self::Not(part) => part.reads(subject, polarity.not(), into),
+            Self::Leaf(leaf) => into.extend(leaf.reads(subject, polarity)),
         }
     }
 
@@ -248,28 +254,36 @@ impl Requirement {
 
     /// Whether the requirement holds for `subject`, as far as `facts` tell.
     pub(crate) fn evaluate(&self, subject: &Subject<'_>, facts: &View<'_>) -> Truth {
-        self.truth(&|leaf| leaf.evaluate(subject, facts))
+        self.evaluate_part(subject, Polarity::Admits, facts)
+    }
+
+    /// The same for a part of a tree, at which `polarity` holds.
+    fn evaluate_part(&self, subject: &Subject<'_>, polarity: Polarity, facts: &View<'_>) -> Truth {
+        self.truth(polarity, &|leaf, polarity| {
+            leaf.evaluate(subject, polarity, facts)
+        })
     }
 
     /// Whether it holds whatever any chain says.
     fn holds_by_configuration(&self, subject: &Subject<'_>, facts: &View<'_>) -> bool {
-        let truth = self.truth(&|leaf| {
+        let truth = self.truth(Polarity::Admits, &|leaf, polarity| {
             if leaf.rests_on_facts() {
                 Truth::Unknown
             } else {
-                leaf.evaluate(subject, facts)
+                leaf.evaluate(subject, polarity, facts)
             }
         });
         truth == Truth::Yes
     }
 
-    fn truth(&self, leaf: &dyn Fn(&Leaf) -> Truth) -> Truth {
+    /// Combines the truths of the leaves. Groups only count their parts, so the polarity changes at `not` alone.
+    fn truth(&self, polarity: Polarity, leaf: &dyn Fn(&Leaf, Polarity) -> Truth) -> Truth {
         match self {
-            Self::Any(group) => group.count(1, leaf),
-            Self::All(group) => group.count(group.0.len(), leaf),
-            Self::AtLeast(count, group) => group.count(count.0, leaf),
-            Self::Not(part) => part.truth(leaf).not(),
-            Self::Leaf(condition) => leaf(condition),
+            Self::Any(group) => group.count(1, polarity, leaf),
+            Self::All(group) => group.count(group.0.len(), polarity, leaf),
+            Self::AtLeast(count, group) => group.count(count.0, polarity, leaf),
+            Self::Not(part) => part.truth(polarity.not(), leaf).not(),
+            Self::Leaf(condition) => leaf(condition, polarity),
         }
     }
 
@@ -301,17 +315,17 @@ impl Requirement {
 
     /// The tree as JSON, in the shape of the configuration.
     pub fn describe(&self) -> Json {
-        self.render(&|leaf| leaf.describe())
+        self.render(Polarity::Admits, &|leaf, _| leaf.describe())
     }
 
     /// The tree as JSON with what `subject` has at each leaf: `has` and `met` are null where the facts do not tell.
     pub(crate) fn explain(&self, subject: &Subject<'_>, facts: &View<'_>) -> Json {
-        self.render(&|leaf| {
+        self.render(Polarity::Admits, &|leaf, polarity| {
             let mut explained = leaf.describe();
             if let Some(members) = explained.as_object_mut() {
                 members.insert("needs".into(), leaf.needs().into());
-                members.insert("has".into(), leaf.has(subject, facts));
-                let met = match leaf.evaluate(subject, facts) {
+                members.insert("has".into(), leaf.has(subject, polarity, facts));
+                let met = match leaf.evaluate(subject, polarity, facts) {
                     Truth::Yes => true.into(),
                     Truth::No => false.into(),
                     Truth::Unknown => Json::Null,
@@ -322,49 +336,50 @@ impl Requirement {
         })
     }
 
-    fn render(&self, leaf: &dyn Fn(&Leaf) -> Json) -> Json {
+    fn render(&self, polarity: Polarity, leaf: &dyn Fn(&Leaf, Polarity) -> Json) -> Json {
         let all = |group: &Group| {
             group
                 .0
                 .iter()
-                .map(|part| part.render(leaf))
+                .map(|part| part.render(polarity, leaf))
                 .collect::<Vec<_>>()
         };
         match self {
             Self::Any(group) => json!({"any": all(group)}),
             Self::All(group) => json!({"all": all(group)}),
-            Self::Not(part) => json!({"not": part.render(leaf)}),
+            Self::Not(part) => json!({"not": part.render(polarity.not(), leaf)}),
             Self::AtLeast(count, group) => {
                 json!({"at_least": {"count": count.0, "of": all(group)}})
             }
-            Self::Leaf(condition) => leaf(condition),
+            Self::Leaf(condition) => leaf(condition, polarity),
         }
     }
 
     /// The leaves that keep the requirement from holding, each with what it needs and what `subject` has.
     pub(crate) fn unmet(&self, subject: &Subject<'_>, facts: &View<'_>) -> Vec<Json> {
         let mut unmet = Vec::new();
-        self.collect_unmet(true, subject, facts, &mut unmet);
+        self.collect_unmet(Polarity::Admits, subject, facts, &mut unmet);
         unmet
     }
 
     fn collect_unmet(
         &self,
-        wanted: bool,
+        polarity: Polarity,
         subject: &Subject<'_>,
         facts: &View<'_>,
         into: &mut Vec<Json>,
     ) {
-        if into.len() >= MAX_UNMET || self.evaluate(subject, facts) == Truth::from(wanted) {
+        let wanted = Truth::from(polarity == Polarity::Admits);
+        if into.len() >= MAX_UNMET || self.evaluate_part(subject, polarity, facts) == wanted {
             return;
         }
         match self {
             Self::Any(group) | Self::All(group) | Self::AtLeast(_, group) => group
                 .0
                 .iter()
-                .for_each(|part| part.collect_unmet(wanted, subject, facts, into)),
-            Self::Not(part) => part.collect_unmet(!wanted, subject, facts, into),
-            Self::Leaf(leaf) => into.push(leaf.unmet(wanted, subject, facts)),
+                .for_each(|part| part.collect_unmet(polarity, subject, facts, into)),
+            Self::Not(part) => part.collect_unmet(polarity.not(), subject, facts, into),
+            Self::Leaf(leaf) => into.push(leaf.unmet(subject, polarity, facts)),
         }
     }
 }
@@ -378,10 +393,15 @@ impl Group {
         }
     }
 
-    fn count(&self, needed: usize, leaf: &dyn Fn(&Leaf) -> Truth) -> Truth {
+    fn count(
+        &self,
+        needed: usize,
+        polarity: Polarity,
+        leaf: &dyn Fn(&Leaf, Polarity) -> Truth,
+    ) -> Truth {
         let (mut yes, mut unknown) = (0, 0);
         for part in &self.0 {
-            match part.truth(leaf) {
+            match part.truth(polarity, leaf) {
                 Truth::Yes => yes += 1,
                 Truth::Unknown => unknown += 1,
                 Truth::No => {}
@@ -465,7 +485,8 @@ impl Gate {
     /// The reads that decide the gate for `holders`.
     pub fn reads(&self, holders: &Holders) -> BTreeSet<FactKey> {
         let mut keys = BTreeSet::new();
-        self.require.reads(&self.subject(holders), &mut keys);
+        let subject = self.subject(holders);
+        self.require.reads(&subject, Polarity::Admits, &mut keys);
         keys
     }
 

@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::abi::delegate_registry::{Delegation, Scope};
 use crate::fact::{FactKey, Read, Value, View};
 use crate::gate::{Outlook, Truth};
-use crate::wallet::Holders;
+use crate::wallet::{Holders, Wallet};
 use crate::{Address, ChainId, U256};
 
 pub use allowlist::Allowlist;
@@ -56,6 +56,28 @@ pub(crate) struct Subject<'a> {
     pub(crate) delegation: Option<&'a Delegates>,
 }
 
+/// Which way a leaf counts in its tree: `not` changes it, groups do not.
+///
+/// A wallet that was proven on another chain may be somebody else's here. Whether it counts depends on what it would do:
+/// what lets in rests on proven wallets, what keeps out takes each wallet of the session by its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Polarity {
+    /// Under an even number of `not`: where the leaf holds, it lets in.
+    Admits,
+    /// Under an odd number of `not`: where the leaf holds, it keeps out.
+    Excludes,
+}
+
+impl Polarity {
+    /// The polarity below a `not`.
+    pub(crate) const fn not(self) -> Self {
+        match self {
+            Self::Admits => Self::Excludes,
+            Self::Excludes => Self::Admits,
+        }
+    }
+}
+
 /// One way to meet a leaf: by what `owner` has, as far as it is delegated to `delegate`, if it is not asked for itself.
 struct Claim<'a> {
     owner: Address,
@@ -63,13 +85,15 @@ struct Claim<'a> {
 }
 
 impl<'a> Subject<'a> {
-    /// The ways to meet a leaf on `chain`: by each wallet that counts there, and by the vault as its delegate.
-    fn claims(&self, chain: ChainId) -> Vec<Claim<'a>> {
+    /// The ways to meet a leaf on `chain`: by each wallet that counts there, and by the vault as its delegate. For what
+    /// keeps out, every wallet counts.
+    fn claims(&self, chain: ChainId, polarity: Polarity) -> Vec<Claim<'a>> {
         let wallets = || {
-            self.holders
-                .wallets()
-                .iter()
-                .filter(move |wallet| wallet.counts_on(chain))
+            let counts = move |wallet: &&Wallet| match polarity {
+                Polarity::Admits => wallet.counts_on(chain),
+                Polarity::Excludes => true,
+            };
+            self.holders.wallets().iter().filter(counts)
         };
         let own = wallets().map(|wallet| Claim {
             owner: wallet.address,
@@ -109,7 +133,11 @@ fn delegated(key: &FactKey, facts: &View<'_>) -> Option<U256> {
     facts.fact(key).map(|fact| match fact.value {
         Value::Amount(amount) => amount,
         // No answer of a registry.
-        Value::Amounts(_) | Value::Owner(_) | Value::Nobody | Value::Returned(_) => U256::ZERO,
+        Value::Amounts(_)
+        | Value::Owner(_)
+        | Value::Nobody
+        | Value::Reverted
+        | Value::Returned(_) => U256::ZERO,
     })
 }
 
@@ -147,20 +175,26 @@ impl Leaf {
     }
 
     /// The reads that decide the leaf for `subject`.
-    pub(crate) fn reads(&self, subject: &Subject<'_>) -> Vec<FactKey> {
+    pub(crate) fn reads(&self, subject: &Subject<'_>, polarity: Polarity) -> Vec<FactKey> {
         match self {
-            Self::Balance(balance) => balance.reads(subject),
-            Self::Call(call) => call.reads(subject),
+            Self::Balance(balance) => balance.reads(subject, polarity),
+            Self::Call(call) => call.reads(subject, polarity),
             Self::Allowlist(_) | Self::Time(_) => Vec::new(),
         }
     }
 
-    /// Whether the leaf holds: for one wallet by itself, or for its vault.
-    pub(crate) fn evaluate(&self, subject: &Subject<'_>, facts: &View<'_>) -> Truth {
+    /// Whether the leaf holds: for one wallet by itself, or for its vault. A call that a new wallet meets holds only for
+    /// all wallets.
+    pub(crate) fn evaluate(
+        &self,
+        subject: &Subject<'_>,
+        polarity: Polarity,
+        facts: &View<'_>,
+    ) -> Truth {
         match self {
-            Self::Balance(balance) => balance.evaluate(subject, facts),
-            Self::Call(call) => call.evaluate(subject, facts),
-            Self::Allowlist(list) => list.admits(subject.holders).into(),
+            Self::Balance(balance) => balance.evaluate(subject, polarity, facts),
+            Self::Call(call) => call.evaluate(subject, polarity, facts),
+            Self::Allowlist(list) => list.names(subject.holders, polarity).into(),
             Self::Time(window) => window.contains(facts.now()).into(),
         }
     }
@@ -182,11 +216,11 @@ impl Leaf {
     }
 
     /// What is at hand of what it needs; null where the facts do not tell.
-    pub(crate) fn has(&self, subject: &Subject<'_>, facts: &View<'_>) -> Json {
+    pub(crate) fn has(&self, subject: &Subject<'_>, polarity: Polarity, facts: &View<'_>) -> Json {
         match self {
-            Self::Balance(balance) => balance.has(subject, facts),
-            Self::Call(call) => call.has(subject, facts),
-            Self::Allowlist(list) => list.has(subject.holders).into(),
+            Self::Balance(balance) => balance.has(subject, polarity, facts),
+            Self::Call(call) => call.has(subject, polarity, facts),
+            Self::Allowlist(list) => list.has(subject.holders, polarity).into(),
             Self::Time(_) => crate::rfc3339::format(facts.now()).into(),
         }
     }
@@ -230,19 +264,24 @@ impl Leaf {
         }
     }
 
-    pub(crate) fn unmet(&self, wanted: bool, subject: &Subject<'_>, facts: &View<'_>) -> Json {
+    /// Why the leaf stands in the way: it fails where it should let in, or holds where it keeps out.
+    pub(crate) fn unmet(
+        &self,
+        subject: &Subject<'_>,
+        polarity: Polarity,
+        facts: &View<'_>,
+    ) -> Json {
         let mut members = self.members();
         members.insert("kind".into(), self.kind().into());
         members.insert(
             "needs".into(),
-            if wanted {
-                self.needs()
-            } else {
-                format!("not {}", self.needs())
+            match polarity {
+                Polarity::Admits => self.needs(),
+                Polarity::Excludes => format!("not {}", self.needs()),
             }
             .into(),
         );
-        members.insert("has".into(), self.has(subject, facts));
+        members.insert("has".into(), self.has(subject, polarity, facts));
         Json::Object(members)
     }
 }

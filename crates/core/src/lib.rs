@@ -16,6 +16,7 @@ pub mod domain;
 pub mod eip191;
 pub mod eip4361;
 pub mod eip712;
+pub mod endpoint;
 pub mod erc6492;
 pub mod erc8010;
 pub mod fact;

@@ -1,5 +1,6 @@
 //! Presigned URLs: AWS Signature Version 4 in the query string, for one method on one object.
 
+mod location;
 mod sigv4;
 
 use std::borrow::Cow;
@@ -11,6 +12,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use url::Url;
 
+pub use self::location::Location;
 use self::sigv4::QuerySigner;
 use crate::gate::Granted;
 use crate::resource::Resource;

@@ -97,13 +97,25 @@ fn account(address: Address) -> Vec<u8> {
     [&[0; 12], address.as_bytes().as_slice()].concat()
 }
 
-/// The facts that a gate needs, as far as the chain's answers can be read; each makes its way through the store.
+/// The facts that a gate needs, as far as the chain's answers can be read.
 fn facts(gate: &Gate, holders: &Holders, chain: &Chain<'_>) -> Facts {
+    // A reason that is empty.
+    facts_of(gate, holders, &|read| {
+        chain(read).ok_or_else(|| vec![0x08, 0xc3, 0x79, 0xa0])
+    })
+}
+
+/// The same of a chain that says what it reverts with; each makes its way through the store.
+fn facts_of(
+    gate: &Gate,
+    holders: &Holders,
+    chain: &dyn Fn(&Read) -> Result<Vec<u8>, Vec<u8>>,
+) -> Facts {
     let mut facts = Facts::default();
     for key in gate.reads(holders) {
         let answer = match chain(&key.read) {
-            Some(returned) => key.read.decode(&returned),
-            None => key.read.reverted(&[0x08, 0xc3, 0x79, 0xa0]),
+            Ok(returned) => key.read.decode(&returned),
+            Err(data) => key.read.reverted(&data),
         };
         if let Ok(value) = answer {
             let fact = Fact {
@@ -143,9 +155,10 @@ fn a_tokens_user_is_who_the_contract_says_and_never_the_zero_address() {
     for (users, expected) in [
         ([Some(OWN), Some(OWN), None], Truth::Yes),
         ([Some(OWN), Some(OTHER), Some(NOBODY)], Truth::No),
-        ([Some(OWN), None, Some(OTHER)], Truth::Unknown),
-        ([None, None, Some(OTHER)], Truth::Unknown),
-        ([Some(OTHER), Some(NOBODY), None], Truth::Unknown),
+        // A token that the contract reverts for is used by nobody.
+        ([Some(OWN), None, Some(OTHER)], Truth::No),
+        ([Some(OWN), None, Some(OWN)], Truth::Yes),
+        ([None, None, None], Truth::No),
     ] {
         assert_eq!(
             truth(&gate, &of_key(OWN), &used(users)),
@@ -193,7 +206,7 @@ fn an_account_belongs_to_the_owner_that_it_names_and_to_nobody_at_zero() {
         (Some(account(NOBODY)), Truth::No),
         (Some(word(U256::MAX)), Truth::Unknown),
         (Some(Vec::new()), Truth::Unknown),
-        (None, Truth::Unknown),
+        (None, Truth::No),
     ] {
         let chain = |read: &Read| {
             assert!(matches!(read, Read::AccountOwner { .. }));
@@ -641,7 +654,7 @@ fn what_the_configuration_opens_by_itself_rests_on_no_fact_and_nothing_else_does
         decide(&both, &own, Some(&|_: &Read| Some(word(U256::ZERO)))),
         "fact"
     );
-    // Nothing of it counts on the token's chain, so nothing was read: that it has no token there is no fact.
+    // It counts nowhere near the token's chain, but what keeps out takes its address there: unread, that is unknown.
     assert_eq!(decide(&both, &by_contract(OWN, 10), None), "unknown");
 }
 
@@ -691,12 +704,12 @@ fn a_refusal_names_each_kind_in_its_own_words() {
 }
 
 #[test]
-fn a_revert_of_anything_but_owner_of_says_nothing() {
-    let gate = gate(&format!(
-        r#"{{ all = [ {{ erc4907 = {{ AT, token_ids = ["1"] }} }}, {{ owner_of_account = {{ chain = "eip155:1", account = "{CONTRACT}" }} }}, {{ call = {{ AT, function = "function keeper() view returns (address)", compare = "==", value = "$address" }} }} ] }}"#
-    ));
+fn a_call_that_reverts_or_answers_nothing_is_no_answer() {
+    let gate = gate(
+        r#"{ call = { AT, function = "function keeper() view returns (address)", compare = "==", value = "$address" } }"#,
+    );
     let reads = gate.reads(&of_key(OWN));
-    assert_eq!(reads.len(), 3);
+    assert_eq!(reads.len(), 1);
     for key in reads {
         for data in [
             &[][..],
@@ -706,6 +719,280 @@ fn a_revert_of_anything_but_owner_of_says_nothing() {
             assert_eq!(key.read.reverted(data), Err(Unreadable), "{key:?}");
         }
         assert_eq!(key.read.decode(&[]), Err(Unreadable), "{key:?}");
+    }
+}
+
+#[test]
+fn a_reverted_question_about_a_token_admits_nobody_and_hides_no_owner() {
+    let error = |reason: &str| {
+        let mut data = vec![0x08, 0xc3, 0x79, 0xa0];
+        data.extend(word(U256::from(32)));
+        data.extend(word(U256::from(reason.len())));
+        data.extend(reason.as_bytes());
+        data.resize(data.len().next_multiple_of(32) + 4, 0);
+        data
+    };
+    let typed = |selector: [u8; 4]| [&selector[..], &word(U256::from(7))].concat();
+    let (yes, no, unknown) = (Truth::Yes, Truth::No, Truth::Unknown);
+    // What is reverted with; whether it opens for the token, and for its absence.
+    let table = [
+        (error("ERC721: owner query for nonexistent token"), no, yes),
+        (error("ERC721: invalid token ID"), no, yes),
+        (error("NOT_MINTED"), no, yes),
+        (error("ERC721A: owner query for nonexistent token"), no, yes),
+        (
+            error("ERC721A: unable to determine the owner of token"),
+            no,
+            yes,
+        ),
+        (error("003002"), no, yes),
+        (typed([0x7e, 0x27, 0x32, 0x89]), no, yes),
+        (vec![0xdf, 0x2d, 0x9b, 0x42], no, yes),
+        (vec![0xce, 0xea, 0x21, 0xb6], no, yes),
+        // Any words, an unknown error, an expired name, `require(false)`: burned, or something else.
+        (error(""), no, unknown),
+        (error("no such token"), no, unknown),
+        (error("Address: low-level call failed"), no, unknown),
+        (error("the ERC721: invalid token ID"), no, unknown),
+        (typed([0xf8, 0x0d, 0xba, 0xea]), no, unknown),
+        (vec![0xde, 0xad, 0xbe, 0xef], no, unknown),
+        (vec![0x08, 0xc3, 0x79, 0xa0], no, unknown),
+        (Vec::new(), no, unknown),
+        // The contract does not answer at present.
+        (error("Pausable: paused"), unknown, unknown),
+        (error("paused"), unknown, unknown),
+        (error("Token transfers are PAUSED"), unknown, unknown),
+        (vec![0xd9, 0x3c, 0x06, 0x65], unknown, unknown),
+        (vec![0x9e, 0x87, 0xfa, 0xc8], unknown, unknown),
+        (typed([0x4e, 0x48, 0x7b, 0x71]), unknown, unknown),
+    ];
+    let leaves = [
+        "{ erc721 = { AT, token_ids = [\"7\"] } }".to_owned(),
+        "{ erc4907 = { AT, token_ids = [\"7\"] } }".to_owned(),
+        format!("{{ owner_of_account = {{ chain = \"eip155:1\", account = \"{CONTRACT}\" }} }}"),
+    ];
+    for leaf in leaves {
+        let (admits, excludes) = (gate(&leaf), beside_a_list(&format!("{{ not = {leaf} }}")));
+        let twice = beside_a_list(&format!("{{ not = {{ not = {leaf} }} }}"));
+        for (data, admitted, not_excluded) in &table {
+            let told = |gate: &Gate| {
+                let chain = |_: &Read| Err(data.clone());
+                let facts = facts_of(gate, &of_key(OWN), &chain);
+                gate.evaluate(&of_key(OWN), &facts.within(gate.fresh, now()))
+            };
+            let said = hex::encode(data);
+            assert_eq!(told(&admits), *admitted, "{leaf} {said}");
+            assert_eq!(told(&excludes), *not_excluded, "not {leaf} {said}");
+            assert_eq!(told(&twice), *admitted, "not not {leaf} {said}");
+        }
+    }
+}
+
+#[test]
+fn a_token_that_is_burned_does_not_shut_out_the_owners_of_others() {
+    let gate = gate(r#"{ erc721 = { AT, token_ids = ["7", "8"] } }"#);
+    let chain = |read: &Read| match read {
+        Read::Erc721Owner { token_id, .. } if *token_id == U256::from(8) => Some(account(OWN)),
+        _ => None,
+    };
+    assert_eq!(truth(&gate, &of_key(OWN), &chain), Truth::Yes);
+    assert_eq!(truth(&gate, &of_key(OTHER), &chain), Truth::No);
+}
+
+/// Conditions of each kind on chain 1, that a wallet meets which has something there; and what a chain answers where
+/// `has` says which accounts do. The last is met by a wallet that has nothing, and by no other.
+fn kinds() -> Vec<String> {
+    let call = |returns: &str, compare: &str, value: &str| {
+        format!(
+            r#"{{ call = {{ AT, function = "function f(address who) view returns ({returns})", args = ["$address"], compare = "{compare}", value = "{value}" }} }}"#
+        )
+    };
+    vec![
+        "{ erc721 = { AT } }".to_owned(),
+        "{ erc721 = { AT, token_ids = [\"7\", \"8\"] } }".to_owned(),
+        "{ erc1155 = { AT, token_ids = [\"7\"] } }".to_owned(),
+        "{ erc1155 = { AT, token_ids = [\"7\", \"8\"] } }".to_owned(),
+        "{ erc20 = { AT, at_least = \"1\" } }".to_owned(),
+        "{ native = { chain = \"eip155:1\", at_least = \"1\" } }".to_owned(),
+        "{ erc4907 = { AT, token_ids = [\"7\"] } }".to_owned(),
+        format!("{{ owner_of_account = {{ chain = \"eip155:1\", account = \"{CONTRACT}\" }} }}"),
+        r#"{ call = { AT, function = "function keeper() view returns (address)", compare = "==", value = "$address" } }"#.to_owned(),
+        call("uint256", ">", "0"),
+        call("bool", "==", "true"),
+        LISTED.to_owned(),
+        call("uint256", "==", "0"),
+    ]
+}
+
+/// Stands for a list of the accounts that have something.
+const LISTED: &str = "LISTED";
+
+fn with_list(kind: &str, has: &[Address]) -> String {
+    let mut listed: Vec<_> = has.iter().map(|address| format!("\"{address}\"")).collect();
+    listed.push(format!("\"{CONTRACT}\""));
+    let list = format!(
+        "{{ allowlist = {{ addresses = [{}] }} }}",
+        listed.join(", ")
+    );
+    kind.replace(LISTED, &list)
+}
+
+/// A chain on which these accounts have something; of what only one can have, the first does.
+fn held_by(has: &[Address]) -> impl Fn(&Read) -> Option<Vec<u8>> {
+    let has = has.to_vec();
+    let first = has.first().copied().unwrap_or(NOBODY);
+    move |read: &Read| {
+        let amount = |owner: &Address| word(U256::from(u8::from(has.contains(owner))));
+        Some(match read {
+            Read::Erc721Balance { owner, .. }
+            | Read::Erc20Balance { owner, .. }
+            | Read::Erc1155Balance { owner, .. }
+            | Read::NativeBalance { owner } => amount(owner),
+            Read::Erc1155Balances { owner, .. } => [
+                word(U256::from(32)),
+                word(U256::from(2)),
+                amount(owner),
+                amount(owner),
+            ]
+            .concat(),
+            Read::Erc721Owner { .. } | Read::Erc4907User { .. } | Read::AccountOwner { .. } => {
+                account(first)
+            }
+            Read::View { calldata, .. } if calldata.len() == 4 => account(first),
+            Read::View { calldata, .. } => {
+                let asked = has.iter().any(|who| calldata.ends_with(who.as_bytes()));
+                word(U256::from(u8::from(asked)))
+            }
+            Read::Delegation { .. } => word(U256::ZERO),
+        })
+    }
+}
+
+const SOMEBODY: Address = Address::from_bytes([6; 20]);
+
+/// A wallet as a session may have it: by its key, or by a contract on the chain of [`kinds`] or on another.
+fn wallet(address: Address, control: u8) -> Wallet {
+    let control = match control {
+        0 => Control::Key,
+        1 => Control::Contract(ChainId::new(1).unwrap()),
+        _ => Control::Contract(ChainId::new(10).unwrap()),
+    };
+    Wallet { address, control }
+}
+
+/// A gate that keeps out whom `require` says, beside what everybody here meets.
+fn keeping_out(require: &str) -> Gate {
+    let list = format!(
+        r#"{{ allowlist = {{ addresses = ["{OWN}", "{OTHER}", "{SOMEBODY}"], chain = "eip155:10" }} }}"#
+    );
+    gate(&format!(
+        "{{ any = [ {{ all = [ {list}, {require} ] }}, {{ all = [ {{ allowlist = {{ addresses = [\"{OWN}\", \"{OTHER}\"], chain = \"eip155:1\" }} }}, {require} ] }} ] }}"
+    ))
+}
+
+#[test]
+fn a_wallet_proven_elsewhere_is_kept_out_as_one_proven_here() {
+    for kind in kinds() {
+        // What a new wallet meets keeps out by itself; all else does under `not`.
+        let met_by_new = kind.contains(r#""==", value = "0""#);
+        let out = if met_by_new {
+            kind.clone()
+        } else {
+            format!("{{ not = {kind} }}")
+        };
+        for out in [
+            out.clone(),
+            format!("{{ not = {{ not = {out} }} }}"),
+            format!("{{ all = [ {out}, {{ time = {{ until = \"2090-01-01T00:00:00Z\" }} }} ] }}"),
+        ] {
+            let gate = keeping_out(&with_list(&out, &[OWN]));
+            for control in 0..3 {
+                let told = |has: &[Address]| {
+                    let holders = Holders::new([wallet(OWN, control)], None);
+                    let chain = held_by(has);
+                    let facts = facts(&gate, &holders, &chain);
+                    let view = facts.within(gate.fresh, now());
+                    let truth = gate.evaluate(&holders, &view);
+                    let unmet = gate.unmet(&holders, &view);
+                    assert_eq!(truth == Truth::Yes, unmet.is_empty(), "{out} {control}");
+                    let explained = gate.explain(&holders, &view).to_string();
+                    assert!(!explained.contains("\"met\":null"), "{out} {explained}");
+                    truth
+                };
+                assert_eq!(told(&[OWN]), Truth::No, "{out} by {control}");
+                // What others have is nothing to this wallet. A list has been written for it.
+                if !out.contains(LISTED) {
+                    assert_eq!(told(&[OTHER]), Truth::Yes, "{out} by {control}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_lets_in_counts_only_wallets_proven_there_also_below_two_nots() {
+    for kind in kinds() {
+        let met_by_new = kind.contains(r#""==", value = "0""#);
+        let gate = if met_by_new {
+            keeping_out(&format!("{{ not = {kind} }}"))
+        } else {
+            keeping_out(&format!(
+                "{{ not = {{ not = {} }} }}",
+                with_list(&kind, &[OWN])
+            ))
+        };
+        for control in 0..3 {
+            let holders = Holders::new([wallet(OWN, control)], None);
+            let chain = held_by(&[OWN]);
+            // Of no chain, a list believes keys alone.
+            let counts = control == 0 || control == 1 && kind != LISTED;
+            let expected = if counts { Truth::Yes } else { Truth::No };
+            assert_eq!(truth(&gate, &holders, &chain), expected, "{kind} {control}");
+        }
+    }
+}
+
+#[test]
+fn a_call_that_new_wallets_meet_keeps_out_also_beside_a_new_one() {
+    let not_banned = r#"{ call = { AT, function = "function banned(address who) view returns (bool)", args = ["$address"], compare = "==", value = "false" } }"#;
+    let gate = keeping_out(not_banned);
+    for control in 0..3 {
+        let banned = wallet(OWN, control);
+        for wallets in [
+            vec![banned],
+            vec![banned, Wallet::of_key(OTHER)],
+            vec![Wallet::of_key(OTHER), banned],
+        ] {
+            let holders = Holders::new(wallets, None);
+            let facts = facts(&gate, &holders, &held_by(&[OWN]));
+            let view = facts.within(gate.fresh, now());
+            assert_eq!(gate.evaluate(&holders, &view), Truth::No, "{holders:?}");
+            // The answer that is shown is that of the wallet that is kept out.
+            let unmet = gate.unmet(&holders, &view);
+            let shown = unmet.iter().find(|leaf| leaf["kind"] == "call").unwrap();
+            assert_eq!(shown["has"], "true");
+            let clean = held_by(&[SOMEBODY]);
+            assert_eq!(truth(&gate, &holders, &clean), Truth::Yes, "{holders:?}");
+        }
+    }
+}
+
+#[test]
+fn at_least_so_many_below_not_keep_out_by_address_too() {
+    let gate = keeping_out(
+        "{ not = { at_least = { count = 2, of = [ { erc721 = { AT } }, { erc20 = { AT, at_least = \"1\" } }, { native = { chain = \"eip155:1\", at_least = \"1\" } } ] } } }",
+    );
+    let holds = |banned: bool| {
+        move |read: &Read| match read {
+            Read::NativeBalance { .. } => Some(word(U256::ZERO)),
+            Read::Erc20Balance { .. } => Some(word(U256::from(u8::from(banned)))),
+            _ => Some(word(U256::ONE)),
+        }
+    };
+    for chain in [1, 10] {
+        let holders = by_contract(OWN, chain);
+        assert_eq!(truth(&gate, &holders, &holds(true)), Truth::No, "{chain}");
+        assert_eq!(truth(&gate, &holders, &holds(false)), Truth::Yes, "{chain}");
     }
 }
 
@@ -858,6 +1145,37 @@ proptest! {
         if let Ok(calldata) = function.calldata(&[&argument]) {
             prop_assert_eq!(Some(calldata.about(OWN)), by_alloy(&signature, &[&argument]), "{} {:?}", ty, argument);
         }
+    }
+
+    /// Whoever is kept out stays out with more wallets, whichever way those were proven.
+    #[test]
+    fn another_wallet_in_a_session_never_opens_a_not(which in 0..13_usize, controls in prop::collection::vec(0..3_u8, 3), has in prop::collection::vec(any::<bool>(), 3), count in 1..3_usize, unread in prop::collection::vec(any::<bool>(), 3)) {
+        let everybody = [OWN, OTHER, SOMEBODY];
+        let has: Vec<_> = everybody.into_iter().zip(has).filter(|(_, has)| *has).map(|(who, _)| who).collect();
+        let kind = kinds()[which].clone();
+        let gate = keeping_out(&format!("{{ not = {} }}", with_list(&kind, &has)));
+        let wallets: Vec<_> = everybody.into_iter().zip(controls).map(|(who, control)| wallet(who, control)).collect();
+        let answers = held_by(&has);
+        let told = |wallets: &[Wallet]| {
+            let holders = Holders::new(wallets.iter().copied(), None);
+            let about = |read: &Read| everybody.iter().position(|who| match read {
+                Read::Erc721Balance { owner, .. } | Read::Erc20Balance { owner, .. } | Read::Erc1155Balance { owner, .. } | Read::Erc1155Balances { owner, .. } | Read::NativeBalance { owner } => owner == who,
+                Read::View { calldata, .. } => calldata.ends_with(who.as_bytes()),
+                _ => false,
+            });
+            // What is about some of the accounts cannot be read.
+            let chain = |read: &Read| answers(read).filter(|_| !about(read).is_some_and(|at| unread[at]));
+            let facts = facts(&gate, &holders, &chain);
+            let view = facts.within(gate.fresh, now());
+            // The lists beside it admit whom they name; only the part under `not` is looked at.
+            let explained = gate.explain(&holders, &view);
+            let met = explained["any"][0]["all"][1]["not"].get("met").unwrap();
+            (met.clone(), gate.evaluate(&holders, &view))
+        };
+        let (fewer, more) = (told(&wallets[..count]), told(&wallets));
+        // Under `not`, met is no.
+        prop_assert!(!(fewer.0 == Json::Bool(true) && more.0 != Json::Bool(true)), "{} {:?} {:?}", kind, fewer, more);
+        prop_assert!(!(fewer.0 == Json::Null && more.0 == Json::Bool(false)), "{} {:?} {:?}", kind, fewer, more);
     }
 
     #[test]

@@ -60,7 +60,7 @@ const WARM_HELP: &str = "The token is the value of the service's variable admin_
 const WATCH_HELP: &str = "The token is the value of the service's variable admin_token, in the environment variable TOKENGATE_ADMIN_TOKEN or in a file.\nEnds with SIGINT or SIGTERM. Exit code: 0 all well, 1 with --once: something failed, 2 it cannot start";
 
 /// Which application, and the values of its variables.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Origin {
     /// The application's manifest
     #[arg(short, long, default_value = "spin.toml", value_name = "FILE")]
@@ -176,6 +176,9 @@ pub(crate) struct Up {
     /// Log of requests, on stderr
     #[arg(long, default_value = "text", value_name = "FORMAT")]
     access_log: Format,
+    /// Do not look at the contracts that gates name once the application is served
+    #[arg(long)]
+    pub(crate) no_contract_check: bool,
     /// Threads that serve [default: one per core]
     #[arg(long, value_name = "N", value_parser = positive)]
     threads: Option<usize>,

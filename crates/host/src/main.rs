@@ -104,6 +104,9 @@ fn serve(up: &Up, stderr: &Stderr) -> anyhow::Result<()> {
         let mut stdout = io::stdout().lock();
         // Whoever started us may have stopped reading; serving matters more.
         let _ = writeln!(stdout, "listening on http://{address}").and_then(|()| stdout.flush());
+        if !up.no_contract_check {
+            operator::look_at_contracts(&up.origin);
+        }
     })?;
     Ok(())
 }

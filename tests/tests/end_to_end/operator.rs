@@ -1,8 +1,10 @@
 //! What an operator asks on the command line: `tokengate doctor` and `tokengate check`, over a real chain and a real store.
 
+use std::time::Duration;
+
 use anyhow::{Context, ensure};
 use serde_json::Value;
-use tokengate_tests::chain::{ERC721, OWNER};
+use tokengate_tests::chain::{ERC20, ERC721, OWNER};
 use tokengate_tests::faulty::Fault;
 use tokengate_tests::service::{SERVICE_KEYS, STORE_KEYS, Settings, run};
 use tokengate_tests::store::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
@@ -114,6 +116,112 @@ async fn a_healthy_world_is_well() -> anyhow::Result<()> {
         document["buckets"][0]["answer"] == "NoSuchKey",
         "{document}"
     );
+    let contracts = document["contracts"].as_array().context("no contracts")?;
+    ensure!(contracts.len() == 4, "{document}");
+    let holders = &contracts[3];
+    ensure!(
+        holders["symbol"] == "HOLD"
+            && holders["decimals"] == 18
+            && holders["at_least_whole"] == "100"
+            && holders["gates"][0] == "holders",
+        "{holders}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn contracts_that_are_not_what_gates_take_them_for_are_named() -> anyhow::Result<()> {
+    let world = world().await?;
+    let chain = "chain = \"eip155:31337\"";
+    let with = |require: &str| {
+        let mut settings = world.settings.clone();
+        settings.config.push_str(&format!(
+            "\n[[gate]]\nid = \"wrong\"\nresources = [\"media/wrong/**\"]\nfresh = \"5s\"\n{require}\n"
+        ));
+        settings
+    };
+    for (require, code, words) in [
+        (
+            format!("require = {{ erc721 = {{ {chain}, contract = \"{ERC20}\" }} }}"),
+            1,
+            "it has 18 decimals and does not say that it is ERC-721",
+        ),
+        (
+            format!("require = {{ erc721 = {{ {chain}, contract = \"{OWNER}\" }} }}"),
+            1,
+            "there is no contract at",
+        ),
+        (
+            format!(
+                "require = {{ erc1155 = {{ {chain}, contract = \"{ERC721}\", token_ids = [\"0\"] }} }}"
+            ),
+            1,
+            "it says that it is ERC-721",
+        ),
+        (
+            format!(
+                "require = {{ owner_of_account = {{ {chain}, account = \"0x0000000000000000000000000000000000000000\" }} }}"
+            ),
+            1,
+            "the account is not deployed",
+        ),
+        (
+            format!(
+                "require = {{ erc20 = {{ {chain}, contract = \"{ERC20}\", at_least = \"1.5\", decimals = 6 }} }}"
+            ),
+            1,
+            "is written with 6 decimals and the token has 18",
+        ),
+        (
+            format!(
+                "require = {{ erc20 = {{ {chain}, contract = \"{ERC20}\", at_least = \"1\" }} }}"
+            ),
+            0,
+            "1 is 0.000000000000000001 in whole ones",
+        ),
+        (
+            format!(
+                "delegation = {{}}\nrequire = {{ erc721 = {{ {chain}, contract = \"{ERC721}\" }} }}"
+            ),
+            0,
+            "no vault's delegate is let in",
+        ),
+    ] {
+        let said = ask(&with(&require), &["doctor"]).await?;
+        said.expect(code, &[words, "wrong"])
+            .with_context(|| require.clone())?;
+        let json = ask(&with(&require), &["doctor", "--json"]).await?.json()?;
+        ensure!(
+            (json["status"] == "failing") == (code == 1),
+            "{require}: {json}"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_service_says_in_its_log_that_a_contract_is_not_there_and_serves() -> anyhow::Result<()> {
+    let more = format!(
+        "\n[[gate]]\nid = \"wrong\"\nresources = [\"media/wrong/**\"]\nfresh = \"5s\"\nrequire = {{ erc721 = {{ chain = \"eip155:31337\", contract = \"{OWNER}\" }} }}\n"
+    );
+    let world = World::with(
+        |config| config.more = more,
+        |mut settings| {
+            settings.contract_check = true;
+            settings
+        },
+    )
+    .await?;
+    let said = format!("there is no contract at {OWNER} on eip155:31337");
+    let told = async {
+        while !world.service.log().contains(&said) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), told)
+        .await
+        .with_context(|| world.service.log())?;
+    world.gate.get("/healthz/live").await?.expect(200)?;
     Ok(())
 }
 

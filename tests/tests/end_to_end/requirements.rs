@@ -1,12 +1,17 @@
 //! What a gate can demand besides tokens and coins, over contracts that say so, and in the finer ways of the old kinds.
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, hex};
+use alloy_sol_types::{Revert, SolError as _, SolValue as _};
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
-use tokengate_tests::accounts::{Registry, Safe};
-use tokengate_tests::chain::{CHAIN_ID, ERC20, ERC721, ERC1155};
+use tokengate_tests::accounts::{Registry, Safe, personal_sign};
+use tokengate_tests::chain::{CHAIN_ID, Chain, ERC20, ERC721, ERC1155};
 use tokengate_tests::client::{CHAIN, Gate};
+use tokengate_tests::config::{Config, DOMAIN};
 use tokengate_tests::contracts::{ACCOUNT, Contracts, RENTABLE, STAKING};
+use tokengate_tests::faulty::{Fault, Faulty};
+use tokengate_tests::service::{Service, Settings};
+use tokengate_tests::store::Store;
 use tokengate_tests::wallet::Wallet;
 use tokengate_tests::world::World;
 
@@ -99,9 +104,9 @@ async fn a_token_bound_account_opens_for_whoever_owns_its_token() -> anyhow::Res
     world.chain.transfer_token(0, stranger.address()).await?;
     expect(&world.gate, &own, "account", 403).await?;
     expect(&world.gate, &other, "account", 200).await?;
-    // A token that nobody owns: the account reverts, and nobody knows.
+    // Of a token that does not exist the account is nobody's: it reverts as the token does.
     contracts.bind(CHAIN_ID, ERC721, 5).await?;
-    expect(&world.gate, &other, "account", 503).await?;
+    expect(&world.gate, &other, "account", 403).await?;
     Ok(())
 }
 
@@ -304,5 +309,111 @@ async fn amounts_have_decimals_and_ids_come_in_ranges_and_one_by_one() -> anyhow
         refused["unmet"][0]["token_ids"] == json!(["0-255"]),
         "{refused}"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_contract_wallet_is_kept_out_for_what_its_address_has_on_another_chain()
+-> anyhow::Result<()> {
+    let (chain, store) =
+        futures_util::future::try_join(Chain::with_contracts(0), Store::start(0)).await?;
+    let provider = Faulty::start(chain.url()).await?;
+    // The same state under another chain's id.
+    let other = Faulty::of_chain(chain.url(), Some(10)).await?;
+    let mut config = Config::new(store.url());
+    config.more = format!(
+        r#"
+[[chain]]
+id = "eip155:10"
+providers = ["{{rpc_url_2}}"]
+
+[[gate]]
+id = "clean"
+resources = ["media/clean/**"]
+fresh = "0s"
+require = {{ all = [
+  {{ erc721 = {{ chain = "{CHAIN}", contract = "{ERC721}" }} }},
+  {{ not = {{ erc1155 = {{ chain = "eip155:10", contract = "{ERC1155}", token_ids = ["7"] }} }} }},
+] }}
+"#
+    );
+    let settings =
+        Settings::new(&config.to_string(), &provider.url()).further_providers(&[other.url()])?;
+    let service = Service::start(&settings).await?;
+    let gate = Gate::new(service.url(), DOMAIN);
+    let owner = Wallet::owner()?;
+    let safe = Safe::deploy(&chain, &[&owner], 1).await?;
+    chain.transfer_token(0, safe.address()).await?;
+    let path = format!("/v1/challenge?address={}&chain={CHAIN}", safe.address());
+    let challenge = gate.get(&path).await?.expect(200)?;
+    let message = challenge["message"].as_str().context("no message")?;
+    let signature = personal_sign(message, |hash| safe.sign(hash, &[&owner]));
+    let session = gate.session(message, &signature).await?.expect(201)?;
+    let token = session["token"].as_str().context("no token")?;
+    let check = format!("/v1/gates/clean/check?address={}", safe.address());
+    expect(&gate, token, "clean", 200).await?;
+    let public = gate.get(&check).await?.expect(200)?;
+    ensure!(public["granted"] == true, "{public}");
+    chain.transfer_pass(safe.address()).await?;
+    let refused = expect(&gate, token, "clean", 403).await?;
+    ensure!(refused["unmet"][0]["kind"] == "erc1155", "{refused}");
+    let public = gate.get(&check).await?.expect(200)?;
+    ensure!(public["granted"] == false, "{public}");
+    // What keeps out has to be known.
+    other.behave(Fault::HangUp).await?;
+    expect(&gate, token, "clean", 503).await?;
+    Ok(())
+}
+
+/// Code that answers every call with `data`: with success, or by a revert.
+fn always(reverts: bool, data: &[u8]) -> anyhow::Result<String> {
+    let length = u8::try_from(data.len())?;
+    let end = if reverts { 0xfd } else { 0xf3 };
+    // PUSH1 length PUSH1 12 PUSH1 0 CODECOPY PUSH1 length PUSH1 0 RETURN or REVERT
+    let code = [
+        0x60, length, 0x60, 12, 0x60, 0, 0x39, 0x60, length, 0x60, 0, end,
+    ];
+    Ok(hex::encode_prefixed([&code, data].concat()))
+}
+
+#[tokio::test]
+async fn a_token_that_reverts_refuses_where_it_lets_in_and_opens_nothing_where_it_keeps_out()
+-> anyhow::Result<()> {
+    let list = Address::repeat_byte(0x1e);
+    let token =
+        format!("erc721 = {{ chain = \"{CHAIN}\", contract = \"{list}\", token_ids = [\"7\"] }}");
+    let pass = format!("erc721 = {{ chain = \"{CHAIN}\", contract = \"{ERC721}\" }}");
+    let world = world(&[
+        ("listed", format!("{{ {token} }}")),
+        (
+            "banned",
+            format!("{{ all = [ {{ {pass} }}, {{ not = {{ {token} }} }} ] }}"),
+        ),
+    ])
+    .await?;
+    let owner = Wallet::owner()?;
+    let session = world.gate.sign_in(&owner).await?;
+    let reason = |text: &str| Revert::from(text).abi_encode();
+    for (reverts, data, listed, banned) in [
+        (false, owner.address().abi_encode(), 200, 403),
+        (false, Address::repeat_byte(9).abi_encode(), 403, 200),
+        // ERC721NonexistentToken(uint256)
+        (true, vec![0x7e, 0x27, 0x32, 0x89], 403, 200),
+        (true, reason("NOT_MINTED"), 403, 200),
+        (true, reason("not today"), 403, 503),
+        (true, Vec::new(), 403, 503),
+        (true, reason("Pausable: paused"), 503, 503),
+        // EnforcedPause()
+        (true, vec![0xd9, 0x3c, 0x06, 0x65], 503, 503),
+        (false, Vec::new(), 503, 503),
+    ] {
+        let code = always(reverts, &data)?;
+        world.chain.set_code(list, &code).await?;
+        for (name, status) in [("listed", listed), ("banned", banned)] {
+            expect(&world.gate, &session, name, status)
+                .await
+                .with_context(|| code.clone())?;
+        }
+    }
     Ok(())
 }

@@ -4,17 +4,19 @@
 //! provider is named by its chain, its place in the list and its host.
 
 mod bucket;
+mod contracts;
 mod provider;
 
 use std::future::Future;
 use std::time::Duration;
 
-use futures_util::future::{join, join_all};
+use futures_util::future::{join_all, join3};
 use serde::Serialize;
 use tokengate_core::Timestamp;
 use tokengate_core::secret::Secret;
 
 pub use bucket::BucketReport;
+pub use contracts::ContractReport;
 pub use provider::{ChainReport, ProviderReport};
 
 use crate::ports::{CallError, Ports};
@@ -94,6 +96,8 @@ impl Finding {
 pub struct Report {
     /// The chains, by id.
     pub chains: Vec<ChainReport>,
+    /// The contracts that gates name, chain by chain.
+    pub contracts: Vec<ContractReport>,
     /// The buckets, by name.
     pub buckets: Vec<BucketReport>,
 }
@@ -101,7 +105,10 @@ pub struct Report {
 /// The most that one call may take, whatever the configuration allows: somebody is waiting for the report.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Asks every provider and every bucket, all at once. `service` has its providers and its storage loaded.
+/// The longest reply of a provider that is read: a block of many transactions names them all.
+const MAX_REPLY_LEN: usize = 1024 * 1024;
+
+/// Asks every provider and every bucket, all at once, and the contracts that gates name. `service` has its providers and its storage loaded.
 ///
 /// # Errors
 /// [`Problem::Misconfigured`], for a service that was loaded without its configuration.
@@ -116,11 +123,30 @@ pub async fn examine<P: Web>(service: &Service, ports: &P) -> Result<Report, Pro
     let buckets = buckets
         .into_iter()
         .map(|bucket| bucket::examine(service, ports, bucket));
-    let (chains, buckets) = join(join_all(chains), join_all(buckets)).await;
+    let contracts = contracts(service, ports);
+    let (chains, buckets, contracts) = join3(join_all(chains), join_all(buckets), contracts).await;
     Ok(Report {
         chains,
+        contracts: contracts?.into_iter().flatten().flatten().collect(),
         buckets: buckets.into_iter().collect::<Result<_, _>>()?,
     })
+}
+
+/// Looks at the contracts that gates name, chain by chain; `None` for a chain of which no provider answers. `service` has its
+/// providers loaded.
+///
+/// # Errors
+/// [`Problem::Misconfigured`], for a service that was loaded without its configuration.
+pub async fn contracts<P: Ports>(
+    service: &Service,
+    ports: &P,
+) -> Result<Vec<Option<Vec<ContractReport>>>, Problem> {
+    let config = service.config()?;
+    let deadline = config.deadlines.provider.min(PATIENCE);
+    let chains = config
+        .chains()
+        .map(|chain| contracts::examine(service, ports, config, chain, deadline));
+    Ok(join_all(chains).await)
 }
 
 /// The host of a URL: all of it that may be shown.

@@ -7,17 +7,16 @@ use futures_util::join;
 use serde::Serialize;
 use tokengate_core::abi::reader::{Form, Reader};
 use tokengate_core::config::{Chain, ReadAt, Template};
+use tokengate_core::endpoint::Authority;
 use tokengate_core::jsonrpc::{self, Answer, BlockTag, Header, ReplyError, Request};
 use tokengate_core::secret::Secret;
 use tokengate_core::{Address, ChainId};
 
-use super::{Finding, Web, call_finding, host};
+use super::{Finding, MAX_REPLY_LEN, Web, call_finding, host};
 use crate::ports::CallError;
 use crate::service::Service;
 use crate::store::within;
 
-/// The longest reply that is read: a block of many transactions names them all.
-const MAX_REPLY_LEN: usize = 1024 * 1024;
 /// How often latency is measured; an odd number has a median.
 const ROUNDS: usize = 3;
 /// How far back an archive is asked.
@@ -103,6 +102,7 @@ pub(super) async fn examine<P: Web>(
         async move { provider.probe(index + 1).await }
     });
     let mut probed = join_all(probed).await;
+    same_hosts(&mut probed, urls);
     let best = probed
         .iter()
         .filter_map(|(_, head)| head.as_ref())
@@ -123,6 +123,33 @@ pub(super) async fn examine<P: Web>(
             ReadAt::Confirmations(count) => format!("{count} confirmations"),
         },
         providers: probed.into_iter().map(|(report, _)| report).collect(),
+    }
+}
+
+/// Providers of one host fail together, and agree with each other about what is wrong with it. On this machine, ports tell
+/// servers apart.
+fn same_hosts(probed: &mut [(ProviderReport, Option<Header>)], urls: &[Secret<String>]) {
+    let mut known: Vec<(usize, Authority)> = Vec::new();
+    for ((report, _), url) in probed.iter_mut().zip(urls) {
+        let Some(authority) = url::Url::parse(url.expose())
+            .ok()
+            .as_ref()
+            .and_then(Authority::of)
+        else {
+            continue;
+        };
+        let same = |other: &Authority| {
+            other.host() == authority.host()
+                && (!authority.is_local() || other.port() == authority.port())
+        };
+        match known.iter().find(|(_, other)| same(other)) {
+            Some((position, _)) => report.findings.push(Finding::warning(
+                "same-host",
+                format!("it has the same host as provider {position}: the two fail together, and together they prove no more than one"),
+                "name a provider that is independent of it",
+            )),
+            None => known.push((report.position, authority)),
+        }
     }
 }
 

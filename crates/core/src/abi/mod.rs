@@ -3,12 +3,14 @@
 pub mod delegate_registry;
 pub mod erc1155;
 pub mod erc1271;
+pub mod erc165;
 pub mod erc20;
 pub mod erc4907;
 pub mod erc6551;
 pub mod erc721;
 pub mod multicall3_check;
 pub mod reader;
+pub mod revert;
 pub mod signature_validator;
 pub mod view;
 

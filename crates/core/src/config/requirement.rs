@@ -320,6 +320,8 @@ impl Place<'_> {
                 "write at least \"1\"",
             )
         })?;
+        let decimals = raw.decimals.as_ref().map(|places| *places.get_ref());
+        let threshold = threshold.written_with(decimals);
         let balance = |holding| {
             Requirement::Leaf(Leaf::Balance(Balance {
                 chain,
@@ -581,11 +583,7 @@ impl Place<'_> {
                 ));
             }
         };
-        Ok(Allowlist {
-            members,
-            chain,
-            excludes: negated,
-        })
+        Ok(Allowlist { members, chain })
     }
 
     fn addresses(

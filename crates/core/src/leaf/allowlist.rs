@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value as Json};
 
+use super::Polarity;
 use crate::wallet::Holders;
 use crate::{Address, ChainId};
 
@@ -14,8 +15,6 @@ pub struct Allowlist {
     pub members: Members,
     /// Where its addresses are contracts, if they may be. The same address on another chain may be somebody else's.
     pub chain: Option<ChainId>,
-    /// Whether it is there to keep its members out. Then a member counts by its address, whoever proved it how.
-    pub excludes: bool,
 }
 
 /// Who is on a list.
@@ -28,13 +27,14 @@ pub enum Members {
 }
 
 impl Allowlist {
-    /// Whether one of the wallets is on it, and may say so.
-    pub fn admits(&self, holders: &Holders) -> bool {
+    /// Whether one of the wallets is on it. To be let in, a wallet needs to be proven where its address counts; what
+    /// keeps out takes its address alone.
+    pub(super) fn names(&self, holders: &Holders, polarity: Polarity) -> bool {
         holders.wallets().iter().any(|wallet| {
-            let proven = self.excludes
+            let counts = polarity == Polarity::Excludes
                 || wallet.is_of_key()
                 || self.chain.is_some_and(|chain| wallet.counts_on(chain));
-            proven
+            counts
                 && match &self.members {
                     Members::Addresses(addresses) => addresses.contains(&wallet.address),
                     Members::Merkle(root) => holders
@@ -44,9 +44,9 @@ impl Allowlist {
         })
     }
 
-    pub(super) fn has(&self, holders: &Holders) -> &'static str {
+    pub(super) fn has(&self, holders: &Holders, polarity: Polarity) -> &'static str {
         match (&self.members, holders.proof()) {
-            _ if self.admits(holders) => "on the list",
+            _ if self.names(holders, polarity) => "on the list",
             (Members::Merkle(_), None) => "no proof",
             (Members::Merkle(_), Some(_)) => "a proof of something else",
             (Members::Addresses(_), _) => "not on the list",

@@ -4,33 +4,60 @@ use std::fmt;
 
 use serde_json::{Map, Value as Json};
 
-use super::{Claim, Subject, delegated};
+use super::{Claim, Polarity, Subject, delegated};
 use crate::abi::delegate_registry::Scope;
 use crate::fact::{FactKey, Read, Value, View};
 use crate::gate::Truth;
 use crate::{Address, ChainId, U256};
 
-/// An amount that must be reached, at least 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Threshold(U256);
+/// An amount that must be reached, at least 1, in smallest units.
+#[derive(Clone, Copy, Debug)]
+pub struct Threshold {
+    amount: U256,
+    decimals: Option<usize>,
+}
 
 impl Threshold {
     /// The least there is.
-    pub const ONE: Self = Self(U256::ONE);
+    pub const ONE: Self = Self {
+        amount: U256::ONE,
+        decimals: None,
+    };
 
     /// The threshold, unless it is zero: everybody reaches zero.
     pub fn new(amount: U256) -> Option<Self> {
-        if amount.is_zero() {
-            None
-        } else {
-            Some(Self(amount))
-        }
+        let decimals = None;
+        (!amount.is_zero()).then_some(Self { amount, decimals })
+    }
+
+    /// As the configuration writes it: in whole units of so many decimal places, or in smallest units.
+    pub fn written_with(self, decimals: Option<usize>) -> Self {
+        Self { decimals, ..self }
+    }
+
+    /// The amount in smallest units.
+    pub const fn amount(&self) -> U256 {
+        self.amount
+    }
+
+    /// The decimal places that the configuration writes it with, if it says so.
+    pub const fn decimals(&self) -> Option<usize> {
+        self.decimals
     }
 }
 
+/// How it is written makes no difference.
+impl PartialEq for Threshold {
+    fn eq(&self, other: &Self) -> bool {
+        self.amount == other.amount
+    }
+}
+
+impl Eq for Threshold {}
+
 impl fmt::Display for Threshold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
+        fmt::Display::fmt(&self.amount, f)
     }
 }
 
@@ -88,11 +115,16 @@ struct Portion {
 
 impl Portion {
     /// How much of it counts, if the facts tell.
-    fn value(&self, owner: Address, facts: &View<'_>) -> Option<U256> {
+    fn value(&self, owner: Address, polarity: Polarity, facts: &View<'_>) -> Option<U256> {
         let held = facts.fact(&self.held).and_then(|fact| match fact.value {
             Value::Amount(amount) | Value::Amounts(amount) => Some(amount),
             Value::Owner(other) => Some(U256::from(u8::from(other == owner))),
             Value::Nobody => Some(U256::ZERO),
+            // It may be that nobody has the token, or that the contract cannot say: a token that keeps out may be there.
+            Value::Reverted => match polarity {
+                Polarity::Admits => Some(U256::ZERO),
+                Polarity::Excludes => None,
+            },
             // No answer of these functions.
             Value::Returned(_) => None,
         });
@@ -192,9 +224,9 @@ impl Balance {
         }
     }
 
-    pub(super) fn reads(&self, subject: &Subject<'_>) -> Vec<FactKey> {
+    pub(super) fn reads(&self, subject: &Subject<'_>, polarity: Polarity) -> Vec<FactKey> {
         subject
-            .claims(self.chain)
+            .claims(self.chain, polarity)
             .iter()
             .flat_map(|claim| self.portions(claim))
             .flat_map(|portion| [Some(portion.held), portion.delegated])
@@ -206,11 +238,15 @@ impl Balance {
     fn held<'a>(
         &'a self,
         subject: &Subject<'a>,
+        polarity: Polarity,
         facts: &'a View<'_>,
     ) -> impl Iterator<Item = (U256, bool)> + 'a {
-        subject.claims(self.chain).into_iter().map(move |claim| {
+        let claims = subject.claims(self.chain, polarity);
+        claims.into_iter().map(move |claim| {
             let portions = self.portions(&claim);
-            let values = portions.iter().map(|part| part.value(claim.owner, facts));
+            let values = portions
+                .iter()
+                .map(|part| part.value(claim.owner, polarity, facts));
             values.fold((U256::ZERO, true), |(held, whole), value| match value {
                 Some(value) => (held.saturating_add(value), whole),
                 None => (held, false),
@@ -220,10 +256,15 @@ impl Balance {
 
     /// Whether there is enough: by one claim alone. The sum of several wallets would count a token twice that
     /// moved from one to another between two reads.
-    pub(super) fn evaluate(&self, subject: &Subject<'_>, facts: &View<'_>) -> Truth {
+    pub(super) fn evaluate(
+        &self,
+        subject: &Subject<'_>,
+        polarity: Polarity,
+        facts: &View<'_>,
+    ) -> Truth {
         let mut truth = Truth::No;
-        for (held, whole) in self.held(subject, facts) {
-            if held >= self.at_least.0 {
+        for (held, whole) in self.held(subject, polarity, facts) {
+            if held >= self.at_least.amount {
                 return Truth::Yes;
             }
             if !whole {
@@ -234,8 +275,8 @@ impl Balance {
     }
 
     /// The most that one claim comes to; null where the facts do not tell.
-    pub(super) fn has(&self, subject: &Subject<'_>, facts: &View<'_>) -> Json {
-        let held: Vec<_> = self.held(subject, facts).collect();
+    pub(super) fn has(&self, subject: &Subject<'_>, polarity: Polarity, facts: &View<'_>) -> Json {
+        let held: Vec<_> = self.held(subject, polarity, facts).collect();
         let most = held.iter().map(|(held, _)| *held).max().unwrap_or_default();
         if held.iter().all(|(_, whole)| *whole) {
             most.to_string().into()
@@ -244,7 +285,8 @@ impl Balance {
         }
     }
 
-    pub(super) const fn kind(&self) -> &'static str {
+    /// The name of its kind in the configuration.
+    pub const fn kind(&self) -> &'static str {
         match self.holding {
             Holding::Erc721 { .. } => "erc721",
             Holding::Erc1155 { .. } => "erc1155",

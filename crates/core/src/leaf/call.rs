@@ -2,11 +2,12 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::{Claim, Subject, delegated};
+use super::{Claim, Polarity, Subject, delegated};
 use crate::abi::delegate_registry::Scope;
 use crate::abi::view::{ACCOUNT, Calldata, Element, Returned};
 use crate::fact::{FactKey, Read, Value, View};
 use crate::gate::{Outlook, Truth};
+use crate::wallet::Wallet;
 use crate::{Address, ChainId};
 
 /// A comparison of a returned value.
@@ -118,14 +119,25 @@ impl Call {
         !self.calldata.names_account() && self.expected != Expected::Account
     }
 
-    fn claims<'a>(&self, subject: &Subject<'a>) -> Vec<Claim<'a>> {
+    fn claims<'a>(&self, subject: &Subject<'a>, polarity: Polarity) -> Vec<Claim<'a>> {
         if self.is_for_all() {
             return vec![Claim {
                 owner: Address::from_bytes([0; 20]),
                 delegate: None,
             }];
         }
-        subject.claims(self.chain)
+        let counted = if self.is_met_by_new_wallets() {
+            polarity.not()
+        } else {
+            polarity
+        };
+        subject.claims(self.chain, counted)
+    }
+
+    /// Whether a wallet that did nothing yet meets it: where that lets in, the call is there to keep others out, as
+    /// `isBanned(account) == false` is.
+    fn is_met_by_new_wallets(&self) -> bool {
+        self.outlook() == Outlook::ALWAYS
     }
 
     fn key(&self, account: Address) -> FactKey {
@@ -143,19 +155,34 @@ impl Call {
         claim.delegation(self.chain, Scope::Contract(self.contract))
     }
 
-    pub(super) fn reads(&self, subject: &Subject<'_>) -> Vec<FactKey> {
-        self.claims(subject)
+    pub(super) fn reads(&self, subject: &Subject<'_>, polarity: Polarity) -> Vec<FactKey> {
+        self.claims(subject, polarity)
             .iter()
             .flat_map(|claim| [Some(self.key(claim.owner)), self.delegation(claim)])
             .flatten()
             .collect()
     }
 
-    pub(super) fn evaluate(&self, subject: &Subject<'_>, facts: &View<'_>) -> Truth {
-        self.claims(subject)
-            .iter()
-            .map(|claim| self.truth(claim, facts))
-            .fold(Truth::No, Truth::or)
+    /// Whether one account meets it. Of a call that a new wallet meets, whether all do: else a wallet that is kept out
+    /// would get in beside a new one.
+    pub(super) fn evaluate(
+        &self,
+        subject: &Subject<'_>,
+        polarity: Polarity,
+        facts: &View<'_>,
+    ) -> Truth {
+        let claims = self.claims(subject, polarity);
+        let truths = claims.iter().map(|claim| self.truth(claim, facts));
+        match polarity {
+            Polarity::Admits if self.is_met_by_new_wallets() => truths.fold(Truth::Yes, Truth::and),
+            // Under `not` it lets in whoever does not meet it: a wallet that is not proven here counts as a new one.
+            Polarity::Excludes if self.is_met_by_new_wallets() => {
+                let proven = |wallet: &Wallet| wallet.counts_on(self.chain);
+                let all = subject.holders.wallets().iter().all(proven);
+                truths.fold(Truth::from(!all), Truth::or)
+            }
+            Polarity::Admits | Polarity::Excludes => truths.fold(Truth::No, Truth::or),
+        }
     }
 
     fn truth(&self, claim: &Claim<'_>, facts: &View<'_>) -> Truth {
@@ -178,7 +205,11 @@ impl Call {
         match &facts.fact(&self.key(account))?.value {
             Value::Returned(value) => Some(value),
             // No answer of a function.
-            Value::Amount(_) | Value::Amounts(_) | Value::Owner(_) | Value::Nobody => None,
+            Value::Amount(_)
+            | Value::Amounts(_)
+            | Value::Owner(_)
+            | Value::Nobody
+            | Value::Reverted => None,
         }
     }
 
@@ -216,13 +247,17 @@ impl Call {
         }
     }
 
-    /// What was answered: for the account that meets it, or else for the first.
-    pub(super) fn has(&self, subject: &Subject<'_>, facts: &View<'_>) -> Json {
-        let claims = self.claims(subject);
-        let meets = |claim: &&Claim<'_>| self.truth(claim, facts) == Truth::Yes;
+    /// What was answered: for the account that decides, or else for the first.
+    pub(super) fn has(&self, subject: &Subject<'_>, polarity: Polarity, facts: &View<'_>) -> Json {
+        let claims = self.claims(subject, polarity);
+        let deciding = match polarity {
+            Polarity::Admits if self.is_met_by_new_wallets() => Truth::No,
+            Polarity::Admits | Polarity::Excludes => Truth::Yes,
+        };
+        let decides = |claim: &&Claim<'_>| self.truth(claim, facts) == deciding;
         claims
             .iter()
-            .find(meets)
+            .find(decides)
             .or_else(|| claims.first())
             .and_then(|claim| self.returned(claim.owner, facts))
             .map_or(Json::Null, |value| self.element.kind().text(value).into())

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tokengate_app::doctor::{
-    self, BucketReport, ChainReport, Finding, ProviderReport, Report, Severity,
+    self, BucketReport, ChainReport, ContractReport, Finding, ProviderReport, Report, Severity,
 };
 use tokengate_app::{Needs, Service};
 use tokengate_core::config::Config;
@@ -156,6 +156,15 @@ impl Examined<'_> {
                     .map(move |finding| (name.clone(), finding))
             })
         });
+        let contracts = self.report.contracts.iter().flat_map(|report| {
+            let what = report.contract.map_or_else(
+                || "native amount".to_owned(),
+                |contract| format!("{} {contract}", report.kind),
+            );
+            let name = format!("{what} on {}", report.chain);
+            let findings = report.findings.iter();
+            findings.map(move |finding| (name.clone(), finding))
+        });
         let buckets = self.report.buckets.iter().flat_map(|bucket| {
             let name = format!("bucket {} ({})", bucket.bucket, bucket.host);
             bucket
@@ -163,7 +172,7 @@ impl Examined<'_> {
                 .iter()
                 .map(move |finding| (name.clone(), finding))
         });
-        config.chain(providers).chain(buckets)
+        config.chain(providers).chain(contracts).chain(buckets)
     }
 
     fn document(&self, config: &Config, failing: bool) -> Value {
@@ -178,6 +187,7 @@ impl Examined<'_> {
                 "findings": self.findings,
             },
             "chains": self.report.chains,
+            "contracts": self.report.contracts,
             "buckets": self.report.buckets,
         })
     }
@@ -207,6 +217,13 @@ impl Examined<'_> {
                 "ARCHIVE",
             ];
             let rows: Vec<_> = self.report.chains.iter().flat_map(provider_rows).collect();
+            text.push_str(&format!("\n{}", table(head, &rows)));
+        }
+        if !self.report.contracts.is_empty() {
+            let head = [
+                "CHAIN", "CONTRACT", "NAMED AS", "BY", "STATE", "SYMBOL", "DECIMALS", "AT LEAST",
+            ];
+            let rows: Vec<_> = self.report.contracts.iter().map(contract_row).collect();
             text.push_str(&format!("\n{}", table(head, &rows)));
         }
         if !self.report.buckets.is_empty() {
@@ -297,6 +314,28 @@ fn provider_rows(chain: &ChainReport) -> impl Iterator<Item = [String; 14]> {
             yes(provider.archive),
         ]
     })
+}
+
+/// Gates that a row names; how many more there are it only says.
+const SHOWN: usize = 3;
+
+fn contract_row(report: &ContractReport) -> [String; 8] {
+    let shown = report.gates.iter().take(SHOWN).cloned().collect::<Vec<_>>();
+    let gates = match report.gates.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    };
+    let whole = report.at_least_whole.as_ref();
+    [
+        report.chain.to_string(),
+        cell(report.contract, |contract| contract.to_string()),
+        report.kind.to_owned(),
+        gates,
+        state(&report.findings),
+        report.symbol.clone().unwrap_or_else(|| "-".to_owned()),
+        cell(report.decimals, |decimals| decimals.to_string()),
+        cell(whole.or(report.at_least.as_ref()), String::clone),
+    ]
 }
 
 fn bucket_row(report: &BucketReport) -> [String; 6] {

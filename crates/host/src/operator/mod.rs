@@ -6,6 +6,7 @@
 //! depends on it.
 
 mod check;
+mod contracts;
 mod doctor;
 mod ports;
 mod service;
@@ -22,6 +23,7 @@ use tokengate_app::doctor::Finding;
 use tokio::task::LocalSet;
 
 pub(crate) use check::check;
+pub(crate) use contracts::look_at_contracts;
 pub(crate) use doctor::doctor;
 pub(crate) use warm::warm;
 pub(crate) use watch::watch;
