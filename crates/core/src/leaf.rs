@@ -160,7 +160,7 @@ impl Leaf {
         match self {
             Self::Balance(balance) => balance.evaluate(subject, facts),
             Self::Call(call) => call.evaluate(subject, facts),
-            Self::Allowlist(list) => list.admits(subject.holders).into(),
+            Self::Allowlist(list) => list.truth(subject.holders),
             Self::Time(window) => window.contains(facts.now()).into(),
         }
     }
