@@ -44,6 +44,13 @@ const OUT_OF_REACH = [
   // What needs a source of a kind whose networks have names of their own.
   'unknown-network',
 ];
+// What needs more reads from chains than the demo's gates have anybody make. Tests over simulated ports reach it.
+const BEYOND_THE_DEMO = [
+  'POST /v1/access 422 too-many-reads', 'POST /v1/access 429 too-many-requests',
+  'GET /v1/content/{resource} 422 too-many-reads', 'GET /v1/content/{resource} 429 too-many-requests',
+  'HEAD /v1/content/{resource} 422', 'HEAD /v1/content/{resource} 429',
+  'GET /v1/gates/{id}/check 422 too-many-reads',
+];
 // What is answered where nothing is described.
 const GENERAL = ['malformed-target', 'method-not-allowed', 'no-route'];
 
@@ -703,8 +710,8 @@ test('limits', async () => {
   await wearOut('client', () => call('GET', '/v1/gates/{id}/check', { parameters: { id: 'season-1' }, query: `?address=${owner.address}` }));
   await wearOut('client', () => call('GET', '/healthz/ready'));
   await wearOut('client', () => call('POST', '/v1/events/{source}', { parameters: { source: 'nowhere' }, body: '{}' }));
-  await wearOut('client', () => call('POST', '/v1/admin/watch', { token: 'made up' }));
-  await wearOut('client', () => call('POST', '/v1/admin/warm', { token: 'made up', json: { addresses: [owner.address] } }));
+  await wearOut('admin', () => call('POST', '/v1/admin/watch', { token: 'made up' }));
+  await wearOut('admin', () => call('POST', '/v1/admin/warm', { token: 'made up', json: { addresses: [owner.address] } }));
 });
 
 // Last: what is described and was never answered is either out of reach here, or not true.
@@ -720,7 +727,7 @@ after(() => {
         for (const code of codes) {
           const line = `${method.toUpperCase()} ${path} ${status} ${code}`.trim();
           const reachable = code ? ![...FAULTS, ...OUT_OF_REACH].includes(code) : !['500', '503'].includes(status);
-          if (reachable && !seen.has(line)) unseen.push(line);
+          if (reachable && !seen.has(line) && !BEYOND_THE_DEMO.includes(line)) unseen.push(line);
         }
       }
     }

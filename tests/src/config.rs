@@ -33,6 +33,8 @@ pub struct Config {
     pub chain: String,
     /// What stands in `[deadlines]`.
     pub deadlines: &'static str,
+    /// Whether typed data signs in.
+    pub typed_data: bool,
     /// More sections, appended as they are.
     pub more: String,
 }
@@ -46,12 +48,13 @@ impl Config {
             stale: None,
             session_ttl: "1h",
             url_ttl: "5m",
-            limits: "per_client = \"1000000/1m\"\nper_address = \"1000000/1m\"",
+            limits: "per_client = \"1000000/1m\"\nper_address = \"1000000/1m\"\nper_session = \"1000000/1m\"\nreads_per_client = \"1000000/1m\"",
             cache: "warm = \"off\"",
             session_idle: None,
             providers: 1,
             chain: String::new(),
             deadlines: "",
+            typed_data: false,
             more: String::new(),
         }
     }
@@ -71,6 +74,7 @@ impl fmt::Display for Config {
             providers,
             chain,
             deadlines,
+            typed_data,
             more,
         } = self;
         let deadlines = match *deadlines {
@@ -91,6 +95,7 @@ impl fmt::Display for Config {
 domains = ["{DOMAIN}"]
 session_ttl = "{session_ttl}"{session_idle}
 url_ttl = "{url_ttl}"
+typed_data = {typed_data}
 
 [limits]
 {limits}

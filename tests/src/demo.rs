@@ -132,7 +132,8 @@ impl Demo {
         Self::start_with(ports, None).await
     }
 
-    /// Starts it with a source of events, `tests`, which signs with this by the Standard Webhooks specification.
+    /// Starts it with a source of events, `tests`, which signs with this by the Standard Webhooks specification, and with
+    /// sign-in by typed data.
     pub async fn with_events(ports: Ports, secret: &str) -> anyhow::Result<Self> {
         Self::start_with(ports, Some(secret)).await
     }
@@ -143,6 +144,10 @@ impl Demo {
             std::fs::read_to_string(root().join("tokengate.toml")).context("tokengate.toml")?;
         if events.is_some() {
             config.push_str(EVENTS);
+            // Off where nothing is said, so whoever tests what it does switches it on.
+            let service = "[service]\n";
+            ensure!(config.contains(service), "tokengate.toml has no [service]");
+            config = config.replacen(service, "[service]\ntyped_data = true\n", 1);
         }
         let chain = Chain::with_contracts(ports.chain).await?;
         let store = Store::start(ports.store).await?;

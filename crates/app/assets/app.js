@@ -473,6 +473,13 @@ async function submit({ epoch, signing, message, scheme, holder }) {
     holder.wallet.typed = true;
     await prepare();
     if (epoch !== state.epoch) return;
+    if (ready() && !state.challenge.typed_data) {
+      // The service takes texts only, because wallets do not compare the domain of typed data with the page's.
+      holder.wallet.typed = false;
+      backToSignIn(explainWalletError(error, 'signed'));
+      prepare();
+      return;
+    }
     state.phase = 'connected';
     // Where the browser keeps this second call from opening the wallet, the next click makes it by itself.
     if (ready()) signIn();

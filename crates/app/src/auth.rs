@@ -77,7 +77,9 @@ fn authentic<P: Ports>(
             token
         }
     };
-    let session = session::check(context.service.keys()?, token, context.ports.now())?;
+    let absolute = context.service.config()?.service.session.absolute;
+    let keys = context.service.keys()?;
+    let session = session::check(keys, token, context.ports.now(), absolute)?;
     context.record.address(session.address());
     Ok(session)
 }

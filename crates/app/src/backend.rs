@@ -203,6 +203,35 @@ impl<'a, P: Ports> Store<'a, P> {
         }
     }
 
+    /// How far the counter at `key` has come, where counters can be read.
+    pub(crate) async fn counted(&self, key: &str) -> Result<u64, StoreError> {
+        let Some(bytes) = self.get(key).await? else {
+            return Ok(0);
+        };
+        let text = String::from_utf8(bytes).map_err(|_| malformed())?;
+        text.parse().map_err(|_| malformed())
+    }
+
+    /// Adds to the counter at `key`, atomically among all instances, and answers how far it has come. It expires after
+    /// `ttl`. Only Redis can.
+    pub(crate) async fn count(
+        &self,
+        key: &str,
+        added: u64,
+        ttl: Duration,
+    ) -> Result<u64, StoreError> {
+        let (seconds, added) = (seconds(ttl), added.to_string());
+        // First: a counter is never there without its end.
+        let begin: [&[u8]; 5] = [key.as_bytes(), b"0", b"NX", b"EX", seconds.as_bytes()];
+        self.redis("SET", &begin).await?;
+        let arguments: [&[u8]; 2] = [key.as_bytes(), added.as_bytes()];
+        let replies = self.redis("INCRBY", &arguments).await?;
+        match replies.as_slice() {
+            [RedisReply::Integer(count)] => Ok(count.unsigned_abs()),
+            _ => Err(malformed()),
+        }
+    }
+
     async fn redis(
         &self,
         command: &str,

@@ -7,13 +7,14 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::{join, join_all};
 use tokengate_core::config::{Chain, Config};
-use tokengate_core::fact::{Fact, FactKey, Facts, Known};
+use tokengate_core::fact::{Fact, FactKey, Facts, Known, Read, Value};
 use tokengate_core::gate::{Basis, Decision, Gate, GateId, Granted, Truth};
 use tokengate_core::resource::Resource;
 use tokengate_core::wallet::Holders;
-use tokengate_core::{ChainId, Timestamp};
+use tokengate_core::{ChainId, Timestamp, cost};
 
 use crate::chain;
+use crate::limits::Payer;
 use crate::memory::flights::{Course, Flight, Landing};
 use crate::ports::Ports;
 use crate::problem::Problem;
@@ -62,6 +63,10 @@ const FLOOR_FOR: Duration = Duration::from_secs(30);
 /// The most reads of chains that an instance has under way and begins another behind a response.
 const MAX_BEHIND: usize = 16;
 
+/// The most facts that an instance has under way from chains: what it takes to ask for them and to read the answers has
+/// to fit into its memory several times.
+const MAX_IN_FLIGHT: usize = 8_192;
+
 /// A fact that is asked for often is read anew when so much of its time is over: three quarters.
 const fn is_nearly_over(age: Duration, fresh: Duration) -> bool {
     age.as_millis() * 4 >= fresh.as_millis() * 3
@@ -77,6 +82,10 @@ pub(crate) struct Gathered {
     /// Of gates that are judged together, all rest on what satisfies the strictest.
     agreement: usize,
     effort: Effort,
+    /// Who pays for what is read from chains; nobody does for an operator.
+    payer: Option<Payer>,
+    /// What is read for the vault alone, which anybody can name.
+    of_vault: BTreeSet<FactKey>,
     tiers: BTreeMap<FactKey, Tier>,
     /// Blocks before which facts are known to be outdated.
     floors: BTreeMap<ChainId, u64>,
@@ -97,8 +106,9 @@ pub(crate) async fn gather<P: Ports>(
     holders: Holders,
     gates: &[&Gate],
     effort: Effort,
+    payer: Option<Payer>,
 ) -> Result<Gathered, Problem> {
-    let mut gathered = at_hand(context, holders, gates, effort).await?;
+    let mut gathered = at_hand(context, holders, gates, effort, payer).await?;
     gathered.complete(context, gates).await?;
     Ok(gathered)
 }
@@ -109,17 +119,26 @@ pub(crate) async fn at_hand<P: Ports>(
     holders: Holders,
     gates: &[&Gate],
     effort: Effort,
+    payer: Option<Payer>,
 ) -> Result<Gathered, Problem> {
-    let reads = gates
-        .iter()
-        .map(|gate| (gate.id.clone(), gate.reads(&holders)));
+    let most = context.service.config()?.limits.reads_per_decision;
+    let reads = reads(gates, &holders, most).ok_or(Problem::TooManyReads(most))?;
+    let own = holders.vault().map(|_| holders.without_vault());
+    // Nobody has proven that the vault is theirs; what is read of the wallets as well is.
+    let of_vault = own.map_or_else(BTreeSet::new, |own| {
+        let own: BTreeSet<_> = gates.iter().flat_map(|gate| gate.reads(&own)).collect();
+        let all = reads.iter().flat_map(|(_, reads)| reads);
+        all.filter(|key| !own.contains(key)).cloned().collect()
+    });
     let mut gathered = Gathered {
         facts: Facts::default(),
         now: context.ports.now(),
-        reads: reads.collect(),
+        reads,
         holders,
         agreement: gates.iter().map(|gate| gate.agreement).max().unwrap_or(1),
         effort,
+        payer,
+        of_vault,
         tiers: BTreeMap::new(),
         floors: BTreeMap::new(),
         alone: BTreeSet::new(),
@@ -256,16 +275,17 @@ impl Gathered {
             .map(|gate| gate.fresh.min(config.service.deny_after))
             .min()
             .unwrap_or_default();
-        self.read(context, config, &wanted, patience).await;
+        self.read(context, config, &wanted, patience).await?;
         for old in behind {
-            self.refresh(context, config, old);
+            self.refresh(context, config, old).await;
         }
         let memory = context.service.memory();
         if let Some(rate) = config.cache.refresh
             && !ahead.is_empty()
             && memory.may_refresh(rate, context.ports.elapsed())
         {
-            self.refresh(context, config, whole(ahead, gates, &self.holders));
+            let ahead = whole(ahead, gates, &self.holders);
+            self.refresh(context, config, ahead).await;
         }
         let evictions = memory.facts.evictions();
         context.record.count(
@@ -297,30 +317,41 @@ impl Gathered {
     }
 
     /// Asks all chains at once. A chain without an answer leaves its facts unknown.
+    ///
+    /// # Errors
+    /// [`Problem::TooManyRequests`], before a chain is asked; [`Problem::ChainUnavailable`] while the instance is reading
+    /// as much as it can.
     async fn read<P: Ports>(
         &mut self,
         context: &Context<'_, P>,
         config: &Config,
         wanted: &BTreeSet<FactKey>,
         patience: Duration,
-    ) {
+    ) -> Result<(), Problem> {
         if wanted.is_empty() {
-            return;
+            return Ok(());
         }
         self.asked = true;
         let begun = context.ports.elapsed();
+        let courses = self.courses(config, wanted);
+        let courses: Vec<_> = courses
+            .into_iter()
+            .map(|course| {
+                let joined = self.join(context, &course, begun, patience);
+                (course, joined)
+            })
+            .collect();
+        let lacking = courses.iter().filter(|(_, joined)| joined.is_none());
+        self.pay(context, lacking.map(|(course, _)| course)).await?;
         let mut flights = Vec::new();
-        for course in self.courses(config, wanted) {
+        for (course, joined) in courses {
             if self.effort == Effort::EveryLeaf {
                 // Explanations are for anybody's address: what only they need is not kept for all.
                 flights.push(land(context, course, self.now).map(Rc::new).left_future());
                 continue;
             }
-            let memory = context.service.memory();
-            let joined = memory
-                .flights
-                .join(&course, begun, patience)
-                .filter(|_| !patience.is_zero() && !self.alone.contains(&course.chain));
+            // Another one may have begun it while the store was asked what this one has used.
+            let joined = joined.or_else(|| self.join(context, &course, begun, patience));
             if joined.is_some() {
                 context.record.count(Count::Coalesced, 1);
                 self.collapsed = true;
@@ -359,10 +390,36 @@ impl Gathered {
                 }
             }
         }
+        Ok(())
     }
 
-    /// Has facts read behind the response, unless somebody does already.
-    fn refresh<P: Ports>(
+    /// The read under way that has what `course` wants, if there is one.
+    fn join<P: Ports>(
+        &self,
+        context: &Context<'_, P>,
+        course: &Course,
+        now: Duration,
+        patience: Duration,
+    ) -> Option<Flight> {
+        let alone = patience.is_zero() || self.alone.contains(&course.chain);
+        if alone || self.effort == Effort::EveryLeaf {
+            return None;
+        }
+        context.service.memory().flights.join(course, now, patience)
+    }
+
+    /// Charges for reads that begin.
+    async fn pay<P: Ports>(
+        &self,
+        context: &Context<'_, P>,
+        courses: impl Iterator<Item = &Course>,
+    ) -> Result<(), Problem> {
+        let facts = courses.map(Course::cost).fold(0, usize::saturating_add);
+        charge(context, self.payer.as_ref(), facts).await
+    }
+
+    /// Has facts read behind the response, unless somebody does already, or it is not paid for.
+    async fn refresh<P: Ports>(
         &self,
         context: &Context<'_, P>,
         config: &Config,
@@ -374,7 +431,10 @@ impl Gathered {
         for course in self.courses(config, &wanted) {
             let flights = &context.service.memory().flights;
             let now = context.ports.elapsed();
-            if flights.count() < MAX_BEHIND && flights.join(&course, now, Duration::MAX).is_none() {
+            if flights.count() < MAX_BEHIND
+                && flights.join(&course, now, Duration::MAX).is_none()
+                && self.pay(context, std::iter::once(&course)).await.is_ok()
+            {
                 context.record.count(Count::Refreshes, 1);
                 take_off(context, course, self.now);
             }
@@ -403,14 +463,76 @@ impl Gathered {
                     .filter(|key| key.chain == chain)
                     .filter_map(|key| Some((key.clone(), self.known(key)?.clone())))
                     .collect(),
+                of_vault: wanted
+                    .iter()
+                    .filter(|key| key.chain == chain && self.of_vault.contains(key))
+                    .cloned()
+                    .collect(),
             })
             .filter(|course| !course.keys.is_empty())
             .collect()
     }
 }
 
+/// Charges for reads of so many facts, if there is anybody to charge.
+///
+/// # Errors
+/// [`Problem::TooManyRequests`]; [`Problem::ChainUnavailable`] while the instance is reading as much as it can.
+pub(crate) async fn charge<P: Ports>(
+    context: &Context<'_, P>,
+    payer: Option<&Payer>,
+    facts: usize,
+) -> Result<(), Problem> {
+    if facts == 0 {
+        return Ok(());
+    }
+    let flying = context.service.memory().flights.cost();
+    if flying > 0 && flying.saturating_add(facts) > MAX_IN_FLIGHT {
+        context
+            .record
+            .fault("as many reads are under way as fit into memory".into());
+        return Err(Problem::ChainUnavailable);
+    }
+    match payer {
+        Some(payer) => payer.charge(context, facts).await,
+        None => Ok(()),
+    }
+}
+
+/// What each of `gates` reads for `holders`, unless that is more than `most` facts.
+fn reads(
+    gates: &[&Gate],
+    holders: &Holders,
+    most: usize,
+) -> Option<Vec<(GateId, BTreeSet<FactKey>)>> {
+    let (mut reads, mut count) = (Vec::with_capacity(gates.len()), 0_usize);
+    for gate in gates {
+        let keys = gate.reads(holders);
+        count = count.saturating_add(cost::of(&keys));
+        if count > most {
+            return None;
+        }
+        reads.push((gate.id.clone(), keys));
+    }
+    Some(reads)
+}
+
+/// Whether the vault that part of the reads are about is shown to have named a delegate.
+fn is_delegated(course: &Course, landing: &Landing) -> bool {
+    let mut answers = landing.answers.iter();
+    answers.any(|(key, answer)| {
+        let names = matches!(key.read, Read::Delegation { .. }) && course.of_vault.contains(key);
+        let is_zero = |fact: &Fact| matches!(fact.value, Value::Amount(amount) if amount.is_zero());
+        names && answer.as_ref().is_ok_and(|fact| !is_zero(fact))
+    })
+}
+
 /// Begins a read that others may join, behind the response: it goes on to its end whoever waits for it.
-fn take_off<P: Ports>(context: &Context<'_, P>, course: Course, now: Timestamp) -> Flight {
+pub(crate) fn take_off<P: Ports>(
+    context: &Context<'_, P>,
+    course: Course,
+    now: Timestamp,
+) -> Flight {
     let begun = context.ports.elapsed();
     let flights = &context.service.memory().flights;
     let (id, flight) = flights.start(course.clone(), begun);
@@ -422,7 +544,7 @@ fn take_off<P: Ports>(context: &Context<'_, P>, course: Course, now: Timestamp) 
         let place = memory.flights.landing_place(id, landing);
         let landing = land(context, course.clone(), now).await;
         let doubt = landing.doubt;
-        let settled = settle(context, agreement, &landing, begun);
+        let settled = settle(context, &course, &landing, begun);
         place.land(landing);
         keep(context, agreement, settled).await;
         // It was believed before all providers had said how far the chain is, and one of them says now that it was behind.
@@ -430,11 +552,11 @@ fn take_off<P: Ports>(context: &Context<'_, P>, course: Course, now: Timestamp) 
             && chain::is_refuted(context, course.chain, doubt).await
         {
             let begun = context.ports.elapsed();
-            let landing = land(context, course, context.ports.now()).await;
+            let landing = land(context, course.clone(), context.ports.now()).await;
             for fault in &landing.faults {
                 context.record.fault(fault.clone());
             }
-            let settled = settle(context, agreement, &landing, begun);
+            let settled = settle(context, &course, &landing, begun);
             keep(context, agreement, settled).await;
         }
     });
@@ -444,22 +566,33 @@ fn take_off<P: Ports>(context: &Context<'_, P>, course: Course, now: Timestamp) 
 /// What a fetch changes in the shared store: facts to be kept, and those that have to go.
 struct Settled {
     kept: Vec<(FactKey, Fact)>,
+    /// Of vaults that are not shown to have named a delegate there are as many as anybody likes to name.
+    unproven: BTreeSet<FactKey>,
     dropped: Vec<FactKey>,
 }
 
 /// Puts what a fetch that began at `begun` has come to into the instance's memory.
 fn settle<P: Ports>(
     context: &Context<'_, P>,
-    agreement: usize,
+    course: &Course,
     landing: &Landing,
     begun: Duration,
 ) -> Settled {
-    let memory = context.service.memory();
+    let (memory, agreement) = (context.service.memory(), course.agreement);
     let (mut kept, mut dropped) = (Vec::new(), Vec::new());
+    let unproven = if is_delegated(course, landing) {
+        BTreeSet::new()
+    } else {
+        course.of_vault.clone()
+    };
     for (key, answer) in &landing.answers {
         match answer {
             Ok(fact) => {
-                memory.facts.put(agreement, key, fact, begun);
+                if unproven.contains(key) {
+                    memory.facts.remove(agreement, key);
+                } else {
+                    memory.facts.put(agreement, key, fact, begun);
+                }
                 kept.push((key.clone(), fact.clone()));
             }
             Err(_) => {
@@ -468,13 +601,17 @@ fn settle<P: Ports>(
             }
         }
     }
-    Settled { kept, dropped }
+    Settled {
+        kept,
+        unproven,
+        dropped,
+    }
 }
 
 /// Puts it into the shared store.
 async fn keep<P: Ports>(context: &Context<'_, P>, agreement: usize, settled: Settled) {
     if !settled.kept.is_empty() {
-        store::keep(context, agreement, settled.kept).await;
+        store::keep(context, agreement, settled.kept, &settled.unproven).await;
     }
     for key in &settled.dropped {
         store::drop_fact(context, agreement, key).await;
@@ -606,6 +743,13 @@ impl Gathered {
             truth = gate.evaluate(&self.holders, &self.facts.within(young, self.now));
         }
         (truth, gate.explain(&self.holders, &fresh))
+    }
+
+    /// Whether every fact that the gate reads is at hand and young enough to refuse by.
+    pub(crate) fn is_complete(&self, config: &Config, gate: &Gate) -> bool {
+        let young = gate.fresh.min(config.service.deny_after);
+        let young = self.facts.within(young, self.now);
+        self.reads(gate).iter().all(|key| young.fact(key).is_some())
     }
 
     /// The oldest fresh fact of each chain that the gate reads, by chain.

@@ -5,6 +5,7 @@ use tokengate_core::gate::{Basis, Gate, Truth};
 use tokengate_core::wallet::Holders;
 
 use crate::decide::{self, Effort, Tier};
+use crate::limits::Payer;
 use crate::ports::Ports;
 use crate::problem::Problem;
 use crate::router::Context;
@@ -18,10 +19,12 @@ pub struct Explanation {
     pub tree: Value,
     /// What that rests on: the oldest fact of each chain.
     pub basis: Vec<Basis>,
+    /// Whether all facts that it needs were read.
+    pub(crate) is_complete: bool,
     pub(crate) tier: Tier,
 }
 
-/// Explains what `gate` says of `holders`.
+/// Explains what `gate` says of `holders`, to the operator.
 ///
 /// # Errors
 /// [`Problem::Misconfigured`], for a service that was loaded without its configuration.
@@ -30,13 +33,24 @@ pub async fn explain<P: Ports>(
     gate: &Gate,
     holders: Holders,
 ) -> Result<Explanation, Problem> {
-    let gathered = decide::gather(context, holders, &[gate], Effort::EveryLeaf).await?;
+    explain_to(context, gate, holders, None).await
+}
+
+/// The same to whom pays for what it reads.
+pub(crate) async fn explain_to<P: Ports>(
+    context: &Context<'_, P>,
+    gate: &Gate,
+    holders: Holders,
+    payer: Option<Payer>,
+) -> Result<Explanation, Problem> {
+    let gathered = decide::gather(context, holders, &[gate], Effort::EveryLeaf, payer).await?;
     context.record.cache_status(gathered.cache_status(&[gate]));
     let (truth, tree) = gathered.explain(context.service.config()?, gate);
     Ok(Explanation {
         truth,
         tree,
         basis: gathered.basis(gate),
+        is_complete: gathered.is_complete(context.service.config()?, gate),
         tier: gathered.tier(gate),
     })
 }

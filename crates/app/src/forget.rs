@@ -4,6 +4,10 @@
 //! list of its own, which one counter has numbered: so an entry costs a write and nothing is counted for it. Later work
 //! behind responses works the lists off, oldest first, so the store holds what is still in use, and at most as much again
 //! for as long as nobody writes.
+//!
+//! Facts are entered before they are written, and are not written if that fails: nothing that strangers can have read is
+//! in the store without an entry. Every instance works off at least twice as many entries as it has written, so that
+//! lists are shorter than they were however fast they are filled.
 
 use std::time::Duration;
 
@@ -21,8 +25,14 @@ use crate::store::{self, PREFIX, within};
 const LIST_SECONDS: i64 = 600;
 /// How often an instance looks at the lists.
 const PAUSE: Duration = Duration::from_secs(10);
-/// How many entries it works off at a time, and how many at once: as many missing in a row are a list's end.
+/// How many entries it works off at a time, at least, and how many at once: as many missing in a row are a list's end.
 const BATCH: u64 = 512;
+/// Of entries that it has written since the last time, so many times as many.
+const LEAD: u64 = 2;
+/// The most facts in one entry.
+const FACTS_AT_ONCE: usize = 64;
+/// How often an entry is tried that nothing waits for.
+const TRIES: usize = 3;
 const AT_ONCE: u64 = 16;
 /// How long that may take.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -70,6 +80,40 @@ impl Entry {
 
 const FACTS: &str = "facts";
 
+/// Enters facts that have no use from `at` on, before they are written.
+///
+/// # Errors
+/// [`StoreError`]: then they must not be written.
+pub(crate) async fn facts_before_they_are_written<P: Ports>(
+    context: &Context<'_, P>,
+    limit: Duration,
+    names: &[String],
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    if context.store().expires() {
+        return Ok(());
+    }
+    for names in names.chunks(FACTS_AT_ONCE) {
+        let entry = Entry::Facts(names.to_vec());
+        within(context.ports, limit, enter(context, &entry, at))
+            .await
+            .unwrap_or(Err(StoreError::Timeout))?;
+    }
+    Ok(())
+}
+
+/// Works lists off, if that is due. For work behind a response.
+pub(crate) async fn sweep_if_due<P: Ports>(context: &Context<'_, P>) {
+    let memory = context.service.memory();
+    if context.store().expires() || !memory.is_forgetting_due(context.ports.elapsed(), PAUSE) {
+        return;
+    }
+    let worked = within(context.ports, DEADLINE, work_off(context)).await;
+    if !matches!(worked, Some(Ok(()))) {
+        context.record.fault("expiring failed".into());
+    }
+}
+
 /// Enters what has no use from `at` on, behind the response.
 pub(crate) fn later<P: Ports>(
     context: &Context<'_, P>,
@@ -81,17 +125,18 @@ pub(crate) fn later<P: Ports>(
         return;
     }
     context.behind(async move |context: &Context<'_, P>| {
-        let entered = within(context.ports, limit, enter(context, &entry, at)).await;
-        if !matches!(entered, Some(Ok(()))) {
-            context.record.fault("not entered for forgetting".into());
-        }
-        let memory = context.service.memory();
-        if memory.is_forgetting_due(context.ports.elapsed(), PAUSE) {
-            let worked = within(context.ports, DEADLINE, work_off(context)).await;
-            if !matches!(worked, Some(Ok(()))) {
-                context.record.fault("forgetting failed".into());
+        let mut tries = 0;
+        let entered = loop {
+            let entered = within(context.ports, limit, enter(context, &entry, at)).await;
+            tries += 1;
+            if tries == TRIES || matches!(entered, Some(Ok(()))) {
+                break entered;
             }
+        };
+        if !matches!(entered, Some(Ok(()))) {
+            context.record.fault("scheduling expiry failed".into());
         }
+        sweep_if_due(context).await;
     });
 }
 
@@ -122,78 +167,109 @@ async fn enter<P: Ports>(
     let number = memory.next_entry(list);
     let text = entry.to_text();
     let key = entry_key(list, own, number);
-    store.set(&key, text.as_bytes(), DEADLINE).await
+    store.set(&key, text.as_bytes(), DEADLINE).await?;
+    memory.entry_written();
+    Ok(())
 }
 
 /// How far the lists have been worked off: in this list, in its register, in the list of one instance.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Position {
     list: i64,
     register: u64,
     entry: u64,
 }
 
-/// Works off a batch of entries of lists that are over. Two instances that do it at once do it twice, to no harm.
+/// Works off a batch of entries of lists that are over.
+///
+/// The position moves before what it passes is dropped. So an instance that finds nothing at a position knows whether
+/// another one has been there: then the stored position has moved on, and this instance leaves the rest to the other.
+/// Where it has not, nothing is there, and a list or register is over.
 async fn work_off<P: Ports>(context: &Context<'_, P>) -> Result<(), StoreError> {
     let store = context.store();
     let present = context.ports.now().as_second().div_euclid(LIST_SECONDS);
-    let position = store.get(&position_key()).await?;
-    let Some(mut at) = position.as_deref().and_then(Position::from_bytes) else {
+    let mut left = BATCH.max(context.service.memory().entries_written() * LEAD);
+    let Some(mut at) = Position::stored(&store).await? else {
         // The first ever: nothing was entered before now.
         return Position::beginning(present).write(&store).await;
     };
-    let mut left = BATCH;
     while at.list < present && left > 0 {
         // Counting is the only way to read a counter that every store has.
         let counter = counter_key(at.list);
         let registered = store.claim(&counter, DEADLINE).await?.saturating_sub(1);
         while at.register <= registered && left > 0 {
+            left = left.saturating_sub(AT_ONCE);
             let register = register_key(at.list, at.register);
             let own = store.get(&register).await?;
             let own = own.and_then(|own| {
                 let own = std::str::from_utf8(&own).ok()?;
                 u64::from_str_radix(own, 16).ok()
             });
-            let dropped = match own {
-                Some(own) => {
-                    let numbers = at.entry..at.entry + AT_ONCE;
-                    let drops = numbers.map(|number| drop_entry(context, at.list, own, number));
-                    join_all(drops)
-                        .await
-                        .into_iter()
-                        .collect::<Result<Vec<_>, _>>()?
-                }
+            let numbers = at.entry..at.entry + AT_ONCE;
+            let entries = match own {
+                Some(own) => entries(&store, at.list, own, numbers).await?,
                 None => Vec::new(),
             };
-            left = left.saturating_sub(AT_ONCE);
-            if dropped.contains(&true) {
-                at.entry += AT_ONCE;
-            } else {
-                store.delete(&register).await?;
+            if entries.is_empty() {
+                if Position::stored(&store).await? != Some(at) {
+                    return Ok(());
+                }
                 (at.register, at.entry) = (at.register + 1, 0);
+                at.write(&store).await?;
+                store.delete(&register).await?;
+                continue;
+            }
+            let before = at;
+            at.entry += AT_ONCE;
+            at.write(&store).await?;
+            let drops = entries
+                .into_iter()
+                .map(|(name, entry)| drop_entry(context, name, entry));
+            let dropped: Result<Vec<()>, _> = join_all(drops).await.into_iter().collect();
+            if let Err(error) = dropped {
+                // What is left of them is found again, unless another instance has gone on from here.
+                if Position::stored(&store).await? == Some(at) {
+                    before.write(&store).await?;
+                }
+                return Err(error);
             }
         }
         if at.register > registered {
-            store.delete(&counter).await?;
             at = Position::beginning(at.list + 1);
+            at.write(&store).await?;
+            store.delete(&counter).await?;
             left = left.saturating_sub(1);
         }
     }
-    at.write(&store).await
+    Ok(())
 }
 
-/// Forgets what an entry names, and the entry; whether there was one.
-async fn drop_entry<P: Ports>(
-    context: &Context<'_, P>,
+/// The entries of these numbers that are there, by their keys.
+async fn entries<P: Ports>(
+    store: &Store<'_, P>,
     list: i64,
     own: u64,
-    number: u64,
-) -> Result<bool, StoreError> {
+    numbers: std::ops::Range<u64>,
+) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+    let names: Vec<_> = numbers.map(|number| entry_key(list, own, number)).collect();
+    let keys: Vec<_> = names.iter().map(String::as_str).collect();
+    let values = store.get_many(&keys).await;
+    let mut entries = Vec::new();
+    for (name, value) in names.into_iter().zip(values) {
+        if let Some(entry) = value? {
+            entries.push((name, entry));
+        }
+    }
+    Ok(entries)
+}
+
+/// Forgets what an entry names, and then the entry.
+async fn drop_entry<P: Ports>(
+    context: &Context<'_, P>,
+    name: String,
+    entry: Vec<u8>,
+) -> Result<(), StoreError> {
     let store = context.store();
-    let name = entry_key(list, own, number);
-    let Some(entry) = store.get(&name).await? else {
-        return Ok(false);
-    };
     let mut outdated = Vec::new();
     match std::str::from_utf8(&entry).ok().and_then(Entry::from_text) {
         Some(Entry::Key(key)) => outdated.push(key),
@@ -218,8 +294,7 @@ async fn drop_entry<P: Ports>(
     for key in outdated {
         store.delete(&key).await?;
     }
-    store.delete(&name).await?;
-    Ok(true)
+    store.delete(&name).await
 }
 
 /// Whether what is kept in a fact's place is of no use to anybody. What is no fact of ours is not either.
@@ -254,6 +329,11 @@ impl Position {
             entry: parts.next()?.parse().ok()?,
         };
         parts.next().is_none().then_some(position)
+    }
+
+    async fn stored<P: Ports>(store: &Store<'_, P>) -> Result<Option<Self>, StoreError> {
+        let position = store.get(&position_key()).await?;
+        Ok(position.as_deref().and_then(Self::from_bytes))
     }
 
     async fn write<P: Ports>(self, store: &Store<'_, P>) -> Result<(), StoreError> {

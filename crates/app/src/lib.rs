@@ -11,6 +11,7 @@ mod decide;
 pub mod doctor;
 mod explain;
 mod forget;
+mod identity;
 mod limits;
 mod memory;
 mod ports;

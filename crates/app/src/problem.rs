@@ -54,6 +54,8 @@ pub enum Problem {
     ResourceCount,
     /// More addresses in one request than allowed, or none.
     AddressCount,
+    /// A decision that rests on more facts than this.
+    TooManyReads(usize),
     /// A resource that no gate covers: it does not exist.
     UnknownResource,
     /// A gate that is not configured.
@@ -62,6 +64,10 @@ pub enum Problem {
     Message(ParseError),
     /// Not a signature.
     Signature(SignatureError),
+    /// Typed data where it does not sign in.
+    TypedDataOff,
+    /// Typed data whose statement does not begin with the domain.
+    TypedDataUnnamed,
     /// The account did not sign the message.
     NotSigned(VerifyError),
     /// The message asks to sign in elsewhere.
@@ -150,10 +156,13 @@ impl Problem {
             Self::Resource(error) => (S::BAD_REQUEST, "malformed-resource", sentence(error)),
             Self::ResourceCount => (S::UNPROCESSABLE_ENTITY, "resource-count", format!("Ask for 1 to {} resources.", crate::routes::access::MAX_RESOURCES)),
             Self::AddressCount => (S::UNPROCESSABLE_ENTITY, "address-count", format!("Name 1 to {} addresses.", crate::routes::admin::MAX_ADDRESSES)),
+            Self::TooManyReads(most) => (S::UNPROCESSABLE_ENTITY, "too-many-reads", format!("This decision rests on more than {most} facts; ask for fewer resources at once, or with fewer wallets.")),
             Self::UnknownResource => (S::NOT_FOUND, "unknown-resource", "There is no such resource.".into()),
             Self::UnknownGate => (S::NOT_FOUND, "unknown-gate", "There is no such gate.".into()),
             Self::Message(error) => (S::UNPROCESSABLE_ENTITY, "malformed-message", sentence(error)),
             Self::Signature(error) => (S::UNPROCESSABLE_ENTITY, "malformed-signature", sentence(error)),
+            Self::TypedDataOff => (S::UNPROCESSABLE_ENTITY, "malformed-signature", "Typed data does not sign in here; sign the text, with `personal_sign`.".into()),
+            Self::TypedDataUnnamed => (S::UNPROCESSABLE_ENTITY, "malformed-signature", "The statement of typed data has to begin with the domain, a colon and a space.".into()),
             Self::NotSigned(error) => {
                 let (status, code) = match error {
                     VerifyError::Signature(_) => (S::UNPROCESSABLE_ENTITY, "malformed-signature"),

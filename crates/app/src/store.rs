@@ -1,5 +1,6 @@
 //! The shared key-value store, with our prefix and a deadline on every call.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
@@ -9,7 +10,8 @@ use tokengate_core::config::Config;
 use tokengate_core::fact::{Fact, FactKey, Known, Touch};
 use tokengate_core::nonce::{CLOCK_SKEW, PendingNonce};
 use tokengate_core::sealed::Kind;
-use tokengate_core::session::Session;
+use tokengate_core::session::{Epochs, Member, Session};
+use tokengate_core::wallet::{Control, Wallet};
 use tokengate_core::{Address, ChainId, Timestamp};
 
 use crate::chain;
@@ -65,17 +67,17 @@ pub(crate) async fn is_spent<P: Ports>(
         .map(|count| count.is_some())
 }
 
-/// Counts the presentation of a nonce with a valid signature of `address`: how often it happened, this time included,
-/// and the address's epoch.
+/// Counts the presentation of a nonce with a valid signature of `wallet`: how often it happened, this time included,
+/// and the wallet's epoch.
 pub(crate) async fn count_nonce<P: Ports>(
     context: &Context<'_, P>,
     limit: Duration,
     nonce: &PendingNonce,
-    address: Address,
+    wallet: Wallet,
 ) -> Result<(u64, u64), StoreError> {
     // The platform's counter cannot be raced: it blocks its whole instance. A store that does not answer a read in time
     // is not asked to count.
-    let key = epoch_key(address);
+    let key = epoch_key(wallet);
     let store = context.store();
     let epoch = timed(context, limit, store.get_sealed(Kind::Epoch, &key)).await?;
     let epoch = epoch.map_or(Ok(0), |bytes| read_epoch(&bytes))?;
@@ -96,7 +98,7 @@ pub(crate) async fn end<P: Ports>(
     limit: Duration,
     session: &Session,
 ) -> Result<u64, StoreError> {
-    let (key, at) = (ended_key(session), forgettable(session.ends_at()));
+    let (key, at) = (ended_key(session), forgettable(session.sealed_end()));
     let claim = context.store();
     let claim = claim.claim(&key, until(context, at));
     let count = timed(context, limit, claim).await?;
@@ -110,26 +112,60 @@ pub(crate) async fn end<P: Ports>(
     Ok(count)
 }
 
-/// Ends all sessions of an address: those of an earlier epoch are no longer open. A session that starts now ends by
-/// `end` at the latest, and the epoch is kept for as long.
+/// Ends all sessions of a wallet: those of an earlier epoch are no longer open. A session that has started ends by `end`
+/// at the latest, and the epoch is kept for as long.
 pub(crate) async fn end_all<P: Ports>(
     context: &Context<'_, P>,
     limit: Duration,
-    address: Address,
+    wallet: Wallet,
     end: Timestamp,
 ) -> Result<(), StoreError> {
-    let key = epoch_key(address);
+    let config = context.service.config();
+    let config = config.map_err(|_| StoreError::Failed("no configuration".into()))?;
     // A number that no session has: whoever reads the old one after this signs in to a session that is not open.
     let random = context.ports.random();
     let [a, b, c, d, e, f, g, h, ..] = random;
     let epoch = [a, b, c, d, e, f, g, h];
     let (store, at) = (context.store(), forgettable(end));
-    let set = store.set_sealed(Kind::Epoch, &key, &epoch, until(context, at));
-    timed(context, limit, set).await?;
-    // Whoever ends them all once more before then sets another one, which is kept for longer.
-    forget::later(context, limit, Entry::Value(key, epoch), at);
+    for key in epoch_keys_ended_with(wallet, config) {
+        let set = store.set_sealed(Kind::Epoch, &key, &epoch, until(context, at));
+        timed(context, limit, set).await?;
+        // A later end of them all sets another one, which is kept for longer.
+        forget::later(context, limit, Entry::Value(key, epoch), at);
+    }
     Ok(())
 }
+
+/// The longest lifetime that sessions of this store were made with: a token may live for so long after its signature
+/// again, where a lower lifetime was configured in between. Notes `absolute` where that is longer.
+pub(crate) async fn longest_lifetime<P: Ports>(
+    context: &Context<'_, P>,
+    limit: Duration,
+    absolute: Duration,
+) -> Result<Duration, StoreError> {
+    let memory = context.service.memory();
+    if memory.lifetime() >= absolute {
+        return Ok(memory.lifetime());
+    }
+    let (store, key) = (context.store(), format!("{PREFIX}:lifetime"));
+    let known = timed(context, limit, store.get_sealed(Kind::Epoch, &key)).await?;
+    let known = known.and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
+    let known = Duration::from_secs(known.map_or(0, u64::from_be_bytes));
+    if known < absolute {
+        let seconds = absolute.as_secs().to_be_bytes();
+        timed(
+            context,
+            limit,
+            store.set_sealed(Kind::Epoch, &key, &seconds, LONGEST.saturating_mul(2)),
+        )
+        .await?;
+    }
+    memory.knows_lifetime(known.max(absolute));
+    Ok(known.max(absolute))
+}
+
+/// The longest lifetime of sessions that a configuration may say.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Whether a session was ended, by itself or with all of one of its addresses.
 pub(crate) async fn is_ended<P: Ports>(
@@ -137,13 +173,17 @@ pub(crate) async fn is_ended<P: Ports>(
     limit: Duration,
     session: &Session,
 ) -> Result<bool, StoreError> {
-    let members = session.members();
+    let members: Vec<_> = session
+        .members()
+        .iter()
+        .flat_map(|member| epoch_keys(session, member))
+        .collect();
     let keys: Vec<String> = std::iter::once(ended_key(session))
-        .chain(
-            members
-                .iter()
-                .map(|member| epoch_key(member.wallet.address)),
-        )
+        .chain(members.iter().map(|(key, _)| key.clone()))
+        .collect();
+    let wallets = session.members().iter().map(|member| member.wallet);
+    let old: Vec<_> = wallets
+        .map(|wallet| old_epoch_key(wallet.address))
         .collect();
     let reads = async {
         let keys: Vec<_> = keys.iter().map(String::as_str).collect();
@@ -156,10 +196,14 @@ pub(crate) async fn is_ended<P: Ports>(
             return Ok(true);
         }
         let mut ended = false;
-        for (member, (value, key)) in members.iter().zip(values) {
+        for ((_, epoch), (value, key)) in members.iter().zip(values) {
             // Where none is kept, all sessions of an earlier one have ended by themselves.
-            if let Some(bytes) = store.open(Kind::Epoch, key, value?)? {
-                ended |= read_epoch(&bytes)? != member.epoch;
+            match store.open(Kind::Epoch, key, value?) {
+                Ok(Some(bytes)) => ended |= read_epoch(&bytes)? != *epoch,
+                Ok(None) => {}
+                // Written before values carried a tag, or forged: there is no session of before that it leaves open.
+                Err(StoreError::Forged(_)) if old.iter().any(|old| old == key) => ended = true,
+                Err(error) => return Err(error),
             }
         }
         Ok(ended)
@@ -167,7 +211,7 @@ pub(crate) async fn is_ended<P: Ports>(
     timed(context, limit, reads).await
 }
 
-/// An address's epoch, which is kept if all its sessions have been ended together of late.
+/// A wallet's epoch, which is kept for a while after all its sessions have been ended together.
 fn read_epoch(bytes: &[u8]) -> Result<u64, StoreError> {
     <[u8; 8]>::try_from(bytes)
         .map(u64::from_be_bytes)
@@ -189,8 +233,43 @@ fn ended_key(session: &Session) -> String {
     format!("{PREFIX}:revoked:{}", session.id())
 }
 
-fn epoch_key(address: Address) -> String {
+/// By address and control: a contract on another chain at the same address is another wallet.
+fn epoch_key(wallet: Wallet) -> String {
+    let control = match wallet.control {
+        Control::Key => "key".to_owned(),
+        Control::Contract(chain) => chain.id().to_string(),
+    };
+    format!("{}:{control}", old_epoch_key(wallet.address))
+}
+
+/// By address alone: of sessions whose tokens are of version 2.
+fn old_epoch_key(address: Address) -> String {
     format!("{PREFIX}:epoch:{}", address.to_lower_hex())
+}
+
+/// Where a later epoch ends `member` of a session, and the epoch that it has. The epochs that members of version 2 have
+/// are by address.
+fn epoch_keys(session: &Session, member: &Member) -> Vec<(String, u64)> {
+    let mut keys = vec![(epoch_key(member.wallet), member.epoch)];
+    if session.epochs() == Epochs::ByAddress {
+        keys.push((old_epoch_key(member.wallet.address), member.epoch));
+    }
+    keys
+}
+
+/// Where the epoch is set that ends all sessions of `wallet`. An address's key speaks for the address on every chain.
+fn epoch_keys_ended_with(wallet: Wallet, config: &Config) -> Vec<String> {
+    let mut keys = vec![epoch_key(wallet)];
+    if wallet.is_of_key() {
+        keys.push(old_epoch_key(wallet.address));
+        keys.extend(config.chains().map(|chain| {
+            epoch_key(Wallet {
+                control: Control::Contract(chain.id),
+                ..wallet
+            })
+        }));
+    }
+    keys
 }
 
 /// From when on no clock takes something for open that ends at `end`.
@@ -316,11 +395,13 @@ pub(crate) fn mark_ttl(config: &Config) -> Duration {
 pub(crate) const OBEYED: Duration = Duration::from_secs(30 * 60);
 
 /// Keeps facts for others. A failure costs the next reader a call and nothing else. What is known to be outdated by then,
-/// or older than what somebody else has kept, is not kept.
+/// or older than what somebody else has kept, is not kept. Of `unproven`, which anybody can ask about any number of
+/// accounts for, only what takes the place of a fact is kept.
 pub(crate) async fn keep<P: Ports>(
     context: &Context<'_, P>,
     agreement: usize,
     facts: Vec<(FactKey, Fact)>,
+    unproven: &BTreeSet<FactKey>,
 ) {
     let Ok(config) = context.service.config() else {
         return;
@@ -350,18 +431,34 @@ pub(crate) async fn keep<P: Ports>(
                 let age = fact.read_at.duration_since(at);
                 !touch.is_known_to(fact) && age.unsigned_abs() < OBEYED
             }
-            Ok(None) => false,
+            Ok(None) => unproven.contains(key),
         };
-        (!outdated).then(|| write(key, fact))
+        (!outdated).then_some((key, fact))
     });
-    let written = within(context.ports, limit, join_all(writes)).await;
+    let writes: Vec<_> = writes.collect();
+    if writes.is_empty() {
+        return;
+    }
+    let names: Vec<_> = writes
+        .iter()
+        .map(|(key, _)| fact_key(config, key, agreement))
+        .collect();
+    let Ok(at) = context.ports.now().checked_add(ttl) else {
+        return;
+    };
+    // First: what is not entered would stay in the store for good.
+    let entered = forget::facts_before_they_are_written(context, limit, &names, at).await;
+    let written = match entered {
+        Ok(()) => {
+            let writes = writes.iter().map(|(key, fact)| write(key, fact));
+            within(context.ports, limit, join_all(writes)).await
+        }
+        Err(_) => None,
+    };
     if written.is_none_or(|outcomes| outcomes.iter().any(Result::is_err)) {
         context.record.fault("facts not kept".into());
     }
-    if let Ok(at) = context.ports.now().checked_add(ttl) {
-        let names = keys.iter().map(|key| fact_key(config, key, agreement));
-        forget::later(context, limit, Entry::Facts(names.collect()), at);
-    }
+    forget::sweep_if_due(context).await;
 }
 
 /// Drops a fact that its contract no longer answers for. A mark in its place stays.

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tokengate_core::ChainId;
 use tokengate_core::config::{Config, Warm};
 use tokengate_core::domain::Domain;
 use tokengate_core::eip4361::Message;
@@ -11,8 +10,10 @@ use tokengate_core::fact::{FactKey, Facts, Known};
 use tokengate_core::gate::Gate;
 use tokengate_core::resource::Resource;
 use tokengate_core::wallet::Holders;
+use tokengate_core::{ChainId, cost};
 
 use crate::decide;
+use crate::limits::Payer;
 use crate::memory::flights::Course;
 use crate::ports::Ports;
 use crate::problem::Problem;
@@ -29,7 +30,7 @@ pub(crate) struct Report {
     pub(crate) wanted: usize,
     /// Of these, those that were in the store and have half of their time ahead of them.
     pub(crate) known: usize,
-    /// Those that were read and kept.
+    /// Those that were read, to be kept.
     pub(crate) read: usize,
     /// Those that their contracts do not answer for.
     pub(crate) unreadable: usize,
@@ -67,15 +68,24 @@ fn named<'a>(config: &'a Config, domain: &Domain, uri: &str) -> Option<&'a Gate>
     config.gate_for(&Resource::from_url_path(resource).ok()?)
 }
 
-/// Reads what `gates` rest on for each of `holders`, unless it is known and young.
+/// Reads what `gates` rest on for each of `holders`, unless it is known and young. A payer is charged for it, and what
+/// is not paid for is not read.
 ///
 /// # Errors
-/// [`Problem::Misconfigured`], for a service that was loaded without its configuration.
+/// [`Problem::Misconfigured`], for a service that was loaded without its configuration; [`Problem::TooManyRequests`].
 pub(crate) async fn read<P: Ports>(
     context: &Context<'_, P>,
     gates: &[&Gate],
     holders: &[Holders],
+    payer: Option<&Payer>,
 ) -> Result<Report, Problem> {
+    let most = payer.map(|_| {
+        context
+            .service
+            .config()
+            .map(|config| config.limits.reads_per_decision)
+    });
+    let most = most.transpose()?.unwrap_or(usize::MAX);
     let mut report = Report::default();
     // Facts that several providers agreed on are kept apart: each group is read as its gates will look for it.
     let mut groups: BTreeMap<usize, Vec<&Gate>> = BTreeMap::new();
@@ -83,7 +93,7 @@ pub(crate) async fn read<P: Ports>(
         groups.entry(gate.agreement).or_default().push(gate);
     }
     for (agreement, gates) in groups {
-        let keys = keys(context, &gates, holders);
+        let keys = keys(context, &gates, holders, most);
         let wanted = keys.len();
         let young = gates.iter().map(|gate| gate.fresh / 2).min();
         let lacking = lacking(context, agreement, keys, young.unwrap_or_default()).await?;
@@ -91,25 +101,31 @@ pub(crate) async fn read<P: Ports>(
         report.known += wanted.saturating_sub(lacking.values().map(Vec::len).sum());
         for (chain, keys) in lacking {
             for keys in keys.chunks(AT_ONCE) {
-                read_chain(context, chain, agreement, keys, &mut report).await;
+                read_chain(context, chain, agreement, keys, payer, &mut report).await?;
             }
         }
     }
     Ok(report)
 }
 
-/// What the gates rest on, but for whom the configuration alone lets in.
+/// What the gates rest on, but for whom the configuration alone lets in. Of more than `most` facts, what the first gates
+/// rest on.
 fn keys<P: Ports>(
     context: &Context<'_, P>,
     gates: &[&Gate],
     holders: &[Holders],
+    most: usize,
 ) -> BTreeSet<FactKey> {
     let (facts, now) = (Facts::default(), context.ports.now());
     let mut keys = BTreeSet::new();
     for gate in gates {
         for holders in holders {
             if !gate.holds_by_configuration(holders, &facts.within(Duration::ZERO, now)) {
-                keys.extend(gate.reads(holders));
+                let reads = gate.reads(holders);
+                if cost::of(&keys).saturating_add(cost::of(&reads)) > most {
+                    return keys;
+                }
+                keys.extend(reads);
             }
         }
     }
@@ -141,34 +157,44 @@ async fn lacking<P: Ports>(
     Ok(lacking)
 }
 
+/// Reads facts of one chain, or waits for whoever reads them already.
 async fn read_chain<P: Ports>(
     context: &Context<'_, P>,
     chain: ChainId,
     agreement: usize,
     keys: &[FactKey],
+    payer: Option<&Payer>,
     report: &mut Report,
-) {
+) -> Result<(), Problem> {
     let course = Course {
         chain,
         agreement,
         keys: keys.iter().cloned().collect(),
         floor: 0,
         known: BTreeMap::new(),
+        of_vault: BTreeSet::new(),
     };
-    let landing = decide::land(context, course, context.ports.now()).await;
-    for fault in landing.faults {
-        context.record.fault(fault);
+    let patience = context.service.config()?.deadlines.chain;
+    let flights = &context.service.memory().flights;
+    let flight = match flights.join(&course, context.ports.elapsed(), patience) {
+        Some(flight) => flight,
+        None => {
+            decide::charge(context, payer, course.cost()).await?;
+            decide::take_off(context, course, context.ports.now())
+        }
+    };
+    let landing = flight.landing(context.ports).await;
+    for fault in &landing.faults {
+        context.record.fault(fault.clone());
     }
-    report.failed += keys.len().saturating_sub(landing.answers.len());
-    let mut kept = Vec::new();
-    for (key, answer) in landing.answers {
+    let answers = landing.answers.iter();
+    let answers: Vec<_> = answers.filter(|(key, _)| keys.contains(key)).collect();
+    report.failed += keys.len().saturating_sub(answers.len());
+    for (_, answer) in answers {
         match answer {
-            Ok(fact) => kept.push((key, fact)),
+            Ok(_) => report.read += 1,
             Err(_) => report.unreadable += 1,
         }
     }
-    report.read += kept.len();
-    if !kept.is_empty() {
-        store::keep(context, agreement, kept).await;
-    }
+    Ok(())
 }

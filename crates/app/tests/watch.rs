@@ -530,12 +530,24 @@ impl Watched {
     }
 
     fn send_with(&self, target: &str, authorization: &[&str], body: Option<&Value>) -> Response {
+        self.send_as("192.0.2.1:1", target, authorization, body)
+    }
+
+    fn send_as(
+        &self,
+        peer: &str,
+        target: &str,
+        authorization: &[&str],
+        body: Option<&Value>,
+    ) -> Response {
         let json = body.map(Value::to_string).unwrap_or_default();
         let mut request = http::Request::new(Bytes::from(json));
         if body.is_some() {
             let json = "application/json".parse().unwrap();
             request.headers_mut().insert("content-type", json);
         }
+        let peer = peer.parse().unwrap();
+        request.headers_mut().insert("spin-client-addr", peer);
         *request.method_mut() = Method::POST;
         *request.uri_mut() = target.parse().unwrap();
         for value in authorization {
@@ -1434,6 +1446,11 @@ fn only_the_operator_has_transfers_followed_and_guesses_are_counted() {
     assert_eq!(send(&[&format!("{right}x")]).0, "too-many-requests");
     assert_eq!(send(&[&format!("Basic {TOKEN}")]).0, "too-many-requests");
     assert_eq!(watched.world().calls.get(), 0, "no provider was asked");
+    // Who has guessed too often is not told of the right one either, for a while.
+    assert_eq!(send(&[&right]).0, "too-many-requests");
+    let response = watched.send_as("198.51.100.7:1", "/v1/admin/watch", &[&right], None);
+    assert_eq!(response.status(), StatusCode::OK, "elsewhere");
+    watched.advance(60);
     // What the operator asks is not counted.
     for _ in 0..5 {
         assert_eq!(send(&[&right]).0, "");

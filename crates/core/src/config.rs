@@ -34,8 +34,9 @@ use crate::provider::HeadLimits;
 use crate::resource::{self, Resource};
 use crate::session::Lifetime;
 use crate::transfer::Transfer;
+use crate::wallet::{Holders, Wallet};
 use crate::webhook::Kind;
-use crate::{Address, ChainId};
+use crate::{Address, ChainId, cost};
 use requirement::RawRequirement;
 
 /// The longest configuration read, in bytes.
@@ -76,6 +77,8 @@ pub struct Service {
     pub url_ttl: Duration,
     /// A refusal rests on facts no older than this.
     pub deny_after: Duration,
+    /// Whether typed data (EIP-712) signs in as well: wallets do not compare its domain with the page's.
+    pub typed_data: bool,
 }
 
 /// How long anything outside may take.
@@ -126,6 +129,12 @@ pub struct Limits {
     pub per_client: Rate,
     /// Sign-ins of one account, and challenges for it from one client.
     pub per_address: Rate,
+    /// What one session has read from chains: facts, and calls to a chain.
+    pub per_session: Rate,
+    /// The same of one client's network address, by all of its sessions.
+    pub reads_per_client: Rate,
+    /// The most facts that one decision rests on, at least 1.
+    pub reads_per_decision: usize,
     /// Where the client's network address is read.
     pub client: ClientAddress,
 }
@@ -506,6 +515,8 @@ struct RawService {
     session_idle: Option<Spanned<String>>,
     url_ttl: Spanned<String>,
     deny_after: Option<Spanned<String>>,
+    #[serde(default)]
+    typed_data: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -521,6 +532,9 @@ struct RawDeadlines {
 struct RawLimits {
     per_client: Option<Spanned<String>>,
     per_address: Option<Spanned<String>>,
+    per_session: Option<Spanned<String>>,
+    reads_per_client: Option<Spanned<String>>,
+    reads_per_decision: Option<Spanned<usize>>,
     client_header: Option<Spanned<String>>,
     proxies: Option<Spanned<usize>>,
 }
@@ -635,6 +649,9 @@ struct RawSource {
     chain: Option<Spanned<String>>,
 }
 
+/// More facts than these do not fit beside others into an instance's memory.
+const MAX_READS_PER_DECISION: usize = 4_096;
+
 const DEFAULT_STATEMENT: &str =
     "Sign in to open content for token holders. This costs nothing and sends no transaction.";
 
@@ -728,7 +745,7 @@ impl Place<'_> {
                 ));
             }
         }
-        let gates = self.gates(raw.gate, &chains, &buckets)?;
+        let gates = self.gates(raw.gate, &chains, &buckets, &limits)?;
         let mut sources = BTreeMap::new();
         for raw in raw.events {
             let (name, span) = (raw.source.get_ref().clone(), raw.source.span());
@@ -875,6 +892,7 @@ impl Place<'_> {
                 Duration::ZERO,
                 Duration::from_secs(60),
             )?,
+            typed_data: raw.typed_data,
         })
     }
 
@@ -925,9 +943,22 @@ impl Place<'_> {
             quota,
             window: Duration::from_secs(60),
         };
+        let reads_per_decision = match raw.reads_per_decision {
+            Some(raw) if !(1..=MAX_READS_PER_DECISION).contains(raw.get_ref()) => {
+                return Err(self.error(
+                    raw.span(),
+                    format!("{} is out of range", raw.get_ref()),
+                    format!("write a number of facts from 1 to {MAX_READS_PER_DECISION}"),
+                ));
+            }
+            raw => raw.map_or(1_024, Spanned::into_inner),
+        };
         Ok(Limits {
             per_client: self.rate_or(raw.per_client, minute(120))?,
             per_address: self.rate_or(raw.per_address, minute(20))?,
+            per_session: self.rate_or(raw.per_session, minute(1_200))?,
+            reads_per_client: self.rate_or(raw.reads_per_client, minute(6_000))?,
+            reads_per_decision,
             client,
         })
     }
@@ -1212,6 +1243,7 @@ impl Place<'_> {
         raw: Vec<Spanned<RawGate>>,
         chains: &BTreeMap<ChainId, Chain>,
         buckets: &HashMap<String, Bucket>,
+        limits: &Limits,
     ) -> Result<Vec<Gate>, ConfigError> {
         let mut gates: Vec<Gate> = Vec::new();
         for raw in raw {
@@ -1293,7 +1325,7 @@ impl Place<'_> {
             let require = self.requirement(raw.require, chains)?;
             if require.opens_for_nobody_in_particular() {
                 return Err(self.error(
-                    require_span,
+                    require_span.clone(),
                     format!(
                         "gate {:?} lets in a wallet that meets none of its conditions",
                         id.as_str()
@@ -1306,7 +1338,7 @@ impl Place<'_> {
             let providers = chains.values().filter(|chain| read.contains(&chain.id));
             let providers = providers.map(|chain| chain.providers.len()).min();
             let agreement = self.agreement(raw.agreement, providers.unwrap_or(1))?;
-            gates.push(Gate {
+            let gate = Gate {
                 id,
                 resources,
                 fresh,
@@ -1317,7 +1349,21 @@ impl Place<'_> {
                     .map(|delegation| self.delegation(delegation))
                     .transpose()?,
                 require,
-            });
+            };
+            let one = Wallet::of_key(Address::from_bytes([1; 20]));
+            let reads = cost::of(&gate.reads(&Holders::new([one], None)));
+            if reads > limits.reads_per_decision {
+                return Err(self.error(
+                    require_span,
+                    format!(
+                        "gate {:?} reads {reads} facts for one wallet, and a decision may read {}",
+                        gate.id.as_str(),
+                        limits.reads_per_decision
+                    ),
+                    "name fewer tokens, or raise `reads_per_decision` in [limits]",
+                ));
+            }
+            gates.push(gate);
         }
         Ok(gates)
     }
@@ -1549,14 +1595,18 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
         let limits = Limits {
             per_client: rate(120, 60),
             per_address: rate(20, 60),
+            per_session: rate(1_200, 60),
+            reads_per_client: rate(6_000, 60),
+            reads_per_decision: 1_024,
             client: ClientAddress::Peer,
         };
+        assert!(!default.service.typed_data);
         assert_eq!(default.limits, limits);
         assert_eq!(delegation(&default), None);
 
         let changed = config(
-            "session_idle = \"20m\"",
-            "[limits]\nper_client = \"6/1h\"\nper_address = \"1/1s\"\nclient_header = \"X-Forwarded-For\"\nproxies = 2",
+            "session_idle = \"20m\"\ntyped_data = true",
+            "[limits]\nper_client = \"6/1h\"\nper_address = \"1/1s\"\nper_session = \"7/2s\"\nreads_per_client = \"8/3s\"\nreads_per_decision = 16\nclient_header = \"X-Forwarded-For\"\nproxies = 2",
             "delegation = { rights = \"acme\", registry = \"0x5fbdb2315678afecb367f032d93f642f64180aa3\" }",
         );
         let lifetime = changed.service.session;
@@ -1568,8 +1618,12 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
         let limits = Limits {
             per_client: rate(6, 3600),
             per_address: rate(1, 1),
+            per_session: rate(7, 2),
+            reads_per_client: rate(8, 3),
+            reads_per_decision: 16,
             client: forwarded(2),
         };
+        assert!(changed.service.typed_data);
         assert_eq!(changed.limits, limits);
         let mut rights = [0; 32];
         rights[..4].copy_from_slice(b"acme");
@@ -1934,6 +1988,30 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
             ),
             (
                 "[[chain]]",
+                "[limits]\nreads_per_decision = 0\n[[chain]]",
+                8,
+                "out of range",
+            ),
+            (
+                "[[chain]]",
+                "[limits]\nreads_per_decision = 4097\n[[chain]]",
+                8,
+                "out of range",
+            ),
+            (
+                "[[chain]]",
+                "[limits]\nper_session = \"0/1m\"\n[[chain]]",
+                8,
+                "no rate",
+            ),
+            (
+                "[[chain]]",
+                "[limits]\nreads_per_client = \"5\"\n[[chain]]",
+                8,
+                "no rate",
+            ),
+            (
+                "[[chain]]",
                 "[limits]\nper_client = \"0/1m\"\n[[chain]]",
                 8,
                 "no rate",
@@ -2106,5 +2184,23 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
             );
             assert_eq!(error.position.line, line, "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_gate_that_reads_more_for_one_wallet_than_a_decision_may_is_an_error() {
+        let parse = |most: usize| {
+            let ids: Vec<_> = (0..20).map(|id| format!("\"{id}\"")).collect();
+            let text = VALID
+                .replacen("[\"7\"]", &format!("[{}]", ids.join(",")), 1)
+                .replacen(
+                    "[[chain]]",
+                    &format!("[limits]\nreads_per_decision = {most}\n[[chain]]"),
+                    1,
+                );
+            Config::parse(&text)
+        };
+        assert!(parse(20).is_ok());
+        let error = parse(19).unwrap_err();
+        assert!(error.problem.contains("reads 20 facts"), "{error}");
     }
 }

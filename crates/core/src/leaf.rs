@@ -194,7 +194,7 @@ impl Leaf {
         match self {
             Self::Balance(balance) => balance.evaluate(subject, polarity, facts),
             Self::Call(call) => call.evaluate(subject, polarity, facts),
-            Self::Allowlist(list) => list.names(subject.holders, polarity).into(),
+            Self::Allowlist(list) => list.truth(subject.holders, polarity),
             Self::Time(window) => window.contains(facts.now()).into(),
         }
     }

@@ -22,9 +22,11 @@ const RANDOM: usize = 16;
 const TAG: usize = 16;
 const HEADER: usize = 1 + 8 + RANDOM;
 
-/// What a nonce is good for: signing in at this domain, on this chain, with this account.
+/// What a nonce is good for: signing in at this domain, on this chain, with this account, where this store counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Binding<'a> {
+    /// The id of the store that counts its use: another store has not counted it.
+    pub store: [u8; 16],
     /// RFC 3986 authority of the sign-in.
     pub domain: &'a str,
     /// The chain of the session.
@@ -58,11 +60,12 @@ pub enum NonceError {
 /// The tag's input. Parts of fixed length first and the one of variable length last: no two bindings share a byte string.
 fn tagged<'a>(
     header: &'a [u8],
+    store: &'a [u8; 16],
     chain: &'a [u8; 8],
     address: &'a [u8],
     domain: &'a str,
-) -> [&'a [u8]; 4] {
-    [header, chain, address, domain.as_bytes()]
+) -> [&'a [u8]; 5] {
+    [header, store, chain, address, domain.as_bytes()]
 }
 
 /// Makes a nonce that can be used until `ttl` from `now`: 82 lower-case hexadecimal digits.
@@ -83,7 +86,7 @@ pub fn mint(
     bytes.extend_from_slice(&random);
     let address = binding.address.as_ref().map_or(&[][..], |a| a.as_bytes());
     let chain = binding.chain.id().to_be_bytes();
-    let parts = tagged(&bytes, &chain, address, binding.domain);
+    let parts = tagged(&bytes, &binding.store, &chain, address, binding.domain);
     let (_, tag) = keys.sign(Purpose::Nonce, &parts);
     bytes.extend(tag.iter().take(TAG));
     hex::encode(bytes)
@@ -111,7 +114,7 @@ pub fn check(
         _ => return Err(NonceError::Foreign),
     };
     let chain = binding.chain.id().to_be_bytes();
-    let parts = tagged(header, &chain, address, binding.domain);
+    let parts = tagged(header, &binding.store, &chain, address, binding.domain);
     if !keys.verify(Purpose::Nonce, None, &parts, tag) {
         return Err(NonceError::Foreign);
     }
@@ -165,6 +168,7 @@ mod tests {
 
     fn binding() -> Binding<'static> {
         Binding {
+            store: [5; 16],
             domain: "gate.example",
             chain: ChainId::new(1).unwrap(),
             address: Some(Address::from_bytes([7; 20])),
@@ -195,6 +199,10 @@ mod tests {
             },
             Binding {
                 address: Some(Address::from_bytes([8; 20])),
+                ..binding()
+            },
+            Binding {
+                store: [6; 16],
                 ..binding()
             },
         ] {

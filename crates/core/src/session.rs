@@ -1,6 +1,6 @@
 //! Session tokens: compact, authenticated, checked without a lookup.
 //!
-//! `<kid>.<payload>.<tag>`: the payload is 42 bytes and 36 more for each wallet, the tag 32 bytes of HMAC-SHA-256,
+//! `<kid>.<payload>.<tag>`: the payload is 50 bytes and 36 more for each wallet, the tag 32 bytes of HMAC-SHA-256,
 //! both base64url without padding (RFC 4648 section 5).
 
 use std::time::Duration;
@@ -19,9 +19,11 @@ use crate::wallet::{Control, Wallet};
 /// The most wallets in one session.
 pub const MAX_WALLETS: usize = 8;
 
-/// Edition 1 knew one wallet and one end.
-const VERSION: u8 = 2;
-const HEAD: usize = 1 + 16 + 3 * 8 + 1;
+/// Version 3 holds the time of the first signature.
+const VERSION: u8 = 3;
+/// Version 2 did not; tokens of it are read until their own end. Version 1 knew one wallet and one end.
+const WITHOUT_SIGNED_AT: u8 = 2;
+const HEAD: usize = 1 + 16 + 4 * 8 + 1;
 const MEMBER: usize = 20 + 8 + 8;
 const MAX_PAYLOAD: usize = HEAD + MAX_WALLETS * MEMBER;
 /// A kid of 16, two dots, and payload and tag in base64url.
@@ -31,10 +33,25 @@ const MAX_TOKEN_LEN: usize = 16 + 1 + MAX_PAYLOAD.div_ceil(3) * 4 + 1 + 43;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     id: [u8; 16],
+    /// Of the earliest of its signatures. A token of version 2 does not hold it: then it is no later than `issued_at`,
+    /// which takes its place.
+    signed_at: Timestamp,
     issued_at: Timestamp,
     expires_at: Timestamp,
     ends_at: Timestamp,
+    /// `ends_at` as the token has it: another configuration may let the token live for so long.
+    sealed_end: Timestamp,
+    epochs: Epochs,
     members: Vec<Member>,
+}
+
+/// Where the epochs of a session's members were read when they signed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Epochs {
+    /// By wallet: address and control.
+    ByWallet,
+    /// By address alone, as for tokens of version 2.
+    ByAddress,
 }
 
 /// One wallet of a session.
@@ -120,6 +137,11 @@ impl Session {
         }
     }
 
+    /// When the earliest of its wallets signed.
+    pub const fn signed_at(&self) -> Timestamp {
+        self.signed_at
+    }
+
     /// When it was made or renewed.
     pub const fn issued_at(&self) -> Timestamp {
         self.issued_at
@@ -135,12 +157,24 @@ impl Session {
         self.ends_at
     }
 
+    /// From when on none of its tokens is accepted, whatever lifetime is configured by then: its revocation is kept
+    /// until then.
+    pub const fn sealed_end(&self) -> Timestamp {
+        self.sealed_end
+    }
+
+    /// Where the epochs of its members are kept.
+    pub const fn epochs(&self) -> Epochs {
+        self.epochs
+    }
+
     /// The same session for another while, and its new token. Never past its end.
     pub fn renew(&self, keys: &KeyRing, now: Timestamp, idle: Duration) -> (Self, Secret<String>) {
         let issued_at = whole_second(now);
         let session = Self {
             issued_at,
             expires_at: later(issued_at, idle).min(self.ends_at),
+            epochs: Epochs::ByWallet,
             ..self.clone()
         };
         let token = encode(keys, &session);
@@ -175,13 +209,17 @@ pub fn mint(
         return Err(TooManyWallets);
     }
     let issued_at = whole_second(now);
-    let own_end = later(issued_at, lifetime.absolute);
+    let signed_at = present.map_or(issued_at, |present| present.signed_at.min(issued_at));
+    let own_end = later(signed_at, lifetime.absolute);
     let ends_at = present.map_or(own_end, |present| present.ends_at.min(own_end));
     let session = Session {
         id,
+        signed_at,
         issued_at,
         expires_at: later(issued_at, lifetime.idle).min(ends_at),
         ends_at,
+        sealed_end: ends_at,
+        epochs: Epochs::ByWallet,
         members,
     };
     let token = encode(keys, &session);
@@ -200,7 +238,12 @@ fn encode(keys: &KeyRing, session: &Session) -> Secret<String> {
     let mut payload = Vec::with_capacity(MAX_PAYLOAD);
     payload.push(VERSION);
     payload.extend_from_slice(&session.id);
-    for time in [session.issued_at, session.expires_at, session.ends_at] {
+    for time in [
+        session.signed_at,
+        session.issued_at,
+        session.expires_at,
+        session.sealed_end,
+    ] {
         payload.extend_from_slice(&time.as_second().to_be_bytes());
     }
     // `mint` and `decode` bound the members far below 256.
@@ -225,9 +268,17 @@ fn encode(keys: &KeyRing, session: &Session) -> Secret<String> {
 
 /// Reads a token and checks its tag and its end. Whether it was revoked is the store's knowledge.
 ///
+/// `absolute` is the lifetime that is configured now: a token ends by it after the first signature, also one that was
+/// made for longer.
+///
 /// # Errors
 /// [`TokenError`]; which part of a foreign token is wrong is not told.
-pub fn check(keys: &KeyRing, token: &str, now: Timestamp) -> Result<Session, TokenError> {
+pub fn check(
+    keys: &KeyRing,
+    token: &str,
+    now: Timestamp,
+    absolute: Duration,
+) -> Result<Session, TokenError> {
     if token.len() > MAX_TOKEN_LEN {
         return Err(TokenError::Invalid);
     }
@@ -247,7 +298,10 @@ pub fn check(keys: &KeyRing, token: &str, now: Timestamp) -> Result<Session, Tok
     if tag_len != mac.len() || !keys.verify(Purpose::Session, Some(kid), &[payload], &mac) {
         return Err(TokenError::Invalid);
     }
-    let session = decode(payload).ok_or(TokenError::Invalid)?;
+    let mut session = decode(payload).ok_or(TokenError::Invalid)?;
+    let end = later(session.signed_at, absolute);
+    session.ends_at = session.sealed_end.min(end);
+    session.expires_at = session.expires_at.min(end);
     if now >= session.expires_at {
         return Err(TokenError::Expired);
     }
@@ -260,11 +314,16 @@ pub fn check(keys: &KeyRing, token: &str, now: Timestamp) -> Result<Session, Tok
 
 fn decode(payload: &[u8]) -> Option<Session> {
     let (version, rest) = payload.split_first()?;
-    if *version != VERSION {
-        return None;
-    }
     let (id, rest) = rest.split_first_chunk::<16>()?;
-    let (issued_at, rest) = time(rest)?;
+    let (first, rest) = time(rest)?;
+    let (signed_at, issued_at, epochs, rest) = match *version {
+        VERSION => {
+            let (issued_at, rest) = time(rest)?;
+            (first, issued_at, Epochs::ByWallet, rest)
+        }
+        WITHOUT_SIGNED_AT => (first, first, Epochs::ByAddress, rest),
+        _ => return None,
+    };
     let (expires_at, rest) = time(rest)?;
     let (ends_at, rest) = time(rest)?;
     let (count, members) = rest.split_first()?;
@@ -278,9 +337,12 @@ fn decode(payload: &[u8]) -> Option<Session> {
     }
     Some(Session {
         id: *id,
+        signed_at,
         issued_at,
         expires_at,
         ends_at,
+        sealed_end: ends_at,
+        epochs,
         members: members
             .iter()
             .map(|bytes| member(bytes))
@@ -322,6 +384,13 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
     }
 
+    /// As configured where nothing else is said.
+    const ABSOLUTE: Duration = Duration::from_secs(100);
+
+    fn check(keys: &KeyRing, token: &str, now: Timestamp) -> Result<Session, TokenError> {
+        super::check(keys, token, now, ABSOLUTE)
+    }
+
     fn wallet(byte: u8) -> Wallet {
         Wallet::of_key(Address::from_bytes([byte; 20]))
     }
@@ -333,9 +402,12 @@ mod tests {
         };
         Session {
             id: [3; 16],
+            signed_at: at(-10),
             issued_at: at(0),
             expires_at: at(60),
             ends_at: at(90),
+            sealed_end: at(90),
+            epochs: Epochs::ByWallet,
             members: vec![
                 Member {
                     wallet: wallet(7),
@@ -424,5 +496,64 @@ mod tests {
                 Err(TokenError::Invalid)
             );
         }
+    }
+
+    #[test]
+    fn a_lower_lifetime_ends_a_token_that_was_made_for_longer() {
+        let token = encode(&keys(), &session());
+        let check = |second, absolute| {
+            let absolute = Duration::from_secs(absolute);
+            super::check(&keys(), token.expose(), at(second), absolute)
+        };
+        // Signed at -10.
+        assert!(check(29, 40).is_ok());
+        assert_eq!(check(30, 40), Err(TokenError::Expired));
+        let cut = check(29, 40).unwrap();
+        assert_eq!((cut.expires_at(), cut.ends_at()), (at(30), at(30)));
+        assert_eq!(cut.sealed_end(), at(90), "it lives as long where it is let");
+        // Renewing under a lower lifetime does not lengthen what the token was made for.
+        let (renewed, token) = cut.renew(&keys(), at(29), Duration::from_secs(60));
+        assert_eq!(renewed.expires_at(), at(30));
+        assert_eq!(renewed.signed_at(), at(-10));
+        let again = super::check(&keys(), token.expose(), at(29), ABSOLUTE).unwrap();
+        assert_eq!(again.signed_at(), at(-10));
+    }
+
+    /// A token as version 2 wrote it.
+    fn of_version_2(session: &Session) -> String {
+        let mut payload = vec![WITHOUT_SIGNED_AT];
+        payload.extend_from_slice(&session.id);
+        for time in [session.issued_at, session.expires_at, session.sealed_end] {
+            payload.extend_from_slice(&time.as_second().to_be_bytes());
+        }
+        let token = encode(&keys(), session);
+        let payload_now = token.expose().split('.').nth(1).unwrap();
+        let payload_now = Base64UrlUnpadded::decode_vec(payload_now).unwrap();
+        payload.extend_from_slice(&payload_now[HEAD - 1..]);
+        let ring = keys();
+        let (kid, tag) = ring.sign(Purpose::Session, &[&payload]);
+        format!(
+            "{kid}.{}.{}",
+            Base64UrlUnpadded::encode_string(&payload),
+            Base64UrlUnpadded::encode_string(&tag)
+        )
+    }
+
+    #[test]
+    fn a_token_of_version_2_counts_from_its_issue_and_its_renewal_keeps_that() {
+        let token = of_version_2(&session());
+        let old = check(&keys(), &token, at(1)).unwrap();
+        assert_eq!(old.epochs(), Epochs::ByAddress);
+        assert_eq!(old.members(), session().members());
+        assert_eq!((old.signed_at(), old.ends_at()), (at(0), at(90)));
+        let short = Duration::from_secs(30);
+        assert_eq!(
+            super::check(&keys(), &token, at(30), short),
+            Err(TokenError::Expired)
+        );
+        let (_, renewed) = old.renew(&keys(), at(50), Duration::from_secs(40));
+        let renewed = check(&keys(), renewed.expose(), at(51)).unwrap();
+        assert_eq!((renewed.signed_at(), renewed.ends_at()), (at(0), at(90)));
+        assert_eq!(renewed.epochs(), Epochs::ByWallet);
     }
 }

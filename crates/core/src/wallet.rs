@@ -57,6 +57,7 @@ pub struct Holders {
     wallets: Vec<Wallet>,
     vault: Option<Address>,
     proof: Option<Proof>,
+    is_named_only: bool,
 }
 
 impl Holders {
@@ -66,6 +67,30 @@ impl Holders {
             wallets: wallets.into_iter().collect(),
             vault,
             proof: None,
+            is_named_only: false,
+        }
+    }
+
+    /// Wallets that somebody has named, and nobody has signed for: lists of addresses are not told of them.
+    #[must_use]
+    pub fn named_only(self) -> Self {
+        Self {
+            is_named_only: true,
+            ..self
+        }
+    }
+
+    /// Whether nobody has signed for the wallets.
+    pub const fn is_named_only(&self) -> bool {
+        self.is_named_only
+    }
+
+    /// The same wallets without their vault.
+    #[must_use]
+    pub fn without_vault(&self) -> Self {
+        Self {
+            vault: None,
+            ..self.clone()
         }
     }
 

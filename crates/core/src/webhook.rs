@@ -9,6 +9,7 @@ mod networks;
 mod quicknode;
 mod standard;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use base64ct::{Base64, Encoding as _};
@@ -104,10 +105,10 @@ pub enum Unverified {
 pub struct Malformed;
 
 /// The body of a delivery that its source signed. Only [`Key::verify`] makes one.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Verified<'a> {
     kind: Kind,
-    id: Option<&'a str>,
+    id: Option<Cow<'a, str>>,
     body: &'a [u8],
 }
 
@@ -184,10 +185,10 @@ impl Key {
         now: Timestamp,
     ) -> Result<Verified<'a>, Unverified> {
         let id = match self.kind {
-            Kind::Alchemy => alchemy::verify(self, headers, body)?,
-            Kind::QuickNode => quicknode::verify(self, headers, body, now)?,
-            Kind::Moralis => moralis::verify(self, headers, body)?,
-            Kind::Standard => standard::verify(self, headers, body, now)?,
+            Kind::Alchemy => alchemy::verify(self, headers, body)?.map(Cow::Borrowed),
+            Kind::QuickNode => quicknode::verify(self, headers, body, now)?.map(Cow::Borrowed),
+            Kind::Moralis => Some(Cow::Owned(moralis::verify(self, headers, body)?)),
+            Kind::Standard => standard::verify(self, headers, body, now)?.map(Cow::Borrowed),
         };
         Ok(Verified {
             kind: self.kind,
@@ -222,8 +223,8 @@ impl Verified<'_> {
             Kind::Moralis => moralis::read(&body)?,
             Kind::Standard => standard::read(&body)?,
         };
-        if let Some(id) = self.id {
-            delivery.id = Some(id.to_owned());
+        if let Some(id) = &self.id {
+            delivery.id = Some(id.clone().into_owned());
         }
         delivery.id = delivery
             .id

@@ -49,6 +49,31 @@ fn shown(log: &Log) -> Value {
 }
 
 #[test]
+fn a_delivery_has_one_name_in_whichever_case_its_signature_is_written() {
+    let vectors = vectors();
+    let moralis = vectors
+        .iter()
+        .filter(|vector| kind(vector) == Kind::Moralis);
+    let mut seen = 0;
+    for vector in moralis {
+        let body = text(vector, "body").unwrap();
+        let name = |signature: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-signature", signature.parse().unwrap());
+            let key = key_of(vector);
+            let verified = key.verify(&headers, body.as_bytes(), at(vector, 0));
+            verified.unwrap().read().unwrap().id.unwrap()
+        };
+        let signature = vector["headers"]["x-signature"].as_str().unwrap();
+        let upper = format!("0x{}", signature[2..].to_uppercase());
+        assert_ne!(upper, signature);
+        assert_eq!(name(&upper), name(signature));
+        seen += 1;
+    }
+    assert!(seen > 0);
+}
+
+#[test]
 fn each_source_is_read_as_it_signs_and_writes() {
     let vectors = vectors();
     assert_eq!(vectors.len(), 13);

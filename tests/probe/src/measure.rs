@@ -22,7 +22,8 @@ pub fn session_check(
 ) -> Result<Duration, String> {
     let keys = KeyRing::parse(keys).map_err(|error| error.to_string())?;
     time(count, || {
-        session::check(&keys, black_box(token), now).map_err(|error| error.to_string())
+        let absolute = Duration::from_secs(365 * 24 * 60 * 60);
+        session::check(&keys, black_box(token), now, absolute).map_err(|error| error.to_string())
     })
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use http::Method;
 use serde_json::{Value, json};
+use tokengate_tests::accounts::Registry;
 use tokengate_tests::chain::{ERC20, ERC721, ERC1155};
 use tokengate_tests::client::CHAIN;
 use tokengate_tests::wallet::Wallet;
@@ -12,6 +13,48 @@ use tokengate_tests::world::{HELLO, World};
 
 /// Longer than the tests' facts are fresh, and than a refusal rests on one.
 const NO_LONGER_FRESH: Duration = Duration::from_millis(3_300);
+
+/// Ten thousand of them, and what is kept then, over simulated ports:
+/// `ten_thousand_vaults_of_one_session_are_refused_before_the_chain_is_asked_and_none_is_kept`.
+#[tokio::test]
+async fn vaults_without_end_cost_the_chain_a_quota_and_nobody_else_anything() -> anyhow::Result<()>
+{
+    let world = World::with(
+        |config| {
+            config.limits = "per_client = \"1000000/1m\"\nper_session = \"80/1h\"";
+            config.fresh = "1h";
+            config.more = format!(
+                "[[gate]]\nid = \"vaults\"\nresources = [\"media/vaults/**\"]\nfresh = \"1h\"\ndelegation = {{}}\nrequire = {{ erc721 = {{ chain = \"{CHAIN}\", contract = \"{ERC721}\" }} }}\n"
+            );
+        },
+        |settings| settings,
+    )
+    .await?;
+    Registry::new(&world.chain).await?;
+    let greedy = world.gate.sign_in(&Wallet::stranger()?).await?;
+    let honest = world.gate.sign_in(&Wallet::owner()?).await?;
+    world.provider.take();
+    let mut limited = 0;
+    for n in 1..=1_000 {
+        let body = json!({ "resource": "media/vaults/a", "vault": format!("0x{n:040x}") });
+        let reply = world.gate.access(&greedy, &body).await?;
+        if reply.status == 429 {
+            let problem = reply.problem(429)?;
+            ensure!(problem["code"] == "too-many-requests", "{problem}");
+            ensure!(reply.header("ratelimit").starts_with("\"session\";r=0;"));
+            ensure!(reply.header("retry-after").parse::<u64>().is_ok());
+            limited += 1;
+        } else {
+            reply.problem(403)?;
+        }
+    }
+    // Four of the quota for each; instances know of each other what is more than a sixteenth, and an hour may end.
+    ensure!(limited >= 900, "{limited} of 1000");
+    let calls = world.provider.take().len();
+    ensure!(calls <= 2 * (1_000 - limited), "{calls} calls of the chain");
+    world.gate.ask(&honest, HELLO).await?.expect(200)?;
+    Ok(())
+}
 
 #[tokio::test]
 async fn a_wallet_without_the_token_is_told_what_it_lacks() -> anyhow::Result<()> {

@@ -605,11 +605,19 @@ async fn an_account_signs_in_by_a_delegation_that_it_has_signed_and_not_sent() -
 }
 
 #[tokio::test]
-async fn typed_data_signs_in_like_a_text() -> anyhow::Result<()> {
-    let world = world().await?;
+async fn typed_data_signs_in_like_a_text_where_it_is_configured() -> anyhow::Result<()> {
     let wallet = Wallet::owner()?;
+    let off = world().await?;
+    let offered = challenge(&off.gate, wallet.address()).await?;
+    ensure!(offered["typed_data"].is_null(), "{offered}");
+    let body = json!({ "message": offered["message"], "signature": "0x00", "scheme": "eip712" });
+    off.gate.post("/v1/session", &body).await?.problem(422)?;
+    drop(off);
+
+    let world = World::with(|config| config.typed_data = true, |settings| settings).await?;
     let challenge = challenge(&world.gate, wallet.address()).await?;
     let message = challenge["message"].as_str().context("no message")?;
+    ensure!(message.contains("\n\ngate.example: "), "{message}");
     // The library that wallets use hashes what the service gives them to sign.
     let hash = typed_data_hash(&challenge["typed_data"]).await?;
     let body = |scheme: &str, signature: Vec<u8>| json!({ "message": message, "signature": hex::encode_prefixed(signature), "scheme": scheme });

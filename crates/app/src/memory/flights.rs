@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokengate_core::ChainId;
 use tokengate_core::fact::{Fact, FactKey, Unreadable};
+use tokengate_core::{ChainId, cost};
 
 use crate::chain::Doubt;
 use crate::ports::Ports;
@@ -63,9 +63,16 @@ pub(crate) struct Course {
     pub(crate) floor: u64,
     /// What is known already: an answer of an earlier block that says otherwise does not count either.
     pub(crate) known: BTreeMap<FactKey, Fact>,
+    /// Those of the keys that are about a vault which anybody can have named: kept if it has named a delegate.
+    pub(crate) of_vault: BTreeSet<FactKey>,
 }
 
 impl Course {
+    /// What it costs the chain: its facts, and one for the call.
+    pub(crate) fn cost(&self) -> usize {
+        cost::of(&self.keys).saturating_add(1)
+    }
+
     /// Whether its answers are all that `other` wants.
     fn serves(&self, other: &Self) -> bool {
         self.chain == other.chain
@@ -104,6 +111,13 @@ impl Flights {
                 other.course.serves(course) && now.saturating_sub(other.begun) <= patience
             })
             .map(|other| other.flight.clone())
+    }
+
+    /// What they cost the chains together.
+    pub(crate) fn cost(&self) -> usize {
+        let under_way = self.under_way.borrow();
+        let costs = under_way.iter().map(|other| other.course.cost());
+        costs.fold(0, usize::saturating_add)
     }
 
     /// How many there are.

@@ -9,8 +9,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::time::Duration;
 
+use quick_cache::unsync::Cache;
 use tokengate_core::ChainId;
-use tokengate_core::config::{Cache, Rate};
+use tokengate_core::config::{self, Rate};
 use tokengate_core::provider::Pool;
 
 use self::facts::FactMemory;
@@ -25,7 +26,6 @@ const MAX_COUNTED: usize = 4096;
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// An instance's memory, bounded.
-#[derive(Debug)]
 pub(crate) struct Memory {
     /// Facts, confirmed a moment ago.
     pub(crate) facts: FactMemory,
@@ -38,7 +38,11 @@ pub(crate) struct Memory {
     silent_since: Cell<Option<Duration>>,
     refreshes: Cell<(Duration, u32)>,
     lists: RefCell<HashMap<i64, List>>,
-    counts: RefCell<HashMap<[u8; 16], Count>>,
+    entered: Cell<u64>,
+    counts: RefCell<Cache<[u8; 16], Count>>,
+    identity: Cell<Option<([u8; 32], Duration)>>,
+    lifetime: Cell<Duration>,
+    forwarded: Cell<bool>,
     swept: Cell<Option<Duration>>,
     /// Questions about heads in flight.
     pub(crate) probes: HeadProbes,
@@ -74,7 +78,7 @@ impl Default for Memory {
 
 impl Memory {
     /// As configured, of an instance that is told by `random`.
-    pub(crate) fn new(cache: &Cache, random: [u8; 16]) -> Self {
+    pub(crate) fn new(cache: &config::Cache, random: [u8; 16]) -> Self {
         let [a, b, c, d, ..] = random;
         Self::of([a, b, c, d], cache.memory_bytes, cache.memory)
     }
@@ -88,7 +92,11 @@ impl Memory {
             silent_since: Cell::default(),
             refreshes: Cell::default(),
             lists: RefCell::default(),
-            counts: RefCell::default(),
+            entered: Cell::default(),
+            counts: RefCell::new(Cache::new(MAX_COUNTED)),
+            identity: Cell::default(),
+            lifetime: Cell::default(),
+            forwarded: Cell::default(),
             swept: Cell::default(),
             probes: HeadProbes::default(),
             pools: RefCell::default(),
@@ -189,35 +197,57 @@ impl Memory {
         count.filter(|count| count.window == window)
     }
 
-    /// Changes the count under `name`, which starts anew with every window; `now` is in seconds since the epoch.
-    pub(crate) fn update(
-        &self,
-        name: [u8; 16],
-        window: u64,
-        now: u64,
-        change: impl FnOnce(&mut Count),
-    ) {
-        let mut counts = self.counts.borrow_mut();
-        if counts.len() >= MAX_COUNTED && !counts.contains_key(&name) {
-            counts.retain(|_, count| count.window > now);
-            // All of them of windows that are not over: any may go, the store still knows it.
-            if let Some(any) = counts
-                .keys()
-                .next()
-                .copied()
-                .filter(|_| counts.len() >= MAX_COUNTED)
-            {
-                counts.remove(&any);
-            }
-        }
-        let count = counts.entry(name).or_default();
-        if count.window != window {
-            *count = Count {
-                window,
-                ..Count::default()
-            };
-        }
-        change(count);
+    /// Changes the count under `name`, which starts at zero with every window.
+    pub(crate) fn update(&self, name: [u8; 16], window: u64, change: impl FnOnce(&mut Count)) {
+        let mut count = self.count(&name, window).unwrap_or(Count {
+            window,
+            ..Count::default()
+        });
+        change(&mut count);
+        self.counts.borrow_mut().insert(name, count);
+    }
+
+    /// The store's identity, and when it was read.
+    pub(crate) fn identity(&self) -> Option<([u8; 32], Duration)> {
+        self.identity.get()
+    }
+
+    /// The store has this identity, as of `now`.
+    pub(crate) fn identify(&self, identity: [u8; 32], now: Duration) {
+        self.identity.set(Some((identity, now)));
+    }
+
+    /// The longest lifetime of sessions that the store is known to know of.
+    pub(crate) fn lifetime(&self) -> Duration {
+        self.lifetime.get()
+    }
+
+    /// The store knows of a lifetime.
+    pub(crate) fn knows_lifetime(&self, lifetime: Duration) {
+        self.lifetime.set(lifetime);
+    }
+
+    /// Whether no forwarded request was seen before.
+    pub(crate) fn is_first_forwarded(&self) -> bool {
+        !self.forwarded.replace(true)
+    }
+
+    /// An entry was written of what is to expire.
+    pub(crate) fn entry_written(&self) {
+        self.entered.set(self.entered.get().saturating_add(1));
+    }
+
+    /// How many were written since this was last asked.
+    pub(crate) fn entries_written(&self) -> u64 {
+        self.entered.replace(0)
+    }
+}
+
+impl std::fmt::Debug for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Memory")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -236,26 +266,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_start_anew_with_each_window_and_never_grow_past_their_bound() {
+    fn counts_start_at_zero_with_each_window_and_never_grow_past_their_bound() {
         let memory = Memory::default();
-        memory.update([1; 16], 7, 6, |count| count.own += 1);
-        memory.update([1; 16], 7, 6, |count| count.own += 1);
+        memory.update([1; 16], 7, |count| count.own += 1);
+        memory.update([1; 16], 7, |count| count.own += 1);
         assert_eq!(memory.count(&[1; 16], 7).map(|count| count.own), Some(2));
         assert_eq!(memory.count(&[1; 16], 8), None);
-        memory.update([1; 16], 8, 6, |count| count.own += 1);
+        memory.update([1; 16], 8, |count| count.own += 1);
         assert_eq!(memory.count(&[1; 16], 8).map(|count| count.own), Some(1));
         for index in 0..3 * u128::try_from(MAX_COUNTED).unwrap() {
-            memory.update(index.to_be_bytes(), 8, 6, |count| count.own += 1);
+            memory.update(index.to_be_bytes(), 8, |count| count.own += 1);
             assert!(memory.counts.borrow().len() <= MAX_COUNTED);
         }
-        // A window that lasts on is not swept away with those that are over.
-        let memory = Memory::default();
-        memory.update([1; 16], 3600, 6, |count| count.own += 1);
-        for index in 1..u128::try_from(MAX_COUNTED).unwrap() {
-            memory.update(index.to_be_bytes(), 8, 6, |count| count.own += 1);
-        }
-        memory.update([2; 16], 60, 8, |count| count.own += 1);
-        assert_eq!(memory.count(&[1; 16], 3600).map(|count| count.own), Some(1));
-        assert_eq!(memory.counts.borrow().len(), 2);
     }
 }

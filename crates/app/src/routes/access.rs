@@ -20,6 +20,7 @@ use tokengate_core::{Address, Timestamp};
 
 use crate::auth;
 use crate::decide::{self, Effort, Gathered, Tier};
+use crate::limits::Payer;
 use crate::ports::Ports;
 use crate::problem::Problem;
 use crate::request;
@@ -128,13 +129,14 @@ async fn access<P: Ports>(
     request: &Request,
 ) -> Result<Response, Problem> {
     let session = auth::authentic_session(context, request)?;
+    let payer = Payer::of(context, request, Some(&session))?;
     let mut body: Body = request::json(request)?;
     let vault = body.vault.take().map(|text| text.parse()).transpose()?;
     let proof = body.proof.take();
     let proof = proof
         .map(|entries| Proof::parse(entries.iter().map(String::as_str)))
         .transpose()?;
-    let claimant = Claimant::new(session, vault, proof);
+    let claimant = Claimant::new(session, vault, proof, payer);
     match body {
         Body {
             resource: Some(resource),
@@ -165,14 +167,24 @@ async fn access<P: Ports>(
 pub(crate) struct Claimant {
     session: Session,
     holders: Holders,
+    payer: Payer,
 }
 
 impl Claimant {
     /// Who asks, for whom besides, and with what proof.
-    pub(crate) fn new(session: Session, vault: Option<Address>, proof: Option<Proof>) -> Self {
+    pub(crate) fn new(
+        session: Session,
+        vault: Option<Address>,
+        proof: Option<Proof>,
+        payer: Payer,
+    ) -> Self {
         let wallets = session.members().iter().map(|member| member.wallet);
         let holders = Holders::new(wallets, vault).with_proof(proof);
-        Self { session, holders }
+        Self {
+            session,
+            holders,
+            payer,
+        }
     }
 
     /// The facts that decide `gates`, and what ends all that is opened, if anything does before its time.
@@ -182,7 +194,8 @@ impl Claimant {
         gates: &[&Gate],
     ) -> Result<(Gathered, Option<Timestamp>), Problem> {
         // At once, and both before a chain is asked for somebody whose session may have been ended.
-        let at_hand = decide::at_hand(context, self.holders.clone(), gates, Effort::Verdict);
+        let payer = Some(self.payer.clone());
+        let at_hand = decide::at_hand(context, self.holders.clone(), gates, Effort::Verdict, payer);
         let known_open = auth::known_open(context, &self.session);
         let (end, gathered) = join(known_open, at_hand).await;
         let (mut end, mut gathered) = (end?, gathered?);

@@ -1,11 +1,13 @@
 //! `GET /v1/challenge`: an EIP-4361 message to sign.
 
+use std::borrow::Cow;
+
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
 use http::header::HOST;
 use http::{Method, StatusCode};
 use serde_json::json;
-use tokengate_core::config::Config;
+use tokengate_core::config::{Config, Service};
 use tokengate_core::domain::Domain;
 use tokengate_core::eip712;
 use tokengate_core::eip4361::{Challenge, Message};
@@ -13,6 +15,7 @@ use tokengate_core::nonce::{self, Binding};
 use tokengate_core::rfc3339;
 use tokengate_core::{Address, ChainId};
 
+use crate::identity;
 use crate::limits;
 use crate::ports::Ports;
 use crate::problem::Problem;
@@ -56,6 +59,7 @@ async fn challenge<P: Ports>(
     let ttl = config.service.challenge_ttl;
     let now = context.ports.now();
     let binding = Binding {
+        store: store_scope(context).await?,
         domain: domain.as_str(),
         chain,
         address,
@@ -64,11 +68,12 @@ async fn challenge<P: Ports>(
     let nonce = nonce::mint(context.service.keys()?, &binding, now, ttl, random);
     let expiration_time = now.checked_add(ttl).map_err(|_| Problem::Misconfigured)?;
     let uri = domain.uri();
+    let statement = statement(&config.service, domain);
     let text = address.map(|address| {
         let challenge = Challenge {
             domain: domain.as_str(),
             address,
-            statement: &config.service.statement,
+            statement: &statement,
             uri: &uri,
             chain,
             nonce: &nonce,
@@ -79,8 +84,8 @@ async fn challenge<P: Ports>(
     });
     let typed_data = match &text {
         // Our own writer's text is in our own parser's grammar: a test holds them to it.
-        Some(text) => Some(eip712::typed_data(&Message::parse(text)?)),
-        None => None,
+        Some(text) if config.service.typed_data => Some(eip712::typed_data(&Message::parse(text)?)),
+        Some(_) | None => None,
     };
     Ok(router::json(
         StatusCode::OK,
@@ -90,12 +95,31 @@ async fn challenge<P: Ports>(
             "nonce": nonce,
             "domain": domain.as_str(),
             "uri": uri,
-            "statement": config.service.statement,
+            "statement": statement,
             "chain": chain,
             "issued_at": rfc3339::format(now),
             "expires_at": rfc3339::format(expiration_time),
         }),
     ))
+}
+
+/// What the nonces of this store are bound to.
+///
+/// # Errors
+/// [`Problem::StoreUnavailable`], until the store has been asked once.
+pub(crate) async fn store_scope<P: Ports>(context: &Context<'_, P>) -> Result<[u8; 16], Problem> {
+    let scope = identity::nonce_scope(context).await;
+    scope.map_err(|_| Problem::StoreUnavailable)
+}
+
+/// What the person who signs reads. Of typed data, wallets show the statement and compare no domain with the page's: where
+/// it may be signed, the statement begins with the domain.
+pub(crate) fn statement<'a>(service: &'a Service, domain: &Domain) -> Cow<'a, str> {
+    if service.typed_data {
+        format!("{}: {}", domain.as_str(), service.statement).into()
+    } else {
+        Cow::Borrowed(&service.statement)
+    }
 }
 
 /// The domain to sign in to: the one asked for, else the one the request was sent to, else the first.

@@ -8,6 +8,7 @@ use tokengate_core::presign;
 use tokengate_core::resource::Resource;
 
 use crate::auth;
+use crate::limits::Payer;
 use crate::ports::Ports;
 use crate::problem::Problem;
 use crate::request::{self, query};
@@ -46,6 +47,7 @@ async fn redirect<P: Ports>(
     method: presign::Method,
 ) -> Result<Response, Problem> {
     let session = auth::authentic_session(context, request)?;
+    let payer = Payer::of(context, request, Some(&session))?;
     let [disposition, vault, proof] = query(request, ["disposition", "vault", "proof"])?;
     let vault = vault.map(|text| text.parse()).transpose()?;
     let proof = request::proof(proof)?;
@@ -61,7 +63,7 @@ async fn redirect<P: Ports>(
     };
     let opened = access::open(
         context,
-        &access::Claimant::new(session, vault, proof),
+        &access::Claimant::new(session, vault, proof, payer),
         &Resource::from_url_path(path)?,
         method,
         disposition,

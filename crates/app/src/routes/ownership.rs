@@ -9,7 +9,7 @@ use tokengate_core::gate::{Gate, Truth};
 use tokengate_core::leaf::Delegates;
 use tokengate_core::wallet::{Holders, Wallet};
 
-use crate::explain::{Explanation, explain};
+use crate::explain::{Explanation, explain_to};
 use crate::limits;
 use crate::ports::Ports;
 use crate::problem::Problem;
@@ -76,13 +76,20 @@ fn check<'a, P: Ports>(
         context.record.address(address);
         limits::client(context, request).await?;
         let holders = Holders::new([Wallet::of_key(address)], vault).with_proof(proof);
+        let payer = limits::Payer::of(context, request, None)?;
         let Explanation {
-            truth, tree, tier, ..
-        } = explain(context, gate, holders).await?;
+            truth,
+            tree,
+            tier,
+            is_complete,
+            ..
+        } = explain_to(context, gate, holders.named_only(), Some(payer)).await?;
         context.record.tier(tier.as_str());
         let granted = match truth {
-            Truth::Yes => true,
-            Truth::No => false,
+            Truth::Yes => Some(true),
+            Truth::No => Some(false),
+            // A list has the last word, and is not told of to those who have signed nothing.
+            Truth::Unknown if is_complete => None,
             Truth::Unknown => return Err(Problem::ChainUnavailable),
         };
         Ok(router::json(StatusCode::OK, &json!({"gate": gate.id.as_str(), "address": address, "granted": granted, "explain": tree})))

@@ -23,6 +23,7 @@ use crate::ports::Ports;
 use crate::problem::Problem;
 use crate::request::{self, query};
 use crate::router::{self, Context, Needs, Request, Response, Route};
+use crate::routes::challenge;
 use crate::{chain, limits, store, warm};
 
 /// The routes of this function.
@@ -78,7 +79,7 @@ async fn sign_in<P: Ports>(
     let message = Message::parse(&body.message)?;
     let signature = signature::bytes_from_hex(&body.signature)?;
     let now = context.ports.now();
-    let pending = check_message(context, &message, now)?;
+    let pending = check_message(context, &message, body.scheme, now).await?;
     // A cookie is set only for a page of ours: another one would sign its visitor in as somebody else.
     if body.cookie && auth::is_same_origin(context, request)? == Some(false) {
         return Err(Problem::CrossSite);
@@ -107,11 +108,15 @@ async fn sign_in<P: Ports>(
     let chain = config.chain(message.chain).ok_or(Problem::UnknownChain)?;
     let verification = Verification::new(&message, body.scheme, signature, &chain.factories)?;
     let signer = verify(context, chain, &verification).await?;
-    let address = signer.wallet().address;
-    context.record.address(address);
-    limits::address(context, address).await?;
+    let wallet = signer.wallet();
+    context.record.address(wallet.address);
+    limits::wallet(context, wallet).await?;
+    let absolute = config.service.session.absolute;
+    store::longest_lifetime(context, limit, absolute)
+        .await
+        .map_err(|_| Problem::StoreUnavailable)?;
     // Last of all: nobody but the signer can use a nonce up, and without the count there is no session.
-    let (count, epoch) = store::count_nonce(context, limit, &pending, address)
+    let (count, epoch) = store::count_nonce(context, limit, &pending, wallet)
         .await
         .map_err(|_| Problem::StoreUnavailable)?;
     let admission = Admission {
@@ -137,7 +142,8 @@ async fn sign_in<P: Ports>(
             Err(_) => return Err(Problem::StoreUnavailable),
         }
     }
-    warm_up(context, &message, &session)?;
+    let payer = limits::Payer::of(context, request, Some(&session))?;
+    warm_up(context, &message, &session, payer)?;
     let mut answer = document(&session);
     answer.insert("chain".into(), signer.chain().to_string().into());
     opened(
@@ -155,6 +161,7 @@ fn warm_up<P: Ports>(
     context: &Context<'_, P>,
     message: &Message<'_>,
     session: &Session,
+    payer: limits::Payer,
 ) -> Result<(), Problem> {
     let config = context.service.config()?;
     let mut domains = config.service.domains.iter();
@@ -179,7 +186,7 @@ fn warm_up<P: Ports>(
             .filter_map(|id| config.gate(id.as_str()))
             .collect();
         // What fails is read when it is asked for.
-        let _ = warm::read(context, &gates, &holders).await;
+        let _ = warm::read(context, &gates, &holders, Some(&payer)).await;
     });
     Ok(())
 }
@@ -212,9 +219,10 @@ async fn present<P: Ports>(
 }
 
 /// What EIP-4361 asks a relying party to check before it believes a message, besides the signature.
-fn check_message<P: Ports>(
+async fn check_message<P: Ports>(
     context: &Context<'_, P>,
     message: &Message<'_>,
+    scheme: Scheme,
     now: Timestamp,
 ) -> Result<PendingNonce, Problem> {
     let config = context.service.config()?;
@@ -236,14 +244,38 @@ fn check_message<P: Ports>(
         return Err(Problem::WrongUri);
     }
     config.chain(message.chain).ok_or(Problem::UnknownChain)?;
+    check_scheme(config, domain, message, scheme)?;
     if !(message.is_issued(now) && message.is_current(now)) {
         return Err(Problem::MessageNotCurrent);
     }
-    check_nonce(context, config, domain, message, now)
+    check_nonce(context, config, domain, message, now).await
+}
+
+/// Typed data signs in only where that is configured, and where what the person reads begins with the domain: a page of
+/// somebody else may have asked for the signature, and the wallet does not compare.
+fn check_scheme(
+    config: &Config,
+    domain: &Domain,
+    message: &Message<'_>,
+    scheme: Scheme,
+) -> Result<(), Problem> {
+    match scheme {
+        Scheme::Eip191 => Ok(()),
+        Scheme::Eip712 if !config.service.typed_data => Err(Problem::TypedDataOff),
+        Scheme::Eip712 => {
+            let named = format!("{}: ", domain.as_str());
+            let statement = message.statement.unwrap_or_default();
+            if statement.starts_with(&named) {
+                Ok(())
+            } else {
+                Err(Problem::TypedDataUnnamed)
+            }
+        }
+    }
 }
 
 /// The nonce, pending; where it is one of ours for another chain or domain, the problem says so.
-fn check_nonce<P: Ports>(
+async fn check_nonce<P: Ports>(
     context: &Context<'_, P>,
     config: &Config,
     domain: &Domain,
@@ -251,8 +283,10 @@ fn check_nonce<P: Ports>(
     now: Timestamp,
 ) -> Result<PendingNonce, Problem> {
     let keys = context.service.keys()?;
+    let store = challenge::store_scope(context).await?;
     let check = |domain: &Domain, chain| {
         let binding = Binding {
+            store,
             domain: domain.as_str(),
             chain,
             address: Some(message.address),
@@ -323,11 +357,15 @@ async fn sign_out<P: Ports>(
     let limit = context.service.config()?.deadlines.store;
     let failed = |_| Problem::StoreUnavailable;
     if everywhere {
-        let until = context.ports.now().checked_add(service.session.absolute);
+        let absolute = service.session.absolute;
+        let longest = store::longest_lifetime(context, limit, absolute);
+        let until = context
+            .ports
+            .now()
+            .checked_add(longest.await.map_err(failed)?);
         let until = until.map_err(|_| Problem::Misconfigured)?;
         for member in session.members() {
-            let address = member.wallet.address;
-            store::end_all(context, limit, address, until)
+            store::end_all(context, limit, member.wallet, until)
                 .await
                 .map_err(failed)?;
         }

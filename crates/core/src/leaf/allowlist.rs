@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value as Json};
 
 use super::Polarity;
+use crate::gate::Truth;
 use crate::wallet::Holders;
 use crate::{Address, ChainId};
 
@@ -44,13 +45,28 @@ impl Allowlist {
         })
     }
 
-    pub(super) fn has(&self, holders: &Holders, polarity: Polarity) -> &'static str {
-        match (&self.members, holders.proof()) {
+    /// Whether it admits the holders; unknown of wallets that nobody has signed for, where saying so would tell of the
+    /// list. A Merkle list is told of: its root is public, and the proof came along.
+    pub(super) fn truth(&self, holders: &Holders, polarity: Polarity) -> Truth {
+        if self.is_withheld(holders) {
+            return Truth::Unknown;
+        }
+        self.names(holders, polarity).into()
+    }
+
+    fn is_withheld(&self, holders: &Holders) -> bool {
+        holders.is_named_only() && matches!(self.members, Members::Addresses(_))
+    }
+
+    /// What the holders have of it; nothing where that is not told.
+    pub(super) fn has(&self, holders: &Holders, polarity: Polarity) -> Option<&'static str> {
+        Some(match (&self.members, holders.proof()) {
+            _ if self.is_withheld(holders) => return None,
             _ if self.names(holders, polarity) => "on the list",
             (Members::Merkle(_), None) => "no proof",
             (Members::Merkle(_), Some(_)) => "a proof of something else",
             (Members::Addresses(_), _) => "not on the list",
-        }
+        })
     }
 
     /// Without the addresses: who else is on it is nobody's business.

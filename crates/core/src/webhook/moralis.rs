@@ -17,12 +17,9 @@ use super::{
 use crate::ChainId;
 use crate::transfer::{Log, TOPICS};
 
-/// `x-signature` is `0x` and the Keccak-256 of body and key in hexadecimal. A delivery has no other name than that.
-pub(super) fn verify<'a>(
-    key: &Key,
-    headers: &'a HeaderMap,
-    body: &[u8],
-) -> Result<Option<&'a str>, Unverified> {
+/// `x-signature` is `0x` and the Keccak-256 of body and key in hexadecimal. A delivery has no other name than that hash,
+/// in whichever case its digits came.
+pub(super) fn verify(key: &Key, headers: &HeaderMap, body: &[u8]) -> Result<String, Unverified> {
     let text = field(headers, "x-signature")?;
     let signature = tag(text.strip_prefix("0x").ok_or(Unverified::Forged)?)?;
     let mut hash = Keccak256::new();
@@ -31,7 +28,7 @@ pub(super) fn verify<'a>(
     if !same(hash.finalize().0, signature) {
         return Err(Unverified::Forged);
     }
-    Ok(Some(text))
+    Ok(format!("0x{}", hex::encode(signature)))
 }
 
 pub(super) fn read(body: &Json) -> Result<Delivery, Malformed> {

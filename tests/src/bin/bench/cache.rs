@@ -221,6 +221,7 @@ fn token(n: usize, now: Timestamp) -> anyhow::Result<String> {
     let ttl = Duration::from_secs(300);
     let address: Address = wallet.address().to_string().parse()?;
     let binding = Binding {
+        store: [0; 16],
         domain: domain.as_str(),
         chain,
         address: Some(address),
