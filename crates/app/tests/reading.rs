@@ -138,11 +138,9 @@ impl Simulated {
             Whim::OneAtATime if asked.as_ref().is_some_and(|asked| asked.len() > 1) => {
                 return error(-32000);
             }
-            Whim::Fails(count) if asked.is_some() => {
-                if count > 0 {
-                    self.0.whims[index].set(Whim::Fails(count - 1));
-                    return error(-32000);
-                }
+            Whim::Fails(count) if count > 0 && asked.is_some() => {
+                self.0.whims[index].set(Whim::Fails(count - 1));
+                return error(-32000);
             }
             _ => {}
         }
@@ -371,8 +369,8 @@ fn is_creation(call: &Value) -> bool {
 
 #[test]
 fn the_first_form_that_works_is_remembered_and_told_to_others() {
-    let cases: [(Whim, fn(&Value) -> bool); 4] = [
-        (Whim::None, is_override),
+    let cases = [
+        (Whim::None, is_override as fn(&Value) -> bool),
         (Whim::NoOverride, is_creation),
         (Whim::NoReader, Value::is_array),
         (Whim::Empty, Value::is_array),

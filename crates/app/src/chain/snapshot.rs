@@ -11,7 +11,7 @@ use tokengate_core::abi::reader::{self, Form, Limits, Outcome, Reader, ReaderErr
 use tokengate_core::block::{BlockId, ExecutionBlock, Numbering};
 use tokengate_core::config::Chain;
 use tokengate_core::fact::{Read, Unreadable, Value};
-use tokengate_core::jsonrpc::{self, Answer, BlockTag, Header, ReplyError, Request};
+use tokengate_core::jsonrpc::{self, Answer, BlockTag, Header, LinkedHeader, ReplyError, Request};
 
 use super::fault::Fault;
 use super::provider::Provider;
@@ -239,7 +239,7 @@ struct Pinned {
 
 impl Pinned {
     async fn at<P: Ports>(provider: &Provider<'_, P>, block: BlockTag) -> Result<Self, Fault> {
-        let (header, parent) = provider.header_with_parent(block).await?;
+        let LinkedHeader { header, parent } = provider.header_with_parent(block).await?;
         is_asked_for(block, header.number)?;
         Ok(Self {
             header,
