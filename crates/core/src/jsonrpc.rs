@@ -277,6 +277,15 @@ pub struct Header {
     pub timestamp: u64,
 }
 
+/// A header, and the hash of the block before it where it is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkedHeader {
+    /// The block.
+    pub header: Header,
+    /// The hash of the one before it.
+    pub parent: Option<[u8; 32]>,
+}
+
 #[derive(Deserialize)]
 struct Reply<T> {
     jsonrpc: String,
@@ -411,14 +420,14 @@ impl Answer {
 /// # Errors
 /// [`ReplyError`].
 pub fn header(body: &[u8]) -> Result<Option<Header>, ReplyError> {
-    Ok(header_with_parent(body)?.map(|(header, _)| header))
+    Ok(header_with_parent(body)?.map(|linked| linked.header))
 }
 
 /// The same, and the hash of the block before it, where the reply says it.
 ///
 /// # Errors
 /// [`ReplyError`].
-pub fn header_with_parent(body: &[u8]) -> Result<Option<(Header, Option<[u8; 32]>)>, ReplyError> {
+pub fn header_with_parent(body: &[u8]) -> Result<Option<LinkedHeader>, ReplyError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Block {
@@ -445,7 +454,7 @@ pub fn header_with_parent(body: &[u8]) -> Result<Option<(Header, Option<[u8; 32]
             Some(hash) => Some(bytes(hash)?.try_into().ok()?),
             None => None,
         };
-        Some((header, parent))
+        Some(LinkedHeader { header, parent })
     };
     read().map(Some).ok_or(ReplyError::Malformed)
 }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use tokengate_core::config::Chain;
-use tokengate_core::jsonrpc::{self, BlockTag, Header, ReplyError, Request};
+use tokengate_core::jsonrpc::{self, BlockTag, Header, LinkedHeader, ReplyError, Request};
 use tokengate_core::provider::Pool;
 use tokengate_core::secret::Secret;
 
@@ -94,10 +94,7 @@ impl<P: Ports> Provider<'_, P> {
     }
 
     /// The same, and the hash of the block before it, where the provider says it.
-    pub(super) async fn header_with_parent(
-        &self,
-        block: BlockTag,
-    ) -> Result<(Header, Option<[u8; 32]>), Fault> {
+    pub(super) async fn header_with_parent(&self, block: BlockTag) -> Result<LinkedHeader, Fault> {
         let request = jsonrpc::eth_get_block_by_number(block);
         let header = jsonrpc::header_with_parent(&self.send(request.to_body()).await?)?;
         Ok(header.ok_or(ReplyError::Malformed)?)

@@ -11,7 +11,7 @@ use tokengate_core::abi::reader::{self, Form, Limits, Outcome, Reader, ReaderErr
 use tokengate_core::block::{BlockId, ExecutionBlock, Numbering};
 use tokengate_core::config::Chain;
 use tokengate_core::fact::{Read, Unreadable, Value};
-use tokengate_core::jsonrpc::{self, Answer, BlockTag, Header, ReplyError, Request};
+use tokengate_core::jsonrpc::{self, Answer, BlockTag, Header, LinkedHeader, ReplyError, Request};
 
 use super::fault::Fault;
 use super::gossip;
@@ -233,7 +233,7 @@ struct Pinned {
 
 impl Pinned {
     async fn at<P: Ports>(provider: &Provider<'_, P>, block: BlockTag) -> Result<Self, Fault> {
-        let (header, parent) = provider.header_with_parent(block).await?;
+        let LinkedHeader { header, parent } = provider.header_with_parent(block).await?;
         is_asked_for(block, header.number)?;
         Ok(Self {
             header,
@@ -378,24 +378,7 @@ impl<'a, 'b, P: Ports> Pieces<'a, 'b, P> {
     async fn read(mut self, pieces: Vec<Piece>) -> Result<Snapshot, Fault> {
         self.work(pieces.into()).await?;
         self.ask_spent_again().await?;
-        if let Some((_, fault)) = self.failed.first().cloned() {
-            // Where a call without reads fails as well, it is not the contract's fault.
-            let control = ask(
-                self.provider,
-                self.form,
-                Vec::new(),
-                self.pinned.tag(),
-                None,
-            );
-            if control.await.is_err() {
-                return Err(fault);
-            }
-        }
-        for (index, _) in &self.failed {
-            if let Some(slot) = self.values.get_mut(*index) {
-                *slot = Some(Err(Unreadable));
-            }
-        }
+        self.ask_failed_again().await?;
         let block = self.pinned.confirmed(self.provider).await?;
         if let Some(numbering) = self.numbering {
             found_numbering(self.provider, numbering);
@@ -408,8 +391,6 @@ impl<'a, 'b, P: Ports> Pieces<'a, 'b, P> {
     }
 
     async fn work(&mut self, mut queue: VecDeque<Piece>) -> Result<(), Fault> {
-        // Of one read that fails alone the first failure may be the node's.
-        let mut failed_once: Piece = Piece::new();
         while !queue.is_empty() {
             let round: Vec<Piece> = queue.drain(..queue.len().min(AT_ONCE)).collect();
             self.calls += round.len();
@@ -445,16 +426,47 @@ impl<'a, 'b, P: Ports> Pieces<'a, 'b, P> {
                     Err(fault) if fault.is_of_reads() && piece.len() > 1 => {
                         queue.extend(halves(&piece));
                     }
-                    Err(fault) if fault.is_of_reads() => match piece.as_slice() {
-                        [index] if failed_once.contains(index) => self.failed.push((*index, fault)),
-                        [index] => {
-                            failed_once.push(*index);
-                            queue.push_back(piece);
-                        }
-                        _ => return Err(fault),
-                    },
+                    Err(fault) if fault.is_of_reads() => {
+                        self.failed
+                            .extend(piece.first().map(|index| (*index, fault)));
+                    }
                     Err(fault) => return Err(fault),
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks reads that failed alone once more, right after a call without reads: where that fails as well, it is the node's
+    /// failure; where it does not, a second one is the contract's.
+    async fn ask_failed_again(&mut self) -> Result<(), Fault> {
+        let failed = std::mem::take(&mut self.failed);
+        let Some((_, fault)) = failed.first() else {
+            return Ok(());
+        };
+        let (provider, form, tag) = (self.provider, self.form, self.pinned.tag());
+        let control = ask(provider, form, Vec::new(), tag, None);
+        if control.await.is_err() {
+            return Err(fault.clone());
+        }
+        let reads = self.reads;
+        let again = failed.into_iter().map(|(index, _)| async move {
+            let alone = reads.get(index).into_iter().collect();
+            (index, ask(provider, form, alone, tag, None).await)
+        });
+        let again: Vec<_> = stream::iter(again).buffered(AT_ONCE).collect().await;
+        for (index, told) in again {
+            match told {
+                Ok(told) => {
+                    self.is_the_block(&told.block)?;
+                    self.take(&[index], told.outcomes);
+                }
+                Err(fault) if fault.is_of_reads() => {
+                    if let Some(slot) = self.values.get_mut(index) {
+                        *slot = Some(Err(Unreadable));
+                    }
+                }
+                Err(fault) => return Err(fault),
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! `scripts/bench`: what decisions cost on this machine, measured from outside over loopback, beside a baseline of the same run.
 
 mod cache;
+mod reads;
 mod revoke;
 
 use std::fmt;
