@@ -299,7 +299,7 @@ fn what_a_gate_takes_a_contract_for_is_held_against_what_it_is() {
         format!("{{ owner_of_account = {{ chain = \"eip155:1\", account = \"{CONTRACT}\" }} }}");
     let call = r#"{ call = { AT, function = "function f(address) view returns (uint256)", args = ["$address"], compare = ">", value = "0" } }"#;
     let used = "{ erc4907 = { AT, token_ids = [\"7\"] } }";
-    let table: Vec<(&str, Contract, Option<(Severity, &str)>)> = vec![
+    let table = [
         (erc721, Erc721(None), None),
         (erc721, Erc721(Some(0)), None),
         (erc721, Erc721(Some(18)), Some((warning, "fractions"))),
@@ -323,17 +323,15 @@ fn what_a_gate_takes_a_contract_for_is_held_against_what_it_is() {
         (erc20, Erc721(None), Some((warning, "counts-tokens"))),
         (erc20, Erc1155, Some((error, "wrong-interface"))),
         (erc20, Absent, Some((error, "no-contract"))),
-        (&account, Account, None),
-        (&account, Absent, Some((error, "no-contract"))),
-        (&account, Silent, Some((error, "no-answer"))),
+        (account.as_str(), Account, None),
+        (account.as_str(), Absent, Some((error, "no-contract"))),
+        (account.as_str(), Silent, Some((error, "no-answer"))),
         (call, Agreeable, None),
         (call, Reverting, Some((warning, "no-answer"))),
         (call, Absent, Some((error, "no-contract"))),
         (used, Erc1155, Some((error, "wrong-interface"))),
         (used, Absent, Some((error, "no-contract"))),
-    ]
-    .into_iter()
-    .collect();
+    ];
     let found = |require: &str, contract: Contract| {
         let reports = report(&format!("require = {require}"), &[(CONTRACT, contract)]);
         assert_eq!(reports.len(), 1, "{reports:?}");

@@ -97,6 +97,9 @@ fn account(address: Address) -> Vec<u8> {
     [&[0; 12], address.as_bytes().as_slice()].concat()
 }
 
+/// The same with what a revert says.
+type Reverting<'a> = dyn Fn(&Read) -> Result<Vec<u8>, Vec<u8>> + 'a;
+
 /// The facts that a gate needs, as far as the chain's answers can be read.
 fn facts(gate: &Gate, holders: &Holders, chain: &Chain<'_>) -> Facts {
     // A reason that is empty.
@@ -106,11 +109,7 @@ fn facts(gate: &Gate, holders: &Holders, chain: &Chain<'_>) -> Facts {
 }
 
 /// The same of a chain that says what it reverts with; each makes its way through the store.
-fn facts_of(
-    gate: &Gate,
-    holders: &Holders,
-    chain: &dyn Fn(&Read) -> Result<Vec<u8>, Vec<u8>>,
-) -> Facts {
+fn facts_of(gate: &Gate, holders: &Holders, chain: &Reverting<'_>) -> Facts {
     let mut facts = Facts::default();
     for key in gate.reads(holders) {
         let answer = match chain(&key.read) {
