@@ -14,7 +14,7 @@ import { setTimeout } from 'node:timers/promises';
 import Ajv2020 from 'ajv/dist/2020.js';
 import addFormats from 'ajv-formats';
 import {
-  createTestClient, encodeFunctionData, getAddress, hashMessage, http as transport, numberToHex, parseAbi, publicActions,
+  createTestClient, encodeFunctionData, getAddress, hashMessage, http as transport, parseAbi, publicActions,
   serializeErc6492Signature, walletActions,
 } from 'viem';
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts';

@@ -54,7 +54,7 @@ async fn no_answer_from_the_chain_is_no_verdict() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn a_dead_chain_is_503_and_nobody_signs_in() -> anyhow::Result<()> {
+async fn a_dead_chain_is_503_and_a_key_signs_in_all_the_same() -> anyhow::Result<()> {
     let world = World::start().await?;
     let World { chain, gate, .. } = world;
     let wallet = Wallet::owner()?;
@@ -63,13 +63,15 @@ async fn a_dead_chain_is_503_and_nobody_signs_in() -> anyhow::Result<()> {
     let reply = gate.ask(&token, HELLO).await?;
     reply.problem(503)?;
     ensure!(!reply.header("retry-after").is_empty());
-    // Whether the account is a contract by now, only the chain knows.
     let message = gate.challenge(&wallet).await?;
-    let reply = gate
-        .session(&message, &wallet.personal_sign(&message))
-        .await?;
+    // Whether a contract accepts it, only the chain knows.
+    let by_another = Wallet::stranger()?.personal_sign(&message);
+    let reply = gate.session(&message, &by_another).await?;
     reply.problem(503)?;
     ensure!(!reply.header("retry-after").is_empty());
+    gate.session(&message, &wallet.personal_sign(&message))
+        .await?
+        .expect(201)?;
     Ok(())
 }
 
