@@ -2688,38 +2688,6 @@ fn whatever_is_kept_of_a_session_that_was_ended_says_that_it_was() {
 }
 
 #[test]
-fn a_forged_fact_waits_for_no_read_that_began_before() {
-    let visit = Visit::new();
-    assert_eq!(visit.access().0, StatusCode::OK);
-    visit.ports.advance(11);
-    let (key, _) = kept(&visit, ":fact:");
-    let instance = visit.beside();
-    // A stale grant is read behind its response, and does not come to an end.
-    visit.ports.providers(Provider::Hung);
-    visit.ports.0.stands_still.set(true);
-    let routes = routes::all();
-    let ask = || {
-        let body = json!({"resource": RESOURCE});
-        let request = instance.request(Method::POST, "/v1/access", Some(body));
-        serve(&routes, &instance.service, &instance.ports, request)
-    };
-    let tasks = &visit.ports.0.tasks;
-    assert_eq!(tasks.drive(ask()).status(), StatusCode::OK);
-    visit.calls();
-    visit.ports.advance(2);
-    visit
-        .ports
-        .0
-        .store
-        .borrow_mut()
-        .insert(key, b"forged".to_vec());
-    visit.ports.providers(Provider::Honest);
-    visit.ports.0.balance.set(0);
-    assert_eq!(tasks.drive(ask()).status(), StatusCode::FORBIDDEN);
-    assert!(visit.calls() > 0, "it was read");
-}
-
-#[test]
 fn a_service_starts_only_with_keys_of_its_own_for_its_store() {
     let load = |keys: Option<String>, needs: Needs| {
         let ports = Simulated::new(CONFIG.to_owned());
