@@ -13,6 +13,7 @@ mod compile_cache;
 mod core;
 mod document;
 mod engine;
+mod escape;
 mod files;
 mod guest;
 mod imports;
