@@ -22,6 +22,7 @@ mod manifest;
 mod operator;
 mod outbound;
 mod outbound_redis;
+mod owned_path;
 mod problem;
 mod redis_client;
 mod request;
