@@ -136,7 +136,7 @@ fn is_read(host: &Host, streams: &[TcpStream]) {
             .iter()
             .map(|stream| format!(":{:04X}", stream.local_addr().unwrap().port()))
             .collect();
-        let waiting = table.lines().filter_map(|line| {
+        let mut waiting = table.lines().filter_map(|line| {
             let fields: Vec<&str> = line.split_whitespace().collect();
             let (local, remote, queues) = (fields.get(1)?, fields.get(2)?, fields.get(4)?);
             let ours = |near: &str, far: &str| {
@@ -144,9 +144,7 @@ fn is_read(host: &Host, streams: &[TcpStream]) {
             };
             (ours(local, remote) || ours(remote, local)).then(|| *queues == "00000000:00000000")
         });
-        waiting
-            .fold(true, |empty, queue| empty && queue)
-            .then_some(())
+        waiting.all(|queue| queue).then_some(())
     })
     .expect("the host did not read what was sent");
 }
