@@ -22,6 +22,11 @@ pub const MAX_BODY_LEN: usize = 64 * 1024;
 /// Where every component answers whether it could be loaded. A host asks before it serves.
 pub const STARTUP_PATH: &str = "/healthz/startup";
 
+/// What the host's own question at [`STARTUP_PATH`] carries.
+const STARTUP_CHECK: HeaderName = HeaderName::from_static("spin-startup-check");
+/// What hosts add to every request from outside, and to no other.
+const PEER: HeaderName = HeaderName::from_static("spin-client-addr");
+
 /// A request with its whole body.
 pub type Request = http::Request<Bytes>;
 /// A response with its whole body.
@@ -176,7 +181,7 @@ pub async fn serve<P: Ports>(
             .find_map(|route| route.captures(path).map(|captured| (route, captured))),
         service,
     ) {
-        _ if path == STARTUP_PATH => (STARTUP_PATH, startup(service)),
+        _ if path == STARTUP_PATH => (STARTUP_PATH, startup(service, &request, &record)),
         (None, _) => ("-", problem(&record, &Problem::NoRoute)),
         (Some((route, _)), Ok(service)) if route.needs.admin && service.admin().is_none() => {
             (route.path, problem(&record, &Problem::NoRoute))
@@ -255,16 +260,28 @@ fn problem(record: &Record, problem: &Problem) -> Response {
     problem.response()
 }
 
-/// What a host is told before it serves: that all is well, or what is not, in full.
-fn startup(service: &Result<Service, LoadError>) -> Response {
+/// Whether the service could be loaded. Why it could not quotes the configuration, so only the host's own question gets
+/// it in full; where the platform asks no such question, the log has it.
+fn startup(service: &Result<Service, LoadError>, request: &Request, record: &Record) -> Response {
     match service {
         Ok(_) => json(StatusCode::OK, &json!({"status": "ok"})),
+        Err(error) if !is_from_host(request) => {
+            record.fault(error.to_string());
+            problem(record, &Problem::Misconfigured)
+        }
         Err(error) => {
             let status = StatusCode::INTERNAL_SERVER_ERROR;
             let document = json!({"type": "/problems/misconfigured", "title": status.canonical_reason(), "status": status.as_u16(), "code": "misconfigured", "detail": error.to_string()});
             document_response(status, &document, Vec::new())
         }
     }
+}
+
+/// Whether the host itself asks. Clients can send the one header where the platform does not remove it, but cannot keep
+/// the platform from adding the other.
+fn is_from_host(request: &Request) -> bool {
+    let headers = request.headers();
+    headers.contains_key(STARTUP_CHECK) && !headers.contains_key(PEER)
 }
 
 fn finish<P: Ports>(
@@ -357,6 +374,34 @@ mod tests {
             Some("media/a/b")
         );
         assert_eq!(captures("/v1/content/{resource…}", "/v1/content/"), None);
+    }
+
+    #[test]
+    fn why_the_service_cannot_be_loaded_is_said_to_the_host_alone() {
+        let ask = |service, fields: &[(&str, &str)]| {
+            let mut request = http::Request::builder().uri(STARTUP_PATH);
+            for (name, value) in fields {
+                request = request.header(*name, *value);
+            }
+            let request = request.body(Bytes::new()).unwrap();
+            let response = startup(service, &request, &Record::default());
+            let body = String::from_utf8(response.body().to_vec()).unwrap();
+            (response.status(), body)
+        };
+        let service = Err(LoadError::File("no such file".to_owned()));
+        let check = ("spin-startup-check", "1");
+        let peer = ("spin-client-addr", "192.0.2.1:1234");
+        for outside in [&[][..], &[peer], &[check, peer], &[peer, check]] {
+            let (status, body) = ask(&service, outside);
+            assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+            assert!(
+                !body.contains("no such file") && !body.contains("tokengate.toml"),
+                "{outside:?}: {body}"
+            );
+        }
+        let (status, body) = ask(&service, &[check]);
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(body.contains("no such file"), "{body}");
     }
 
     #[test]

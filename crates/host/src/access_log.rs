@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::escape::escape;
 use crate::stderr::Stderr;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -61,13 +62,13 @@ fn line(format: Format, entry: &Entry) -> String {
                 "ms": (milliseconds * 1e3).round() / 1e3,
                 "component": &*entry.component,
             });
-            format!("{line}\n")
+            format!("{}\n", escape(&line.to_string()))
         }
         Format::Text | Format::Off => format!(
             "{at} {} {} {} {} {}B {milliseconds:.3}ms {}\n",
             entry.client,
             entry.method,
-            entry.path,
+            escape(&entry.path),
             entry.status,
             entry.bytes,
             if entry.component.is_empty() {
@@ -106,5 +107,26 @@ mod tests {
         assert_eq!(json["path"], "/v1/\"x\"");
         assert_eq!(json["ms"], 1.234);
         assert_eq!(json["at"], "1970-01-01T00:00:01.500Z");
+    }
+
+    #[test]
+    fn a_path_cannot_act_on_a_terminal_or_a_reader_in_either_format() {
+        let path = "/\u{1b}[2J\u{7f}\u{9b}2J\u{202e}\u{2066}\u{2028}\n\u{1f600}";
+        let entry = Entry {
+            path: path.to_owned(),
+            ..entry()
+        };
+        for format in [Format::Text, Format::Json] {
+            let line = line(format, &entry);
+            let text = line.strip_suffix('\n').unwrap();
+            assert!(
+                text.bytes()
+                    .all(|byte| byte.is_ascii_graphic() || byte == b' '),
+                "{text:?}"
+            );
+        }
+        assert!(line(Format::Text, &entry).contains("\\u009b2J\\u202e\\u2066\\u2028"));
+        let json: serde_json::Value = serde_json::from_str(&line(Format::Json, &entry)).unwrap();
+        assert_eq!(json["path"], path);
     }
 }

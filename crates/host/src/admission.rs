@@ -18,8 +18,8 @@ struct State {
     waiting: VecDeque<oneshot::Sender<Pass>>,
 }
 
-/// A place among the computing requests, free again when dropped.
-pub(crate) struct Pass(Turnstile);
+/// A place among the computing requests, free again when dropped; `None` once it was taken back.
+pub(crate) struct Pass(Option<Turnstile>);
 
 /// The time that a request spends waiting for something outside; it computes again when this is dropped.
 pub(crate) struct Aside(Turnstile);
@@ -39,7 +39,7 @@ impl Turnstile {
             let mut state = self.lock();
             if state.inside < state.limit {
                 state.inside += 1;
-                return Pass(self.clone());
+                return Pass(Some(self.clone()));
             }
             let (sender, turn) = oneshot::channel();
             state.waiting.push_back(sender);
@@ -50,7 +50,7 @@ impl Turnstile {
             // Senders leave the queue only with a pass; were one ever lost, letting this request in is harmless.
             Err(_) => {
                 self.lock().inside += 1;
-                Pass(self.clone())
+                Pass(Some(self.clone()))
             }
         }
     }
@@ -63,23 +63,19 @@ impl Turnstile {
     }
 
     fn leave(&self) {
-        // Passes that nobody wants any more come back through their own drop, outside the lock.
-        let mut unwanted = Vec::new();
-        {
-            let mut state = self.lock();
-            state.inside -= 1;
-            while state.inside < state.limit {
-                let Some(next) = state.waiting.pop_front() else {
-                    break;
-                };
-                state.inside += 1;
-                if let Err(pass) = next.send(Pass(self.clone())) {
-                    state.inside -= 1;
-                    unwanted.push(pass);
-                }
+        let mut state = self.lock();
+        state.inside -= 1;
+        while state.inside < state.limit {
+            let Some(next) = state.waiting.pop_front() else {
+                break;
+            };
+            state.inside += 1;
+            if let Err(mut pass) = next.send(Pass(Some(self.clone()))) {
+                // Its request is gone. Dropped as it is, the pass would wait for the lock that is held here.
+                pass.0 = None;
+                state.inside -= 1;
             }
         }
-        unwanted.into_iter().for_each(std::mem::forget);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -90,7 +86,9 @@ impl Turnstile {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        self.0.leave();
+        if let Some(turnstile) = &self.0 {
+            turnstile.leave();
+        }
     }
 }
 
@@ -150,5 +148,10 @@ mod tests {
         drop(first);
         drop(late);
         assert!(admitted(&turnstile).await.is_some());
+        assert_eq!(
+            Arc::strong_count(&turnstile.0),
+            1,
+            "passes that were not taken are freed"
+        );
     }
 }

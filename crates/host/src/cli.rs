@@ -10,6 +10,8 @@ use tokengate_core::{Address, ChainId};
 use url::Url;
 
 use crate::access_log::Format;
+use crate::body::BLOCK;
+use crate::clients::ClientLimits;
 use crate::core::CoreLimits;
 use crate::engine::InstanceLimits;
 use crate::request::RequestLimits;
@@ -19,6 +21,10 @@ use crate::workers::Reuse;
 /// A thread computes one request at a time. A few more keep it busy while one ends and the next begins; many more cost
 /// an instance's memory each and answer no sooner.
 const COMPUTING_PER_THREAD: usize = 8;
+
+/// What a client other than a proxy never needs: as many as there may be requests in flight, a tenth of all connections.
+const CLIENT_CONNECTIONS: usize = 1000;
+const CLIENT_WAITING: usize = 256;
 
 /// Serves a Spin application (spin.toml, manifest version 2) on an embedded WebAssembly host.
 #[derive(Debug, Parser)]
@@ -203,14 +209,27 @@ pub(crate) struct Up {
     #[arg(long, default_value = "30s", value_name = "TIME", value_parser = duration, help_heading = "Limits")]
     request_timeout: Duration,
     /// For a request's head, and for an idle connection's next request
-    #[arg(long, default_value = "30s", value_name = "TIME", value_parser = duration, help_heading = "Limits")]
+    #[arg(long, default_value = "10s", value_name = "TIME", value_parser = duration, help_heading = "Limits")]
     header_timeout: Duration,
     /// Request body size, answered with 413 beyond it
     #[arg(long, default_value = "1MiB", value_name = "SIZE", value_parser = size, help_heading = "Limits")]
     max_request_body: u64,
+    /// Memory for the request bodies of all connections, a quarter of it for one client at most; further ones are not
+    /// read until there is some, and get 503 when the request timeout passes. At least 64KiB
+    #[arg(long, default_value = "64MiB", value_name = "SIZE", value_parser = body_memory, help_heading = "Limits")]
+    max_body_memory: u64,
     /// Open connections; further ones wait to be accepted. Never more than the process may have open files for
     #[arg(long, default_value = "10000", value_name = "N", value_parser = positive, help_heading = "Limits")]
     max_connections: usize,
+    /// Open connections of one client, which is an IPv4 address, an IPv6 /64, or, with four times as many, a /48; 0 for
+    /// no bound. To this host a proxy is one client: with a proxy on another machine raise it or give 0. Loopback
+    /// addresses have no bound unless this is given [default: 1000]
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    max_client_connections: Option<usize>,
+    /// Those of them that are idle or have sent a request in part; beyond it the longest waiting is closed. 0 for no bound
+    /// [default: 256]
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    max_client_waiting: Option<usize>,
     /// Requests admitted at once; further ones wait, and get 503 when the request timeout passes
     #[arg(long, default_value = "1000", value_name = "N", value_parser = positive, help_heading = "Limits")]
     max_in_flight: usize,
@@ -245,6 +264,19 @@ impl Up {
         }
     }
 
+    /// What the command line says of one client, else these.
+    fn client_limits(&self, connections: usize, waiting: usize) -> ClientLimits {
+        // Whoever wants no bound on a proxy's connections wants none on its idle ones.
+        let waiting = match self.max_client_connections {
+            Some(0) => 0,
+            _ => waiting,
+        };
+        ClientLimits {
+            connections: self.max_client_connections.unwrap_or(connections),
+            waiting: self.max_client_waiting.unwrap_or(waiting),
+        }
+    }
+
     pub(crate) fn server_config(&self) -> ServerConfig {
         let threads = self
             .threads
@@ -254,6 +286,9 @@ impl Up {
             listen: self.listen,
             threads,
             connections: self.max_connections,
+            client: self.client_limits(CLIENT_CONNECTIONS, CLIENT_WAITING),
+            loopback_client: self.client_limits(0, 0),
+            body_memory: usize::try_from(self.max_body_memory).unwrap_or(usize::MAX),
             drain: self.drain_timeout,
             reuse: Reuse {
                 total: self.max_instance_reuse_count,
@@ -275,6 +310,17 @@ impl Up {
             access_log: self.access_log,
         }
     }
+}
+
+/// A size that a block of a body fits into: with less no body could be read.
+fn body_memory(text: &str) -> Result<u64, String> {
+    size(text).and_then(|bytes| {
+        if bytes >= BLOCK as u64 {
+            Ok(bytes)
+        } else {
+            Err("must be at least 64KiB".to_owned())
+        }
+    })
 }
 
 fn positive(text: &str) -> Result<usize, String> {
@@ -402,6 +448,33 @@ mod tests {
         for bad in ["", "MiB", "0", "1MB", "-1", "99999999999GiB"] {
             assert!(size(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_clients_bounds_spare_loopback_unless_they_are_given() {
+        let limits = |arguments: &[&str]| {
+            let line = ["tokengate", "up"].iter().chain(arguments);
+            let Command::Up(up) = Cli::try_parse_from(line).unwrap().command else {
+                panic!("another command");
+            };
+            let config = up.server_config();
+            [config.client, config.loopback_client]
+                .map(|limits| (limits.connections, limits.waiting))
+        };
+        assert_eq!(limits(&[]), [(1000, 256), (0, 0)]);
+        assert_eq!(
+            limits(&["--max-client-connections", "5"]),
+            [(5, 256), (5, 0)]
+        );
+        assert_eq!(limits(&["--max-client-connections", "0"]), [(0, 0), (0, 0)]);
+        assert_eq!(limits(&["--max-client-waiting", "7"]), [(1000, 7), (0, 7)]);
+    }
+
+    #[test]
+    fn memory_for_bodies_holds_a_block_at_least() {
+        assert_eq!(body_memory("64KiB"), Ok(65_536));
+        assert!(body_memory("65535").is_err());
+        assert!(body_memory("0").is_err());
     }
 
     #[test]

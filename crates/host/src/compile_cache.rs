@@ -2,20 +2,20 @@
 //!
 //! Loading one runs machine code from the file, and wasmtime does not check that code: whoever can write an entry can
 //! run anything as this process. So the directory must be this user's alone (made with mode 0700, and refused if
-//! others may write it or own it) and lie outside of any application's tree, which could bring entries with it; and each entry starts with the SHA-256 of the rest, which catches a torn or
-//! decayed file. The digest is no defence against someone who can write the directory; its mode is.
+//! others may write it or own it) and lie outside of any application's tree, which could bring entries with it; and each
+//! entry starts with the SHA-256 of its name and the rest, which catches a torn or decayed file and one that was renamed.
+//! The digest is no defence against someone who can write files there; the directory's mode is.
 
 use std::ffi::OsString;
-use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
+
+use crate::owned_path;
 
 const DIGEST_BYTES: usize = 32;
 
@@ -61,42 +61,27 @@ impl CompileCache {
     }
 
     pub(crate) fn open(directory: &Path) -> Result<Self, Error> {
-        let io = |source| Error::Io {
-            path: directory.to_owned(),
-            source,
-        };
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(io)?;
-        let metadata = fs::symlink_metadata(directory).map_err(io)?;
-        if metadata.is_dir() && is_ours(&metadata) {
-            Ok(Self {
-                directory: directory.to_owned(),
-            })
-        } else {
-            Err(Error::NotOurs(directory.to_owned()))
-        }
+        owned_path::directory(directory).map_err(|error| match error {
+            owned_path::Error::Io(source) => Error::Io {
+                path: directory.to_owned(),
+                source,
+            },
+            owned_path::Error::NotOurs => Error::NotOurs(directory.to_owned()),
+        })?;
+        Ok(Self {
+            directory: directory.to_owned(),
+        })
     }
 
     /// The compiled form of `wasm` for `engine`, if there is a sound one.
     pub(crate) fn get(&self, engine: &Engine, wasm: &[u8]) -> Option<Component> {
-        let path = self.entry(engine, wasm);
-        // What is looked at is what is read: the name is resolved once, and not through a link.
-        let mut file = fs::File::options()
-            .read(true)
-            .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
-            .open(&path)
-            .ok()?;
-        let metadata = file.metadata().ok()?;
-        if !metadata.is_file() || !is_ours(&metadata) {
-            return None;
-        }
+        let name = name(engine, wasm);
+        let path = self.directory.join(&name);
+        let mut file = owned_path::open(&path).ok()?;
         let mut entry = Vec::new();
         file.read_to_end(&mut entry).ok()?;
-        let (digest, compiled) = entry.split_at_checked(DIGEST_BYTES)?;
-        if Sha256::digest(compiled).as_slice() != digest {
+        let (kept, compiled) = entry.split_at_checked(DIGEST_BYTES)?;
+        if digest(&name, compiled) != kept {
             tracing::warn!(entry = %path.display(), "a compiled component is corrupt and is compiled again");
             return None;
         }
@@ -123,35 +108,44 @@ impl CompileCache {
             .serialize()
             .map_err(|error| io::Error::other(error.to_string()))?;
         let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
-        file.write_all(&Sha256::digest(&compiled))?;
+        let name = name(engine, wasm);
+        file.write_all(&digest(&name, &compiled))?;
         file.write_all(&compiled)?;
         file.as_file().sync_data()?;
-        file.persist(self.entry(engine, wasm))
+        file.persist(self.directory.join(name))
             .map_err(|error| error.error)?;
         Ok(())
     }
-
-    fn entry(&self, engine: &Engine, wasm: &[u8]) -> PathBuf {
-        // Which hash it is matters little: an entry under a name that no longer comes up is merely compiled again.
-        let mut compatibility = DefaultHasher::new();
-        engine
-            .precompile_compatibility_hash()
-            .hash(&mut compatibility);
-        let name = format!(
-            "{}-{:016x}.cwasm",
-            hex::encode(Sha256::digest(wasm)),
-            compatibility.finish()
-        );
-        self.directory.join(name)
-    }
 }
 
-fn is_ours(metadata: &fs::Metadata) -> bool {
-    metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & 0o022 == 0
+/// An entry's file name: the component's SHA-256 and what compiled it.
+fn name(engine: &Engine, wasm: &[u8]) -> String {
+    // Which hash it is matters little: an entry under a name that no longer comes up is merely compiled again.
+    let mut compatibility = DefaultHasher::new();
+    engine
+        .precompile_compatibility_hash()
+        .hash(&mut compatibility);
+    format!(
+        "{}-{:016x}.cwasm",
+        hex::encode(Sha256::digest(wasm)),
+        compatibility.finish()
+    )
+}
+
+/// The digest of an entry. The name is in it, so that an entry under another one's name is not that one's code; its
+/// length leads, so that no other name and code make the same text.
+fn digest(name: &str, compiled: &[u8]) -> [u8; DIGEST_BYTES] {
+    Sha256::new()
+        .chain_update((name.len() as u64).to_le_bytes())
+        .chain_update(name)
+        .chain_update(compiled)
+        .finalize()
+        .into()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
@@ -172,7 +166,7 @@ mod tests {
         cache.put(&engine, EMPTY_COMPONENT, &component).unwrap();
         assert!(cache.get(&engine, EMPTY_COMPONENT).is_some());
 
-        let entry = cache.entry(&engine, EMPTY_COMPONENT);
+        let entry = cache.directory.join(name(&engine, EMPTY_COMPONENT));
         let sound = fs::read(&entry).unwrap();
         let mut flipped = sound.clone();
         *flipped.last_mut().unwrap() ^= 1;
@@ -189,6 +183,21 @@ mod tests {
         let elsewhere = parent.path().join("elsewhere");
         fs::rename(&entry, &elsewhere).unwrap();
         std::os::unix::fs::symlink(&elsewhere, &entry).unwrap();
+        assert!(cache.get(&engine, EMPTY_COMPONENT).is_none());
+    }
+
+    #[test]
+    fn an_entry_under_another_components_name_is_not_that_component() {
+        // The empty component with a custom section: another text, and as valid.
+        const OTHER_COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0\0\x02\x01x";
+        let parent = tempfile::tempdir().unwrap();
+        let cache = CompileCache::open(&parent.path().join("cache")).unwrap();
+        let engine = engine();
+        let component = Component::new(&engine, OTHER_COMPONENT).unwrap();
+        cache.put(&engine, OTHER_COMPONENT, &component).unwrap();
+        assert!(cache.get(&engine, OTHER_COMPONENT).is_some());
+        let entry = |wasm| cache.directory.join(name(&engine, wasm));
+        fs::rename(entry(OTHER_COMPONENT), entry(EMPTY_COMPONENT)).unwrap();
         assert!(cache.get(&engine, EMPTY_COMPONENT).is_none());
     }
 

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::access_log::AccessLog;
 use crate::admission::Turnstile;
 use crate::application::Application;
+use crate::clients;
 use crate::guest::CoreResources;
 use crate::key_value::Stores;
 use crate::outbound;
@@ -27,9 +28,10 @@ use crate::request::{self, RequestLimits};
 use crate::stderr::Stderr;
 use crate::workers::{self, Handler, NotAHandler, Reuse};
 
-/// Header bytes of one request.
-pub(crate) const MAX_HEADER_BYTES: usize = 32 << 10;
+/// Header bytes of one request. As much is what a connection's buffer grows to, so it is also what a half-sent head costs.
+pub(crate) const MAX_HEADER_BYTES: usize = 16 << 10;
 const MAX_HEADERS: usize = 100;
+const MADE_ROOM: &str = "the connection was closed to make room for others";
 
 /// What bounds connections, and the requests within a core.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +62,7 @@ pub(crate) struct Accepted {
     pub(crate) stream: std::net::TcpStream,
     pub(crate) client: SocketAddr,
     pub(crate) permit: OwnedSemaphorePermit,
+    pub(crate) connection: clients::Connection,
 }
 
 /// The running thread of a core.
@@ -268,7 +271,9 @@ async fn connect(
         stream,
         client,
         permit: _permit,
+        connection,
     } = accepted;
+    let counted = Arc::new(connection);
     let stream = TcpStream::from_std(stream)?;
     let header_timeout = core.limits.header_timeout;
     let send_timeout = core.limits.requests.timeout;
@@ -276,13 +281,16 @@ async fn connect(
         ready = tokio::time::timeout(header_timeout, stream.readable()) => ready??,
         // A connection that has said nothing yet would hold up stopping for its whole header timeout.
         _ = serving.changed() => return Ok(()),
+        () = counted.to_be_closed() => return Err(MADE_ROOM.into()),
     }
     let sending = Arc::new(Sending::default());
     let service = service_fn({
-        let sending = sending.clone();
+        let (sending, counted) = (sending.clone(), counted.clone());
         move |request| {
-            let (core, sending) = (core.clone(), sending.clone());
-            async move { Ok::<_, Infallible>(request::answer(core, client, request, sending).await) }
+            let (core, sending, counted) = (core.clone(), sending.clone(), counted.clone());
+            async move {
+                Ok::<_, Infallible>(request::answer(core, client, request, sending, counted).await)
+            }
         }
     });
     let connection = http1::Builder::new()
@@ -295,5 +303,6 @@ async fn connect(
         outcome = watcher.watch(connection) => Ok(outcome?),
         // hyper does not ask for the body while the client takes nothing, so the body cannot end this by itself.
         () = sending.overdue(send_timeout) => Err("a response was not taken in time".into()),
+        () = counted.to_be_closed() => Err(MADE_ROOM.into()),
     }
 }

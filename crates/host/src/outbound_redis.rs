@@ -79,6 +79,7 @@ impl Connections {
         if connections.len() >= MAX_CONNECTIONS {
             return Err(Error::TooManyConnections);
         }
+        client.warn_if_exposed();
         let connection = Arc::new(client.connect());
         connections.insert(url, connection.clone());
         Ok(connection)

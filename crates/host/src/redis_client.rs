@@ -1,7 +1,9 @@
 //! Connections to Redis: one multiplexed connection per runtime and server, made on first use and remade by itself.
 //! Every command has a deadline, so an outage costs a caller a second and not its patience.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +18,10 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(1);
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection is silent before the system asks whether its peer still lives, and between two such questions.
 const KEEPALIVE: Duration = Duration::from_secs(15);
+/// Servers of which a warning is remembered, so that it is given once. Guests reach few: those that are allowed them.
+const MAX_WARNED: usize = 1024;
+
+static WARNED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS. It may hold a password, so it is never
 /// shown.
@@ -50,6 +56,57 @@ impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}:{}", self.scheme, self.host, self.port)
     }
+}
+
+/// Why what is kept in a Redis server could be read or changed on its way, or by anyone who reaches the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exposure {
+    /// Neither a password nor TLS.
+    Open,
+    /// TLS without a password.
+    NoPassword,
+    /// A password that crosses the network in the clear.
+    NoTls,
+}
+
+impl Exposure {
+    /// `None` for a server on this machine, or one with both TLS and a password.
+    fn of(server: &Server, password: bool) -> Option<Self> {
+        if is_loopback(&server.host) {
+            return None;
+        }
+        match (server.scheme == "rediss", password) {
+            (true, true) => None,
+            (true, false) => Some(Self::NoPassword),
+            (false, true) => Some(Self::NoTls),
+            (false, false) => Some(Self::Open),
+        }
+    }
+
+    fn warning(self) -> &'static str {
+        match self {
+            Self::Open => {
+                "a Redis server beyond this machine is used without TLS and without a password: whoever reaches it or the network between can open gates; give it both (rediss://:password@host)"
+            }
+            Self::NoPassword => {
+                "a Redis server beyond this machine is used without a password: whoever reaches it can open gates; set one (rediss://:password@host)"
+            }
+            Self::NoTls => {
+                "a Redis server beyond this machine is used without TLS: its password and what gates rest on cross the network in the clear; use rediss://"
+            }
+        }
+    }
+}
+
+/// Whether a host is this machine: a loopback address (RFC 1122 section 3.2.1.3, RFC 4291 section 2.5.3) or a name that
+/// must resolve to one (RFC 6761 section 6.3).
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    if let Ok(address) = bare.parse::<IpAddr>() {
+        return address.to_canonical().is_loopback();
+    }
+    let name = bare.trim_end_matches('.').to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 #[derive(Clone)]
@@ -89,6 +146,26 @@ impl Client {
             host.clone()
         };
         Some(Server { scheme, host, port })
+    }
+
+    /// Warns, once for each server in the life of the process, if others could read or change what is kept there.
+    pub(crate) fn warn_if_exposed(&self) {
+        let password = self.0.get_connection_info().redis_settings().password();
+        let password = password.is_some_and(|password| !password.is_empty());
+        let Some((server, exposure)) = self
+            .server()
+            .and_then(|server| Exposure::of(&server, password).map(|exposure| (server, exposure)))
+        else {
+            return;
+        };
+        let is_new = {
+            // An insertion that panicked leaves a set that is as good.
+            let mut warned = WARNED.lock().unwrap_or_else(PoisonError::into_inner);
+            warned.len() < MAX_WARNED && warned.insert(server.to_string())
+        };
+        if is_new {
+            tracing::warn!(%server, "{}", exposure.warning());
+        }
     }
 
     /// Connects on the first command, within the runtime that sends it.
@@ -200,6 +277,35 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(server(url).as_deref(), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_server_beyond_this_machine_needs_tls_and_a_password() {
+        for (url, expected) in [
+            ("redis://h", Some(Exposure::Open)),
+            ("redis://user@10.0.0.7", Some(Exposure::Open)),
+            ("redis://:pw@h:1", Some(Exposure::NoTls)),
+            ("redis://u:pw@[2001:db8::1]", Some(Exposure::NoTls)),
+            ("rediss://h", Some(Exposure::NoPassword)),
+            ("rediss://:pw@h", None),
+            ("redis://127.0.0.1", None),
+            ("redis://127.8.9.10:7", None),
+            ("redis://[::1]", None),
+            ("redis://[::ffff:127.0.0.1]", None),
+            ("redis://localhost", None),
+            ("redis://LOCALHOST.", None),
+            ("redis://redis.localhost", None),
+            // What merely looks like this machine.
+            ("redis://localhost.example", Some(Exposure::Open)),
+            ("redis://127.0.0.1.example", Some(Exposure::Open)),
+            ("redis://notlocalhost", Some(Exposure::Open)),
+            ("redis://127.0.0.1@h", Some(Exposure::Open)),
+        ] {
+            let client = Client::new(&RedisUrl::parse(url).unwrap()).unwrap();
+            let password = client.0.get_connection_info().redis_settings().password();
+            let server = client.server().unwrap();
+            assert_eq!(Exposure::of(&server, password.is_some()), expected, "{url}");
         }
     }
 

@@ -1,6 +1,5 @@
 //! One request: routed, bounded, handed to an instance, answered and logged.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,8 +21,9 @@ use wasmtime_wasi_http::handler::{ExpirationError, InstantiationError};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use crate::access_log::{AccessLog, Entry};
-use crate::admission::{Aside, Turnstile};
 use crate::application::Destination;
+use crate::body::InboundBody;
+use crate::clients::Connection;
 use crate::core::{Core, MAX_HEADER_BYTES, Sending};
 use crate::problem::Problem;
 use crate::routing::Match;
@@ -38,8 +38,6 @@ pub(crate) struct RequestLimits {
 
 /// Before another try when the instances that there may be are all busy.
 const INSTANCE_AGAIN: Duration = Duration::from_millis(5);
-/// How much of a body is read before its request takes a place among those in flight.
-const READ_AHEAD_BYTES: u64 = 64 << 10;
 /// What clients may not say: these come from the host alone.
 const RESERVED_PREFIX: &str = "spin-";
 const FULL_URL: HeaderName = HeaderName::from_static("spin-full-url");
@@ -55,6 +53,7 @@ pub(crate) async fn answer(
     client: SocketAddr,
     request: Request<Incoming>,
     sending: Arc<Sending>,
+    connection: Arc<Connection>,
 ) -> Response<ResponseBody> {
     let mut record = Record {
         log: core.access_log.clone(),
@@ -71,6 +70,7 @@ pub(crate) async fn answer(
         },
         permit: None,
         sending,
+        connection,
     };
     let response = route(&core, client, request, &mut record)
         .await
@@ -102,6 +102,10 @@ async fn route(
     if !record.entry.path.starts_with('/') {
         return Err(Problem::BadRequest("the request target is not a path"));
     }
+    // What a component says to the startup check is for whoever starts the host: it quotes the configuration.
+    if core.application.startup_check.as_deref() == Some(record.entry.path.as_str()) {
+        return Err(Problem::NotFound);
+    }
     let Some(found) = core.application.router.route(&record.entry.path) else {
         return Err(Problem::NotFound);
     };
@@ -127,11 +131,17 @@ async fn route(
     let parts = guest_parts(core, client, parts, &found, &record.entry.path)?;
     let overrun = Arc::new(AtomicBool::new(false));
     let turnstile = &core.resources.turnstile;
-    let reading = InboundBody::read_ahead(body, limits.body_bytes, &overrun, turnstile);
-    let Ok(body) = tokio::time::timeout(limits.timeout, reading).await else {
-        return Err(Problem::TooSlow);
-    };
-    let request = Request::from_parts(parts, body?.boxed_unsync());
+    let body = InboundBody::read_ahead(
+        body,
+        limits.body_bytes,
+        &overrun,
+        turnstile,
+        record.connection.budget(),
+        tokio::time::Instant::now() + limits.timeout,
+    )
+    .await?;
+    record.connection.work();
+    let request = Request::from_parts(parts, body.boxed_unsync());
     let deadline = tokio::time::Instant::now() + limits.timeout;
     let Ok(permit) =
         tokio::time::timeout_at(deadline, core.in_flight.clone().acquire_owned()).await
@@ -224,15 +234,7 @@ fn guest_parts(
         .cloned()
         .unwrap_or_else(|| PathAndQuery::from_static("/"));
 
-    let claimed: Vec<HeaderName> = parts
-        .headers
-        .keys()
-        .filter(|name| name.as_str().starts_with(RESERVED_PREFIX))
-        .cloned()
-        .collect();
-    for name in claimed {
-        parts.headers.remove(name);
-    }
+    remove_reserved(&mut parts.headers);
     let mut say = |name: HeaderName, value: &str| {
         // A path and an authority have passed as URI parts, so each is a header's value, too.
         if let Ok(value) = HeaderValue::from_str(value) {
@@ -259,6 +261,18 @@ fn guest_parts(
     parts.uri = Uri::from_parts(uri)
         .map_err(|_| Problem::BadRequest("the request target is not a path"))?;
     Ok(parts)
+}
+
+/// Removes what only the host may say to guests.
+pub(crate) fn remove_reserved(fields: &mut HeaderMap) {
+    let claimed: Vec<HeaderName> = fields
+        .keys()
+        .filter(|name| name.as_str().starts_with(RESERVED_PREFIX))
+        .cloned()
+        .collect();
+    for name in claimed {
+        fields.remove(name);
+    }
 }
 
 /// The host that the client asked. HTTP/1.1 requires exactly one Host header (RFC 9112 section 3.2).
@@ -290,106 +304,6 @@ fn authority(
     Ok(authority)
 }
 
-/// A request's body, the start of which is here already. Waiting for the rest does not count as computing.
-struct InboundBody {
-    here: VecDeque<Frame<Bytes>>,
-    rest: Option<Incoming>,
-    /// How many bytes may still come.
-    left: u64,
-    overrun: Arc<AtomicBool>,
-    turnstile: Turnstile,
-    aside: Option<Aside>,
-}
-
-impl InboundBody {
-    /// Reads what the client sends, up to its end or to [`READ_AHEAD_BYTES`]: a client that sends slowly takes no
-    /// place from others meanwhile.
-    async fn read_ahead(
-        body: Incoming,
-        limit: u64,
-        overrun: &Arc<AtomicBool>,
-        turnstile: &Turnstile,
-    ) -> Result<Self, Problem> {
-        let mut this = Self {
-            here: VecDeque::new(),
-            rest: None,
-            left: limit,
-            overrun: overrun.clone(),
-            turnstile: turnstile.clone(),
-            aside: None,
-        };
-        if body.size_hint().lower() > limit {
-            return Err(Problem::BodyTooLarge);
-        }
-        let mut body = body;
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| Problem::BadRequest("the body ended early"))?;
-            this.count(&frame).map_err(|_| Problem::BodyTooLarge)?;
-            this.here.push_back(frame);
-            if limit - this.left >= READ_AHEAD_BYTES && !body.is_end_stream() {
-                this.rest = Some(body);
-                break;
-            }
-        }
-        Ok(this)
-    }
-
-    fn count(&mut self, frame: &Frame<Bytes>) -> Result<(), Error> {
-        let length = frame.data_ref().map_or(0, Bytes::len) as u64;
-        self.left = self.left.checked_sub(length).ok_or_else(|| {
-            self.overrun.store(true, Ordering::Relaxed);
-            Error::HttpRequestBodySize(None)
-        })?;
-        Ok(())
-    }
-}
-
-impl Body for InboundBody {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let this = &mut *self;
-        if let Some(frame) = this.here.pop_front() {
-            return Poll::Ready(Some(Ok(frame)));
-        }
-        let Some(rest) = &mut this.rest else {
-            return Poll::Ready(None);
-        };
-        let Poll::Ready(frame) = Pin::new(rest).poll_frame(cx) else {
-            this.aside.get_or_insert_with(|| this.turnstile.aside());
-            return Poll::Pending;
-        };
-        this.aside = None;
-        Poll::Ready(frame.map(|frame| {
-            let frame = frame?;
-            this.count(&frame)?;
-            Ok(frame)
-        }))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.here.is_empty() && self.rest.as_ref().is_none_or(Body::is_end_stream)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self.rest {
-            Some(_) => SizeHint::default(),
-            None => {
-                let frames = self.here.iter();
-                SizeHint::with_exact(
-                    frames
-                        .map(|frame| frame.data_ref().map_or(0, Bytes::len) as u64)
-                        .sum(),
-                )
-            }
-        }
-    }
-}
-
 /// What the access log will say of a request, said when the last of it is dropped.
 struct Record {
     log: AccessLog,
@@ -398,11 +312,13 @@ struct Record {
     /// The request's place among those in flight, kept until both its response and its guest's part are over.
     permit: Option<Arc<OwnedSemaphorePermit>>,
     sending: Arc<Sending>,
+    connection: Arc<Connection>,
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
         self.sending.end();
+        self.connection.wait();
         self.entry.took = self.started.elapsed();
         if self.entry.status == 0 {
             // The client left before there was an answer; nginx's name for it.

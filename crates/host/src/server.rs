@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::access_log::{self, AccessLog};
 use crate::application::Application;
+use crate::clients::{ClientLimits, Clients};
 use crate::core::{Accepted, Core, CoreLimits, CoreThread};
 use crate::outbound;
 use crate::startup::{self, Refusal};
@@ -32,6 +33,11 @@ pub(crate) struct ServerConfig {
     pub(crate) listen: SocketAddr,
     pub(crate) threads: usize,
     pub(crate) connections: usize,
+    /// Of each client, and of each with a loopback address.
+    pub(crate) client: ClientLimits,
+    pub(crate) loopback_client: ClientLimits,
+    /// Memory for the request bodies of all connections, in bytes.
+    pub(crate) body_memory: usize,
     pub(crate) drain: Duration,
     pub(crate) reuse: Reuse,
     /// Of each core.
@@ -155,6 +161,11 @@ async fn run(
         }
     }
     let connections = connections_within_limit(config.connections);
+    let clients = Arc::new(Clients::new(
+        config.client,
+        config.loopback_client,
+        config.body_memory,
+    ));
     let (gone, mut core_gone) = mpsc::unbounded_channel();
     let cores = (0..config.threads)
         .map(|index| {
@@ -168,7 +179,7 @@ async fn run(
     let mut terminate = signal(SignalKind::terminate())?;
     ready(local);
     let outcome = tokio::select! {
-        () = accept(listener, &cores, connections) => Ok(()),
+        () = accept(listener, &cores, connections, &clients) => Ok(()),
         // Its share of the connections would go unanswered: better that whoever supervises us starts anew.
         _ = core_gone.recv() => Err(Error::CoreGone),
         _ = interrupt.recv() => {
@@ -216,13 +227,14 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-async fn accept(listener: TcpListener, cores: &[CoreThread], connections: usize) {
+async fn accept(
+    listener: TcpListener,
+    cores: &[CoreThread],
+    connections: usize,
+    clients: &Arc<Clients>,
+) {
     let places = Arc::new(Semaphore::new(connections));
     loop {
-        // Closed never, so always a permit; were it closed, accepting would be over.
-        let Ok(permit) = places.clone().acquire_owned().await else {
-            return;
-        };
         let accepted = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -232,6 +244,26 @@ async fn accept(listener: TcpListener, cores: &[CoreThread], connections: usize)
             }
         };
         let (stream, client) = accepted;
+        let Some(connection) = clients.enter(client.ip()) else {
+            tracing::debug!(%client, "a connection beyond its client's bound is closed");
+            continue;
+        };
+        // One is accepted beyond the limit: whose it is decides nothing, but that it is there does.
+        let permit = match places.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                clients.make_room();
+                tokio::select! {
+                    permit = places.clone().acquire_owned() => match permit {
+                        Ok(permit) => permit,
+                        // Closed never; were it closed, accepting would be over.
+                        Err(_) => return,
+                    },
+                    // Its client has the most, and all the others of it are at requests.
+                    () = connection.to_be_closed() => continue,
+                }
+            }
+        };
         if let Err(error) = prepare(&stream) {
             tracing::debug!(%error, "a connection ended before it was served");
             continue;
@@ -249,6 +281,7 @@ async fn accept(listener: TcpListener, cores: &[CoreThread], connections: usize)
                 stream,
                 client,
                 permit,
+                connection,
             });
         }
     }

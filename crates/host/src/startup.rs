@@ -1,11 +1,12 @@
 //! The question that every component is asked before the host listens. A component that finds its configuration
 //! right answers with success and one that has nothing to check with 404; anything else is a refusal, whose detail
-//! says what to mend.
+//! says what to correct. Such details are for whoever starts the host: the question carries a header that clients cannot
+//! send (`spin-*` is removed from their requests), and they get 404 at its path.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, Uri, header};
+use http::{HeaderName, HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Empty, Limited};
 
 use crate::core::Core;
@@ -13,6 +14,8 @@ use crate::workers::Handler;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_ANSWER_BYTES: usize = 64 << 10;
+/// Says that the host itself asks.
+const STARTUP_CHECK: HeaderName = HeaderName::from_static("spin-startup-check");
 
 #[derive(Debug, thiserror::Error)]
 #[error("component `{component}` refuses to start: {reason}")]
@@ -62,6 +65,9 @@ async fn ask(handler: &Handler, path: &str) -> Result<(), String> {
     request
         .headers_mut()
         .insert(header::HOST, HeaderValue::from_static("localhost"));
+    request
+        .headers_mut()
+        .insert(STARTUP_CHECK, HeaderValue::from_static("1"));
     let response = handler
         .handle(None, request)
         .await

@@ -14,6 +14,8 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
+use crate::escape::escape_lines;
+
 /// What may wait to be written; when a slow reader fills this, further messages are dropped and counted.
 const QUEUE_BYTES: usize = 4 << 20;
 /// What a message occupies beside its text.
@@ -78,10 +80,10 @@ impl Stderr {
     }
 }
 
-/// For the subscriber, which writes each event at once.
+/// For the subscriber, which writes each event at once. An event may quote what a server or a client said.
 impl Write for Stderr {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        self.say(text);
+        self.say(escape_lines(text));
         Ok(text.len())
     }
 
@@ -161,20 +163,25 @@ impl Lines {
     }
 
     fn push(&mut self, bytes: &[u8]) {
-        self.line.extend_from_slice(bytes);
-        if let Some(end) = self.line.iter().rposition(|byte| *byte == b'\n') {
-            let rest = self.line.split_off(end + 1);
-            self.stderr.say(std::mem::replace(&mut self.line, rest));
-        }
-        if self.line.len() > GUEST_LINE_BYTES {
-            self.end_line();
+        // In steps, so that what is escaped at once is small, however much a guest writes.
+        for bytes in bytes.chunks(GUEST_LINE_BYTES) {
+            self.line.extend_from_slice(bytes);
+            if let Some(end) = self.line.iter().rposition(|byte| *byte == b'\n') {
+                let rest = self.line.split_off(end + 1);
+                self.stderr.say(escape_lines(&self.line));
+                self.line = rest;
+            }
+            if self.line.len() > GUEST_LINE_BYTES {
+                self.end_line();
+            }
         }
     }
 
     fn end_line(&mut self) {
         if !self.line.is_empty() {
             self.line.push(b'\n');
-            self.stderr.say(std::mem::take(&mut self.line));
+            self.stderr.say(escape_lines(&self.line));
+            self.line.clear();
         }
     }
 }
@@ -260,6 +267,25 @@ mod tests {
         assert_eq!(
             String::from_utf8(written.0.lock().unwrap().clone()).unwrap(),
             format!("x\nab\n{long}\ny\n")
+        );
+    }
+
+    #[test]
+    fn a_guests_line_cannot_act_on_a_terminal() {
+        let written = Written::default();
+        let stderr = Stderr::start_with(written.clone()).unwrap();
+        let mut lines = Lines::new(&stderr);
+        lines.push(b"{\"error\":\"\x1b[2J\x7f\xc2\x9b2J");
+        lines.push("\u{202e}\u{2066}\u{2028}\"}\r\n".as_bytes());
+        lines.push(b"\xff\x9b");
+        drop(lines);
+        let mut subscriber = stderr.clone();
+        subscriber.write_all("said \u{9b}2J\n".as_bytes()).unwrap();
+        Stderr::flush(&stderr);
+        assert_eq!(
+            String::from_utf8(written.0.lock().unwrap().clone()).unwrap(),
+            "{\"error\":\"\\u001b[2J\\u007f\\u009b2J\\u202e\\u2066\\u2028\"}\\u000d\n\
+             \\ufffd\\ufffd\nsaid \\u009b2J\n"
         );
     }
 

@@ -2,15 +2,16 @@
 //! everything that came in during its last commit at once, so that a write is on disk before it is acknowledged and
 //! a busy store still syncs the disk only once per round.
 
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
+use redb::backends::FileBackend;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Error, MAX_LISTED_KEYS};
+use crate::owned_path;
 
 const TABLE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("key-value");
 /// Callers beyond this many wait to hand their write over.
@@ -32,6 +33,10 @@ pub(crate) enum OpenError {
         path: PathBuf,
         source: std::io::Error,
     },
+    #[error("the directory {path} of a key-value store could be written by others, and what is in the store opens gates: make it yours alone (chmod 700 {path}, and chown if others own it; a link is refused, so name what it leads to), or name another --state-dir", path = .0.display())]
+    DirectoryNotOurs(PathBuf),
+    #[error("the key-value store {path} could be written by others, and what is in it opens gates: if you trust what is in it, make it yours alone (chmod 600 {path}, and chown if others own it; a link is refused, so name what it leads to), else remove it", path = .0.display())]
+    FileNotOurs(PathBuf),
     #[error("the key-value store {} is in use by another process: stop it, or name another --state-dir", .0.display())]
     InUse(PathBuf),
     #[error("the key-value store {} cannot be opened: {reason}; it must be a file that this host made, so name another `path`", path.display())]
@@ -70,21 +75,36 @@ impl Embedded {
             path: path.to_owned(),
             source,
         };
-        if let Some(parent) = path.parent() {
-            // What guests keep is nobody else's to read.
-            std::fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(parent)
-                .map_err(io)?;
+        // What guests keep decides who is let in: others must neither write it nor read it (nonces, facts).
+        let parent = match path.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        owned_path::directory(parent).map_err(|error| match error {
+            owned_path::Error::Io(source) => io(source),
+            owned_path::Error::NotOurs => OpenError::DirectoryNotOurs(parent.to_owned()),
+        })?;
+        let (file, was_open) = owned_path::open_or_create(path).map_err(|error| match error {
+            owned_path::Error::Io(source) => io(source),
+            owned_path::Error::NotOurs => OpenError::FileNotOurs(path.to_owned()),
+        })?;
+        if was_open {
+            // Made by the umask of another time or copied: reading it is not writing it, so it is still good.
+            tracing::warn!(
+                store = %path.display(),
+                "a key-value store could be read by other users of this machine; it is now this user's alone (mode 0600)"
+            );
         }
         let unusable = |reason: String| OpenError::Unusable {
             path: path.to_owned(),
             reason,
         };
-        let database = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create(path)
+        let database = FileBackend::new(file)
+            .and_then(|backend| {
+                Database::builder()
+                    .set_cache_size(CACHE_BYTES)
+                    .create_with_backend(backend)
+            })
             .map_err(|error| match error {
                 redb::DatabaseError::DatabaseAlreadyOpen => OpenError::InUse(path.to_owned()),
                 other => unusable(other.to_string()),
@@ -381,6 +401,51 @@ mod tests {
             Embedded::open(&copy).unwrap().get("a").unwrap().as_deref(),
             Some(b"1".as_slice())
         );
+    }
+
+    #[test]
+    fn a_store_that_others_may_write_is_refused() {
+        use std::fs::{Permissions, set_permissions};
+        use std::os::unix::fs::{PermissionsExt, symlink};
+
+        // Its writing thread ends soon after the store is dropped, and lets go of the file.
+        let opened = |path: &Path| loop {
+            match Embedded::open(path) {
+                Err(OpenError::InUse(_)) => thread::yield_now(),
+                other => return other.map(drop),
+            }
+        };
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("state");
+        let path = directory.join("store.redb");
+        opened(&path).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&directory), mode(&path)), (0o700, 0o600));
+
+        set_permissions(&directory, Permissions::from_mode(0o777)).unwrap();
+        let error = opened(&path).unwrap_err();
+        assert!(matches!(error, OpenError::DirectoryNotOurs(_)));
+        assert!(error.to_string().contains("chmod 700"), "{error}");
+        set_permissions(&directory, Permissions::from_mode(0o755)).unwrap();
+
+        set_permissions(&path, Permissions::from_mode(0o660)).unwrap();
+        let error = opened(&path).unwrap_err();
+        assert!(matches!(error, OpenError::FileNotOurs(_)));
+        assert!(error.to_string().contains("chmod 600"), "{error}");
+
+        set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        opened(&path).unwrap();
+        assert_eq!(mode(&path), 0o600);
+
+        let linked = parent.path().join("linked");
+        symlink(&directory, &linked).unwrap();
+        assert!(matches!(
+            opened(&linked.join("store.redb")),
+            Err(OpenError::DirectoryNotOurs(_))
+        ));
+        let link = directory.join("link.redb");
+        symlink(&path, &link).unwrap();
+        assert!(matches!(opened(&link), Err(OpenError::FileNotOurs(_))));
     }
 
     #[test]

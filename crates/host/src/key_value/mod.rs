@@ -72,6 +72,7 @@ impl Source {
                     label: label.to_owned(),
                     reason: error.to_string(),
                 })?;
+                client.warn_if_exposed();
                 Self::Redis(Box::new(client))
             }
         })

@@ -1,7 +1,8 @@
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::harness::{App, Host, at_once, manifest};
+use crate::harness::{Answer, App, Host, at_once, eventually, manifest};
 
 fn closes(host: &Host, bytes: &[u8]) -> Duration {
     let mut stream = host.connect();
@@ -134,4 +135,148 @@ fn a_request_that_names_no_path_or_an_unclear_host_is_malformed() {
             "{request}"
         );
     }
+}
+
+/// Whether the host has closed a connection that it has not answered on.
+fn is_closed(stream: &mut TcpStream) -> bool {
+    stream.set_nonblocking(true).unwrap();
+    let outcome = stream.read(&mut [0; 64]);
+    stream.set_nonblocking(false).unwrap();
+    match outcome {
+        Ok(length) => length == 0,
+        Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+    }
+}
+
+const PART: &[u8] = b"GET /hello HTTP/1.1\r\nhost: h\r\n";
+const PART_OF_A_BODY: &[u8] = b"POST /body HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\n123";
+
+#[test]
+fn a_client_that_leaves_requests_unfinished_loses_its_own_connections() {
+    for part in [PART, PART_OF_A_BODY] {
+        unfinished(part);
+    }
+}
+
+fn unfinished(part: &[u8]) {
+    let host = App::new(&manifest("")).up(&["--max-client-waiting", "3"]);
+    let mut other = host.connect_from([127, 0, 0, 2]);
+    other.write_all(PART).unwrap();
+    let mut half: Vec<_> = (0..10)
+        .map(|_| {
+            let mut stream = host.connect();
+            stream.write_all(part).unwrap();
+            stream
+        })
+        .collect();
+    eventually(|| {
+        (half
+            .iter_mut()
+            .filter_map(|s| is_closed(s).then_some(()))
+            .count()
+            == 7)
+            .then_some(())
+    })
+    .expect("the client kept more than three");
+    assert!(
+        !half.iter_mut().skip(7).any(is_closed),
+        "the newest are kept"
+    );
+    other.write_all(b"connection: close\r\n\r\n").unwrap();
+    assert_eq!(Answer::read(&mut other).body, "hello");
+}
+
+#[test]
+fn a_client_has_only_so_many_connections_and_others_have_theirs() {
+    let host = App::new(&manifest("")).up(&["--max-client-connections", "3"]);
+    let mut busy: Vec<_> = (0..3)
+        .map(|_| {
+            let mut stream = host.connect();
+            stream
+                .write_all(b"GET /sleep?ms=2000 HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")
+                .unwrap();
+            stream
+        })
+        .collect();
+    // Until all three are at their requests, a further one takes the place of one that waits.
+    std::thread::sleep(Duration::from_millis(500));
+    let mut fourth = host.connect();
+    eventually(|| is_closed(&mut fourth).then_some(())).expect("a fourth was let in");
+    host.says("--max-client-connections");
+    let mut other = host.connect_from([127, 0, 0, 2]);
+    other.write_all(PART).unwrap();
+    other.write_all(b"connection: close\r\n\r\n").unwrap();
+    assert_eq!(Answer::read(&mut other).body, "hello");
+    for busy in &mut busy {
+        assert_eq!(Answer::read(busy).body, "slept");
+    }
+    assert_eq!(host.ok("/hello"), "hello");
+}
+
+#[test]
+fn a_full_server_takes_from_the_client_with_the_most() {
+    let host = App::new(&manifest("")).up(&[
+        "--max-connections",
+        "20",
+        "--max-client-connections",
+        "1000",
+        "--header-timeout",
+        "60s",
+    ]);
+    let mut few: Vec<_> = (0..2).map(|_| host.connect_from([127, 0, 0, 2])).collect();
+    for stream in &mut few {
+        stream.write_all(PART).unwrap();
+    }
+    let mut many: Vec<_> = (0..40)
+        .map(|_| {
+            let mut stream = host.connect_from([127, 0, 0, 3]);
+            let _ = stream.write_all(PART);
+            stream
+        })
+        .collect();
+    for _ in 0..5 {
+        // Longer than the header timeout is what it would take without fairness.
+        let started = Instant::now();
+        let mut newcomer = host.connect_from([127, 0, 0, 4]);
+        newcomer.write_all(PART).unwrap();
+        newcomer.write_all(b"connection: close\r\n\r\n").unwrap();
+        assert_eq!(Answer::read(&mut newcomer).body, "hello");
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "{:?}",
+            started.elapsed()
+        );
+    }
+    assert!(many.iter_mut().any(is_closed));
+    for stream in &mut few {
+        stream.write_all(b"connection: close\r\n\r\n").unwrap();
+        assert_eq!(Answer::read(stream).body, "hello");
+    }
+}
+
+#[test]
+fn peers_on_this_machine_have_no_bound_of_their_own() {
+    let host = App::new(&manifest("")).up(&[]);
+    let mut half: Vec<_> = (0..300)
+        .map(|_| {
+            let mut stream = host.connect();
+            stream.write_all(PART).unwrap();
+            stream
+        })
+        .collect();
+    for stream in &mut half {
+        stream.write_all(b"connection: close\r\n\r\n").unwrap();
+        assert_eq!(Answer::read(stream).body, "hello");
+    }
+}
+
+#[test]
+fn a_log_shows_nothing_of_a_path_that_acts_on_a_terminal() {
+    let host = App::new(&manifest("")).up(&[]);
+    host.send("GET /hello/\u{9b}2J\u{202e}x HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n");
+    let said = host.says("GET /hello/\\u009b2J\\u202ex 404");
+    assert!(
+        said.bytes()
+            .all(|byte| byte == b'\n' || byte == b' ' || byte.is_ascii_graphic())
+    );
 }

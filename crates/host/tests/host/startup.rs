@@ -36,6 +36,34 @@ fn a_component_that_does_not_answer_stops_the_start() {
 }
 
 #[test]
+fn the_startup_check_is_answered_to_the_host_alone() {
+    // The probe says what it is asked, so that the host is what keeps it from strangers.
+    let app = checked("[component.probe.variables]\nstartup = \"words\"\n");
+    let host = app.up(&[]);
+    for target in [
+        "/healthz/startup",
+        "/healthz/startup?x",
+        "http://h/healthz/startup",
+    ] {
+        for field in ["", "spin-startup-check: 1\r\n"] {
+            let answer = host.send(&format!(
+                "GET {target} HTTP/1.1\r\nhost: h\r\n{field}connection: close\r\n\r\n"
+            ));
+            assert_eq!(
+                (answer.status, answer.problem().as_str()),
+                (404, "no-such-route"),
+                "{target} {field}"
+            );
+        }
+    }
+    // Nor can a client make a guest believe that the host asks.
+    let echoed = host.send(
+        "GET /echo HTTP/1.1\r\nhost: h\r\nSpin-Startup-Check: 1\r\nconnection: close\r\n\r\n",
+    );
+    assert!(!echoed.body.contains("startup-check"), "{}", echoed.body);
+}
+
+#[test]
 fn what_the_host_does_not_support_is_an_error_with_its_place() {
     for (more, error) in [
         (
@@ -183,4 +211,77 @@ fn a_corrupt_compiled_component_is_compiled_again() {
     std::fs::set_permissions(&cache, std::fs::Permissions::from_mode(0o777)).unwrap();
     let error = app.refused(&cached);
     assert!(error.contains("could be written by others"), "{error}");
+}
+
+#[test]
+fn a_state_directory_or_a_store_that_others_can_write_stops_the_start() {
+    let app = App::new(&manifest("key_value_stores = [\"default\"]\n"));
+    let state = app.path("state");
+    let arguments = ["--state-dir", "state"];
+    let mode =
+        |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let set = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    drop(app.up(&arguments));
+    let store = state.join("default.redb");
+    assert_eq!((mode(&state), mode(&store)), (0o700, 0o600));
+
+    for open in [0o777, 0o770, 0o702] {
+        set(&state, open);
+        let error = app.refused(&arguments);
+        assert!(
+            error.contains("could be written by others") && error.contains("chmod 700 "),
+            "{error}"
+        );
+    }
+    set(&state, 0o700);
+    for open in [0o666, 0o620] {
+        set(&store, open);
+        let error = app.refused(&arguments);
+        assert!(
+            error.contains("could be written by others") && error.contains("chmod 600 "),
+            "{error}"
+        );
+    }
+    set(&store, 0o644);
+    let host = app.up(&arguments);
+    host.says("could be read by other users");
+    assert_eq!(mode(&store), 0o600);
+    drop(host);
+
+    std::fs::rename(&state, app.path("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(app.path("elsewhere"), &state).unwrap();
+    let error = app.refused(&arguments);
+    assert!(error.contains("a link is refused"), "{error}");
+}
+
+#[test]
+fn a_redis_beyond_this_machine_without_tls_or_a_password_is_warned_of_once() {
+    let app = App::new(&manifest("key_value_stores = [\"default\"]\n"));
+    let store = |url: &str| {
+        app.write(
+            "rc.toml",
+            format!("[key_value_store.default]\ntype = \"redis\"\nurl = \"{url}\"\n"),
+        );
+        let host = app.up(&["--runtime-config-file", "rc.toml"]);
+        host.ok("/hello");
+        host.says("GET /hello 200")
+    };
+    // Not connected to: addresses for documentation (RFC 5737).
+    let said = store("redis://192.0.2.7");
+    assert!(
+        said.contains("without TLS and without a password")
+            && said.contains("redis://192.0.2.7:6379"),
+        "{said}"
+    );
+    let said = store("redis://:hidden@192.0.2.7");
+    assert!(
+        said.contains("is used without TLS: its password") && !said.contains("hidden"),
+        "{said}"
+    );
+    for quiet in ["rediss://:hidden@192.0.2.7", "redis://127.0.0.1:1"] {
+        let said = store(quiet);
+        assert!(!said.contains("beyond this machine"), "{quiet}: {said}");
+    }
 }
