@@ -601,10 +601,13 @@ fn a_time_includes_its_start_and_not_its_end() {
         (both, "2026-12-01T00:00:00Z", true),
         (both, "2026-12-31T23:59:59.999Z", true),
         (both, "2027-01-01T00:00:00Z", false),
+        (both, "2027-01-01T00:00:00.001Z", false),
+        (both, "2999-01-01T00:00:00Z", false),
         (from, "2026-11-30T23:59:59.999Z", false),
         (from, "2999-01-01T00:00:00Z", true),
         (until, "1999-01-01T00:00:00Z", true),
         (until, "2026-12-01T00:00:00Z", false),
+        (until, "2999-01-01T00:00:00Z", false),
     ] {
         assert_eq!(at(require, time), holds.into(), "{require} {time}");
     }
