@@ -4,12 +4,20 @@
 //! all tests of core and app (or of the host) run, to tell a mutation that nothing notices from one whose entry names
 //! another test. `scripts/mutate --help` lists the options.
 
+/// Writes a line at once: a run may be cut off, and who reads may be gone.
+macro_rules! say {
+    ($($text:tt)*) => {
+        writeln!(io::stdout(), $($text)*)?
+    };
+}
+
 mod record;
 mod run;
 mod set;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -124,7 +132,7 @@ fn run(options: &Options) -> Result<bool> {
                 Ok(prepared) => prepared.known.unwrap_or_else(|| "not run".into()),
                 Err(error) => format!("STALE: {error:#}"),
             };
-            println!("{}/{}: {state}", mutation.area, mutation.id);
+            say!("{}/{}: {state}", mutation.area, mutation.id);
         }
         return Ok(true);
     }
@@ -233,12 +241,12 @@ impl Session<'_> {
                     known: Some(known), ..
                 }) => {
                     count(Outcome::Killed);
-                    println!("{}: {known} (by an earlier run)", mutation.id);
+                    say!("{}: {known} (by an earlier run)", mutation.id);
                 }
                 Ok(prepared) => left.push((mutation, prepared)),
                 Err(error) => {
                     count(Outcome::Stale);
-                    println!("{}: STALE: {}: {error:#}", mutation.id, named(mutation));
+                    say!("{}: STALE: {}: {error:#}", mutation.id, named(mutation));
                 }
             }
         }
@@ -247,20 +255,23 @@ impl Session<'_> {
             .flat_map(|(mutation, _)| mutation.packages())
             .copied()
             .collect();
+        if packages.contains(&Package::Host) {
+            self.copy.lend_guest(self.root)?;
+        }
         self.without_mutations(&Vec::from_iter(packages))?;
         for (mutation, prepared) in left {
             let begun = Instant::now();
             let (outcome, finding) = self.mutate(mutation, &prepared)?;
             count(outcome);
             let seconds = begun.elapsed().as_secs_f64();
-            println!("{}: {finding} ({seconds:.1} s)", mutation.id);
+            say!("{}: {finding} ({seconds:.1} s)", mutation.id);
             // The others are looked at again: a test may have come that the digest does not know of.
             if outcome == Outcome::Killed {
                 self.record.note(&mutation.id, &prepared.digest, &finding)?;
             }
         }
         let [killed, survived, stale] = counts;
-        println!(
+        say!(
             "{} mutations: {killed} killed, {survived} survived, {stale} stale",
             chosen.len()
         );
@@ -277,18 +288,15 @@ impl Session<'_> {
             fingerprint.text(content.as_bytes());
         }
         fingerprint.text(mutation.killed_by.as_bytes());
-        let packages = mutation.packages().iter();
-        let folders: Vec<_> = packages
-            .map(|package| format!("{}/tests", package.folder()))
-            .collect();
-        let folders: Vec<_> = folders.iter().map(String::as_str).collect();
-        fingerprint.files(self.copy.tree(), self.copy.below(&folders))?;
+        // What is noted is that this test failed: other tests may change.
         let places = self.tests.places(mutation);
-        let files = places.iter().map(|place| &place.file);
-        fingerprint.files(
-            self.copy.tree(),
-            files.filter(|file| !mutated.contains_key(*file)),
-        )?;
+        let mut files: BTreeSet<_> = places.iter().map(|place| place.file.clone()).collect();
+        for package in mutation.packages() {
+            let support = format!("{}/tests/support", package.folder());
+            files.extend(self.copy.below(&[&support]).cloned());
+        }
+        files.retain(|file| !mutated.contains_key(file));
+        fingerprint.files(self.copy.tree(), &files)?;
         let digest = fingerprint.hex();
         let known = self.record.known(&mutation.id, &digest).map(Into::into);
         Ok(Prepared {
@@ -319,7 +327,7 @@ impl Session<'_> {
         match self.copy.all(packages)? {
             Tested::Passed => {
                 let seconds = begun.elapsed().as_secs_f64();
-                println!("without a mutation: all tests pass ({seconds:.1} s)");
+                say!("without a mutation: all tests pass ({seconds:.1} s)");
                 self.record.note("-", &digest, "passed")
             }
             Tested::NotCompiled(output) => bail!("without a mutation:\n{output}"),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -75,6 +76,20 @@ impl Copy {
             target,
             files,
         })
+    }
+
+    /// Lends the copy what the host's tests need besides cargo: the guest that they serve.
+    pub(crate) fn lend_guest(&self, root: &Path) -> Result<()> {
+        let guests = root.join("target/wasm32-wasip2");
+        ensure!(
+            guests.join("release/tokengate_probe.wasm").exists(),
+            "the host's tests serve a guest: run `scripts/build components` before"
+        );
+        let link = self.target.join("wasm32-wasip2");
+        match symlink(guests.canonicalize()?, &link) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     /// The files of the copy below any of `folders`.
