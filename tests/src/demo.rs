@@ -152,6 +152,7 @@ impl Demo {
         let admin_token = random_key()?;
         let mut settings = Settings::new(&ports.put_in(&config), chain.url())
             .variable("service_keys", &format!("demo:{}", random_key()?))
+            .variable("store_keys", &format!("demo:{}", random_key()?))
             .variable("demo_rpc_url", chain.url())
             .variable("admin_token", &admin_token);
         settings.port = ports.service;

@@ -18,6 +18,9 @@ use crate::{artefact, root};
 pub const SERVICE_KEYS: &str =
     "k1:8f5d0f7c1c1a4c0d9b3a6e2f7d8c5b4a39281706f5e4d3c2b1a09f8e7d6c5b4a";
 
+/// The tests' store keys.
+pub const STORE_KEYS: &str = "k1:3c9a51e07b6d42f8a1c4e7902b5d8f6340917263f5e8d1c0ab97463528190fde";
+
 const BUILD: &str = "scripts/build";
 /// A first start compiles every component; later ones load what that left in the cache.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -42,6 +45,7 @@ impl Settings {
     pub fn new(config: &str, rpc_url: &str) -> Self {
         let variables = [
             ("service_keys", SERVICE_KEYS),
+            ("store_keys", STORE_KEYS),
             ("rpc_url", rpc_url),
             ("rpc_origin", rpc_url.trim_end_matches('/')),
             ("media_access_key_id", ACCESS_KEY_ID),

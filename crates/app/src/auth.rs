@@ -152,6 +152,8 @@ pub(crate) async fn known_open<P: Ports>(
     match ask_whether_ended(context, session).await {
         Ok(false) => Ok(None),
         Ok(true) => Err(Problem::SessionRevoked),
+        // That is no silence of the store: what said that the session was ended may have been there.
+        Err(StoreError::Forged(_)) => Err(Problem::StoreUnavailable),
         Err(_) if until.is_some() => Ok(until),
         Err(_) => Err(Problem::StoreUnavailable),
     }

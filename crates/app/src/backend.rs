@@ -1,9 +1,11 @@
 //! The shared store, by either of its adapters: the platform's key-value store, which works on every backend and keeps
 //! everything for ever, or Redis itself, where one round trip reads all keys and what has no use any longer expires.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokengate_core::sealed::{Kind, StoreKeys};
 use tokengate_core::secret::Secret;
 
 use crate::ports::{Ports, RedisReply, StoreError};
@@ -25,6 +27,10 @@ pub(crate) enum Backend {
 pub(crate) struct Store<'a, P> {
     pub(crate) ports: &'a P,
     pub(crate) backend: &'a Backend,
+    /// What stands before every key, where services share the store and nothing in it.
+    pub(crate) namespace: Option<&'a str>,
+    /// What values are authenticated with. A service without them reads no value that it would have to believe.
+    pub(crate) keys: Option<&'a StoreKeys>,
 }
 
 impl<P> Clone for Store<'_, P> {
@@ -35,7 +41,7 @@ impl<P> Clone for Store<'_, P> {
 
 impl<P> Copy for Store<'_, P> {}
 
-impl<P: Ports> Store<'_, P> {
+impl<'a, P: Ports> Store<'a, P> {
     /// Whether what is set with a time to live is forgotten after it without our help.
     pub(crate) const fn expires(&self) -> bool {
         matches!(self.backend, Backend::Redis(_))
@@ -44,6 +50,75 @@ impl<P: Ports> Store<'_, P> {
     pub(crate) async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let [value] = self.get_all([key]).await?;
         Ok(value)
+    }
+
+    /// The key as the store knows it.
+    fn name<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        match self.namespace {
+            Some(namespace) => Cow::Owned(format!("{namespace}/{key}")),
+            None => Cow::Borrowed(key),
+        }
+    }
+
+    fn keys(&self) -> Result<&'a StoreKeys, StoreError> {
+        let missing = || StoreError::Failed("this component has no store_keys".into());
+        self.keys.ok_or_else(missing)
+    }
+
+    /// What was sealed in the value that was got at `key`.
+    ///
+    /// # Errors
+    /// [`StoreError::Forged`], if it was not sealed for this kind and key.
+    pub(crate) fn open(
+        &self,
+        kind: Kind,
+        key: &str,
+        value: Option<Vec<u8>>,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(sealed) = value else {
+            return Ok(None);
+        };
+        let opened = self.keys()?.open(kind, &self.name(key), &sealed);
+        let value = opened.map_err(|_| StoreError::Forged(kind))?;
+        Ok(Some(value.to_vec()))
+    }
+
+    /// The authentic value at `key`, if there is any value.
+    ///
+    /// # Errors
+    /// [`StoreError::Forged`], if nobody with the keys has written it: where absence lets somebody in, it must not be
+    /// taken for absence.
+    pub(crate) async fn get_sealed(
+        &self,
+        kind: Kind,
+        key: &str,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let value = self.get(key).await?;
+        self.open(kind, key, value)
+    }
+
+    /// The authentic values at all keys, in their order. One that fails leaves the others.
+    pub(crate) async fn get_many_sealed(
+        &self,
+        kind: Kind,
+        keys: &[&str],
+    ) -> Vec<Result<Option<Vec<u8>>, StoreError>> {
+        let values = self.get_many(keys).await.into_iter().zip(keys);
+        values
+            .map(|(value, key)| self.open(kind, key, value?))
+            .collect()
+    }
+
+    /// Sets the value at `key` with a tag that binds it to the kind and the key, for `ttl`.
+    pub(crate) async fn set_sealed(
+        &self,
+        kind: Kind,
+        key: &str,
+        value: &[u8],
+        ttl: Duration,
+    ) -> Result<(), StoreError> {
+        let sealed = self.keys()?.seal(kind, &self.name(key), value);
+        self.set(key, &sealed, ttl).await
     }
 
     /// The values at so many keys.
@@ -58,6 +133,7 @@ impl<P: Ports> Store<'_, P> {
 
     /// The values at all keys, in their order; at once, where the store can do that. One that fails leaves the others.
     pub(crate) async fn get_many(&self, keys: &[&str]) -> Vec<Result<Option<Vec<u8>>, StoreError>> {
+        let keys: Vec<_> = keys.iter().map(|key| self.name(key)).collect();
         match self.backend {
             Backend::KeyValue => {
                 let mut values = Vec::with_capacity(keys.len());
@@ -87,6 +163,7 @@ impl<P: Ports> Store<'_, P> {
         value: &[u8],
         ttl: Duration,
     ) -> Result<(), StoreError> {
+        let key = &*self.name(key);
         match self.backend {
             Backend::KeyValue => self.ports.set(key, value).await,
             Backend::Redis(_) => {
@@ -99,6 +176,7 @@ impl<P: Ports> Store<'_, P> {
 
     /// Removes what is at `key`, if there is anything.
     pub(crate) async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        let key = &*self.name(key);
         match self.backend {
             Backend::KeyValue => self.ports.delete(key).await,
             Backend::Redis(_) => self.redis("DEL", &[key.as_bytes()]).await.map(drop),
@@ -108,6 +186,7 @@ impl<P: Ports> Store<'_, P> {
     /// Counts a claim to `key`, atomically among all instances: 1 for the first within `ttl`, which has it, and more for
     /// every other.
     pub(crate) async fn claim(&self, key: &str, ttl: Duration) -> Result<u64, StoreError> {
+        let key = &*self.name(key);
         match self.backend {
             Backend::KeyValue => self.ports.increment(key).await,
             Backend::Redis(_) => {

@@ -176,10 +176,13 @@ impl Gathered {
         }
         let lacking: Vec<_> = lacking.iter().collect();
         let known = store::facts(context, config.deadlines.store, self.agreement, &lacking);
-        let (known, ()) = join(known, chain::learn(context)).await;
+        let (known, ()) = join(known, chain::pull(context)).await;
         for (key, known) in lacking.into_iter().zip(known) {
             match known {
-                Ok(Some(Known::Fact(fact))) if !undone(key, &fact) => {
+                // One that no gate may rest on any longer must not contradict what is read now either.
+                Ok(Some(Known::Fact(fact)))
+                    if !undone(key, &fact) && fact.is_within(store::fact_ttl(config), self.now) =>
+                {
                     context.record.count(Count::Store, 1);
                     memory.facts.put(self.agreement, key, &fact, asked);
                     self.tiers.insert(key.clone(), Tier::Store);
@@ -196,7 +199,12 @@ impl Gathered {
                     }
                 }
                 Ok(Some(Known::Fact(_)) | None) => memory.facts.remove(self.agreement, key),
-                Err(store::Unheard) => {}
+                Err(store::Unknown::Failed) => {}
+                // A tombstone may have stood there: only what is read from now on is believed.
+                Err(store::Unknown::Forged) => {
+                    memory.facts.remove(self.agreement, key);
+                    self.alone.insert(key.chain);
+                }
             }
         }
         Ok(())
@@ -336,7 +344,10 @@ impl Gathered {
                 }
                 match answer {
                     // Whoever has begun the read may not have known what is known here.
-                    Ok(fact) if self.known(key).is_some_and(|known| fact.contradicts(known)) => {}
+                    Ok(fact)
+                        if self.known(key).is_some_and(|known| {
+                            fact.contradicts(known) && !chain::is_undone(context, key, known)
+                        }) => {}
                     Ok(fact) => {
                         self.tiers.insert(key.clone(), Tier::Chain);
                         self.facts.insert(key.clone(), fact.clone());
@@ -407,29 +418,65 @@ fn take_off<P: Ports>(context: &Context<'_, P>, course: Course, now: Timestamp) 
         let memory = context.service.memory();
         // Whoever waits goes on whatever becomes of this.
         let place = memory.flights.landing_place(id, landing);
-        let landing = land(context, course, now).await;
-        let (mut kept, mut dropped) = (Vec::new(), Vec::new());
-        for (key, answer) in &landing.answers {
-            match answer {
-                Ok(fact) => {
-                    memory.facts.put(agreement, key, fact, begun);
-                    kept.push((key.clone(), fact.clone()));
-                }
-                Err(_) => {
-                    memory.facts.remove(agreement, key);
-                    dropped.push(key.clone());
-                }
-            }
-        }
+        let landing = land(context, course.clone(), now).await;
+        let doubt = landing.doubt;
+        let settled = settle(context, agreement, &landing, begun);
         place.land(landing);
-        if !kept.is_empty() {
-            store::keep(context, agreement, kept).await;
-        }
-        for key in &dropped {
-            store::drop_fact(context, agreement, key).await;
+        keep(context, agreement, settled).await;
+        // It was believed before all providers had said how far the chain is, and one of them says now that it was behind.
+        if let Some(doubt) = doubt
+            && chain::is_refuted(context, course.chain, doubt).await
+        {
+            let begun = context.ports.elapsed();
+            let landing = land(context, course, context.ports.now()).await;
+            for fault in &landing.faults {
+                context.record.fault(fault.clone());
+            }
+            let settled = settle(context, agreement, &landing, begun);
+            keep(context, agreement, settled).await;
         }
     });
     flight
+}
+
+/// What a fetch changes in the shared store: facts to be kept, and those that have to go.
+struct Settled {
+    kept: Vec<(FactKey, Fact)>,
+    dropped: Vec<FactKey>,
+}
+
+/// Puts what a fetch that began at `begun` has come to into the instance's memory.
+fn settle<P: Ports>(
+    context: &Context<'_, P>,
+    agreement: usize,
+    landing: &Landing,
+    begun: Duration,
+) -> Settled {
+    let memory = context.service.memory();
+    let (mut kept, mut dropped) = (Vec::new(), Vec::new());
+    for (key, answer) in &landing.answers {
+        match answer {
+            Ok(fact) => {
+                memory.facts.put(agreement, key, fact, begun);
+                kept.push((key.clone(), fact.clone()));
+            }
+            Err(_) => {
+                memory.facts.remove(agreement, key);
+                dropped.push(key.clone());
+            }
+        }
+    }
+    Settled { kept, dropped }
+}
+
+/// Puts it into the shared store.
+async fn keep<P: Ports>(context: &Context<'_, P>, agreement: usize, settled: Settled) {
+    if !settled.kept.is_empty() {
+        store::keep(context, agreement, settled.kept).await;
+    }
+    for key in &settled.dropped {
+        store::drop_fact(context, agreement, key).await;
+    }
 }
 
 /// What a chain says, and what failed on the way.
@@ -454,12 +501,16 @@ pub(crate) async fn land<P: Ports>(
         agreement: course.agreement,
         floor: course.floor,
     };
-    let mut answers: Vec<_> = match chain::read(&context, chain, wanted, now).await {
-        Ok(answers) => course.keys.into_iter().zip(answers).collect(),
-        Err(chain::Unavailable) => Vec::new(),
+    let (mut answers, doubt): (Vec<_>, _) = match chain::read(&context, chain, wanted, now).await {
+        Ok(answered) => (
+            course.keys.into_iter().zip(answered.facts).collect(),
+            answered.doubt,
+        ),
+        Err(chain::Unavailable) => (Vec::new(), None),
     };
     answers.retain(|(key, answer)| {
         let known = course.known.get(key);
+        let known = known.filter(|known| !chain::is_undone(&context, key, known));
         let older = matches!((answer, known), (Ok(fact), Some(known)) if fact.contradicts(known));
         if older {
             record.fault(format!("{}: an answer of before what is known", key.chain));
@@ -471,7 +522,11 @@ pub(crate) async fn land<P: Ports>(
         Some(format!("{}: {error}", key.chain))
     });
     let faults = record.faults().into_iter().chain(unreadable).collect();
-    Landing { answers, faults }
+    Landing {
+        answers,
+        faults,
+        doubt,
+    }
 }
 
 /// Adds to what is wanted of a chain all else that the same gates read there: whoever asks a chain decides on one block

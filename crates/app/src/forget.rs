@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokengate_core::Timestamp;
 use tokengate_core::fact::Kept;
+use tokengate_core::sealed;
 
 use crate::backend::Store;
 use crate::ports::{Ports, StoreError};
@@ -198,7 +199,9 @@ async fn drop_entry<P: Ports>(
         Some(Entry::Key(key)) => outdated.push(key),
         Some(Entry::Value(key, value)) => {
             let kept = store.get(&key).await?;
-            if kept.as_deref() == Some(&value) {
+            // What is to be deleted need not be authentic: whoever could change that can delete it as well. Epochs of an
+            // earlier edition had no tag.
+            if kept.is_some_and(|kept| kept == value || sealed::unverified(&kept) == Some(&value)) {
                 outdated.push(key);
             }
         }
@@ -221,7 +224,8 @@ async fn drop_entry<P: Ports>(
 
 /// Whether what is kept in a fact's place is of no use to anybody. What is no fact of ours is not either.
 fn is_useless<P: Ports>(context: &Context<'_, P>, bytes: &[u8]) -> bool {
-    let Some((kept, config)) = Kept::from_bytes(bytes).zip(context.service.config().ok()) else {
+    let kept = sealed::unverified(bytes).and_then(Kept::from_bytes);
+    let Some((kept, config)) = kept.zip(context.service.config().ok()) else {
         return true;
     };
     let ttl = if kept.is_mark {

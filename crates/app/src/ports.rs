@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 use tokengate_core::Timestamp;
+use tokengate_core::sealed::Kind;
 
 /// The platform: clock, entropy, store, network, configuration, log.
 ///
@@ -84,6 +85,12 @@ pub enum StoreError {
     /// It failed, in its own words.
     #[error("the store failed: {0}")]
     Failed(String),
+    /// What it answered was not written by a holder of `store_keys`: neither the value nor its absence can be relied on.
+    #[error(
+        "a stored {} has no valid tag: somebody else wrote it, or its key was removed from store_keys too early",
+        .0.name()
+    )]
+    Forged(Kind),
 }
 
 /// An element of what a Redis server replied. Arrays are told as their elements, in order.

@@ -11,7 +11,7 @@ use tokengate_core::nonce::NonceError;
 use tokengate_core::resource::ResourceError;
 use tokengate_core::session::{TokenError, TooManyWallets};
 use tokengate_core::signature::SignatureError;
-use tokengate_core::signer::VerifyError;
+use tokengate_core::signer::{Uncheckable, VerifyError};
 use tokengate_core::webhook::Unverified;
 
 use crate::router::Response;
@@ -152,10 +152,18 @@ impl Problem {
             Self::NotSigned(error) => {
                 let (status, code) = match error {
                     VerifyError::Signature(_) => (S::UNPROCESSABLE_ENTITY, "malformed-signature"),
-                    VerifyError::Mismatch => (S::UNAUTHORIZED, "signature-mismatch"),
+                    VerifyError::Mismatch | VerifyError::Uncheckable(Uncheckable::Contract) => {
+                        (S::UNAUTHORIZED, "signature-mismatch")
+                    }
                     VerifyError::Refused => (S::UNAUTHORIZED, "signature-refused"),
-                    VerifyError::NotDeployed => (S::UNAUTHORIZED, "account-not-deployed"),
-                    VerifyError::NotDelegated => (S::UNAUTHORIZED, "account-not-delegated"),
+                    VerifyError::NotDeployed
+                    | VerifyError::UnlistedFactory(_)
+                    | VerifyError::Uncheckable(Uncheckable::Counterfactual) => {
+                        (S::UNAUTHORIZED, "account-not-deployed")
+                    }
+                    VerifyError::NotDelegated | VerifyError::Uncheckable(Uncheckable::Delegation) => {
+                        (S::UNAUTHORIZED, "account-not-delegated")
+                    }
                 };
                 (status, code, sentence(error))
             }
@@ -191,7 +199,7 @@ impl Problem {
                 format!("The gate {gate} is closed to this wallet, as said above."),
             ),
             Self::ChainUnavailable => (S::SERVICE_UNAVAILABLE, "chain-unavailable", "Ownership could not be read from the chain. This is no verdict; try again.".into()),
-            Self::SignatureUnchecked => (S::SERVICE_UNAVAILABLE, "chain-unavailable", "The chain could not be asked whether the account is a contract. Nobody is signed in; try again.".into()),
+            Self::SignatureUnchecked => (S::SERVICE_UNAVAILABLE, "chain-unavailable", "The signature is not by the key of the address, and the chain could not be asked whether a contract accepts it. This is no verdict; try again.".into()),
             Self::NotFollowed => (S::SERVICE_UNAVAILABLE, "chain-unavailable", "The chain could not be asked for transfers. The next round begins where this one did; try again.".into()),
             Self::StoreUnavailable => (S::SERVICE_UNAVAILABLE, "store-unavailable", "The service could not look up what it needs to answer. This is no verdict; try again.".into()),
             Self::Misconfigured => (S::INTERNAL_SERVER_ERROR, "misconfigured", "The service is not configured; its log says what is missing.".into()),

@@ -68,6 +68,8 @@ pub struct Needs {
     pub config: bool,
     /// The service's keys.
     pub keys: bool,
+    /// The keys of the shared store. Without them nothing is kept of chains, and no session is known to be open.
+    pub store: bool,
     /// Endpoints of chains.
     pub providers: bool,
     /// Credentials of buckets.
@@ -87,6 +89,7 @@ impl Needs {
         Self {
             config: self.config || other.config,
             keys: self.keys || other.keys,
+            store: self.store || other.store,
             providers: self.providers || other.providers,
             storage: self.storage || other.storage,
             events: self.events || other.events,

@@ -9,6 +9,7 @@ use tokengate_core::admin::{AdminToken, TooShort};
 use tokengate_core::config::{Bucket, Config, ConfigError, Source, Template};
 use tokengate_core::keys::{KeyRing, KeyRingError};
 use tokengate_core::presign::{AccessKey, Signer};
+use tokengate_core::sealed::StoreKeys;
 use tokengate_core::secret::Secret;
 use tokengate_core::webhook::Key;
 
@@ -27,6 +28,7 @@ pub struct Service(Rc<Loaded>);
 struct Loaded {
     config: Option<Config>,
     keys: Option<KeyRing>,
+    store_keys: Option<StoreKeys>,
     backend: Backend,
     providers: BTreeMap<ChainId, Vec<Secret<String>>>,
     signers: HashMap<String, Signer>,
@@ -55,6 +57,19 @@ pub enum LoadError {
     /// The variable with the service's keys is not valid.
     #[error("the variable service_keys is not valid: {0}")]
     Keys(#[from] KeyRingError),
+    /// The variable with the keys of the shared store is not set.
+    #[error(
+        "the variable store_keys is not set; give it to every component that has the key-value store, and make one with `echo \"a:$(openssl rand -hex 32)\"`"
+    )]
+    NoStoreKeys,
+    /// The variable with the keys of the shared store is not valid.
+    #[error("the variable store_keys is not valid: {0}")]
+    StoreKeys(KeyRingError),
+    /// A key is in both rings.
+    #[error(
+        "store_keys and service_keys share a key: components that only have the store could mint sessions; make another one for store_keys"
+    )]
+    SharedKey,
     /// The variable with the operator's token is not valid.
     #[error("the variable admin_token is not valid: {0}")]
     AdminToken(#[from] TooShort),
@@ -89,6 +104,7 @@ impl Service {
         let mut service = Loaded {
             config: None,
             keys: None,
+            store_keys: None,
             backend: Backend::KeyValue,
             providers: BTreeMap::new(),
             signers: HashMap::new(),
@@ -114,6 +130,18 @@ impl Service {
                 .await?
                 .ok_or(LoadError::NoKeys)?;
             service.keys = Some(KeyRing::parse(&text)?);
+        }
+        if needs.store {
+            let text = variable(ports, "store_keys")
+                .await?
+                .ok_or(LoadError::NoStoreKeys)?;
+            let keys = StoreKeys::parse(&text).map_err(LoadError::StoreKeys)?;
+            if let Some(service_keys) = &service.keys
+                && keys.share_a_key_with(service_keys)
+            {
+                return Err(LoadError::SharedKey);
+            }
+            service.store_keys = Some(keys);
         }
         if needs.providers {
             for chain in config.chains() {
@@ -186,11 +214,19 @@ impl Service {
         &self.0.memory
     }
 
+    /// Whether values of the shared store can be read and written.
+    pub(crate) fn has_store_keys(&self) -> bool {
+        self.0.store_keys.is_some()
+    }
+
     /// The shared store.
     pub(crate) fn store<'a, P>(&'a self, ports: &'a P) -> Store<'a, P> {
+        let config = self.0.config.as_ref();
         Store {
             ports,
             backend: &self.0.backend,
+            namespace: config.and_then(|config| config.cache.namespace.as_deref()),
+            keys: self.0.store_keys.as_ref(),
         }
     }
 

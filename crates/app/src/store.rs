@@ -8,12 +8,13 @@ use futures_util::future::{Either, join_all, select};
 use tokengate_core::config::Config;
 use tokengate_core::fact::{Fact, FactKey, Known, Touch};
 use tokengate_core::nonce::{CLOCK_SKEW, PendingNonce};
+use tokengate_core::sealed::Kind;
 use tokengate_core::session::Session;
-use tokengate_core::{Address, Timestamp};
+use tokengate_core::{Address, ChainId, Timestamp};
 
 use crate::chain;
 use crate::forget::{self, Entry};
-use crate::memory::sessions::Standing;
+use crate::memory::sessions;
 use crate::ports::{Ports, StoreError};
 use crate::record::{Count, Outside};
 use crate::router::Context;
@@ -74,7 +75,8 @@ pub(crate) async fn count_nonce<P: Ports>(
     // The platform's counter cannot be raced: it blocks its whole instance. A store that does not answer a read in time
     // is not asked to count.
     let key = epoch_key(address);
-    let epoch = timed(context, limit, context.store().get(&key)).await?;
+    let store = context.store();
+    let epoch = timed(context, limit, store.get_sealed(Kind::Epoch, &key)).await?;
     let epoch = epoch.map_or(Ok(0), |bytes| read_epoch(&bytes))?;
     let (key, at) = (nonce_key(nonce), nonce.forgettable_at());
     let claim = context.store();
@@ -98,7 +100,9 @@ pub(crate) async fn end<P: Ports>(
     let claim = claim.claim(&key, until(context, at));
     let count = timed(context, limit, claim).await?;
     let memory = context.service.memory();
-    memory.sessions.put(session.id_bytes(), Standing::Ended);
+    memory
+        .sessions
+        .put(session.id_bytes(), sessions::Standing::Ended);
     if count == 1 {
         forget::later(context, limit, Entry::Key(key), at);
     }
@@ -119,7 +123,8 @@ pub(crate) async fn end_all<P: Ports>(
     let [a, b, c, d, e, f, g, h, ..] = random;
     let epoch = [a, b, c, d, e, f, g, h];
     let (store, at) = (context.store(), forgettable(end));
-    timed(context, limit, store.set(&key, &epoch, until(context, at))).await?;
+    let set = store.set_sealed(Kind::Epoch, &key, &epoch, until(context, at));
+    timed(context, limit, set).await?;
     // Whoever ends them all once more before then sets another one, which is kept for longer.
     forget::later(context, limit, Entry::Value(key, epoch), at);
     Ok(())
@@ -141,13 +146,18 @@ pub(crate) async fn is_ended<P: Ports>(
         .collect();
     let reads = async {
         let keys: Vec<_> = keys.iter().map(String::as_str).collect();
-        let values = context.store().get_many(&keys).await;
-        let mut values = values.into_iter();
-        let mark = values.next().transpose()?.flatten();
-        let mut ended = mark.is_some();
-        for (member, value) in members.iter().zip(values) {
+        let store = context.store();
+        let mut values = store.get_many(&keys).await.into_iter().zip(keys);
+        // A counter, which carries no tag: whatever is there says that the session was ended.
+        if let Some((count, _)) = values.next()
+            && count?.is_some()
+        {
+            return Ok(true);
+        }
+        let mut ended = false;
+        for (member, (value, key)) in members.iter().zip(values) {
             // Where none is kept, all sessions of an earlier one have ended by themselves.
-            if let Some(bytes) = value? {
+            if let Some(bytes) = store.open(Kind::Epoch, key, value?)? {
                 ended |= read_epoch(&bytes)? != member.epoch;
             }
         }
@@ -188,12 +198,18 @@ fn forgettable(end: Timestamp) -> Timestamp {
         .unwrap_or(Timestamp::MAX)
 }
 
-/// Facts that several providers agreed on have keys of their own: one that a single provider said is none of them.
-fn fact_key(key: &FactKey, agreement: usize) -> String {
-    match agreement {
-        1 => format!("{PREFIX}:fact:{}", key.store_key()),
-        _ => format!("{PREFIX}:fact{agreement}:{}", key.store_key()),
-    }
+/// Where a fact is kept that so many providers agreed on, or more where the chain demands it: one that was read in any
+/// other way than this configuration reads it has another key.
+fn fact_key(config: &Config, key: &FactKey, agreement: usize) -> String {
+    // Gates are of configured chains and agreements.
+    let space = config.fact_space(key.chain, agreement).unwrap_or("-");
+    format!("{PREFIX}:fact:{space}:{}", key.store_key())
+}
+
+/// Where something of this name is kept of a chain itself, apart for each way in which it is read.
+pub(crate) fn chain_key(config: &Config, name: &str, chain: ChainId) -> String {
+    let space = config.chain_space(chain).unwrap_or("-");
+    format!("{PREFIX}:{name}:{space}:{}", chain.id())
 }
 
 /// How long what is known of a fact is of use: as long as any gate may rest on it, and what clocks may differ by.
@@ -202,41 +218,64 @@ pub(crate) fn fact_ttl(config: &Config) -> Duration {
     config.oldest_fact().saturating_add(clocks)
 }
 
-/// Whether the store keeps anything of a fact could not be found out.
+/// Why it is not known whether the store keeps anything of a fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Unheard;
+pub(crate) enum Unknown {
+    /// It could not be looked up.
+    Failed,
+    /// There is something that nobody with our keys has written. It may stand where a tombstone was.
+    Forged,
+}
 
 /// So many keys are looked up in time by any store that works: one that takes longer has fallen silent.
 const FEW: usize = 16;
 
-/// What the store knows of facts that so many providers agreed on. What is not understood is nothing.
+/// What the store knows of facts that so many providers agreed on. What is authentic and not understood is nothing.
 pub(crate) async fn facts<P: Ports>(
     context: &Context<'_, P>,
     limit: Duration,
     agreement: usize,
     keys: &[&FactKey],
-) -> Vec<Result<Option<Known>, Unheard>> {
+) -> Vec<Result<Option<Known>, Unknown>> {
     let memory = context.service.memory();
+    let Ok(config) = context.service.config() else {
+        return vec![Err(Unknown::Failed); keys.len()];
+    };
+    // Whoever has no keys asks chains for everything: that is no failure of the store.
+    if !context.service.has_store_keys() {
+        return vec![Ok(None); keys.len()];
+    }
     if memory.store_is_silent(context.ports.elapsed()) {
         context.record.count(Count::Missed, keys.len());
-        return vec![Err(Unheard); keys.len()];
+        return vec![Err(Unknown::Failed); keys.len()];
     }
-    let names: Vec<_> = keys.iter().map(|key| fact_key(key, agreement)).collect();
+    let names: Vec<_> = keys
+        .iter()
+        .map(|key| fact_key(config, key, agreement))
+        .collect();
     let all = async {
         let names: Vec<_> = names.iter().map(String::as_str).collect();
         let mut known = Vec::with_capacity(keys.len());
-        let (mut missed, mut why) = (0, None);
-        for (key, value) in keys.iter().zip(context.store().get_many(&names).await) {
+        let (mut missed, mut why, mut forged) = (0, None, None);
+        let values = context.store().get_many_sealed(Kind::Fact, &names).await;
+        for (key, value) in keys.iter().zip(values) {
             known.push(match value {
                 Ok(bytes) => Ok(bytes.and_then(|bytes| Known::from_bytes(&key.read, &bytes))),
+                Err(error @ StoreError::Forged(_)) => {
+                    forged = Some(error);
+                    Err(Unknown::Forged)
+                }
                 Err(error) => {
                     missed += 1;
                     why = Some(error);
-                    Err(Unheard)
+                    Err(Unknown::Failed)
                 }
             });
         }
         context.record.count(Count::Missed, missed);
+        if let Some(error) = forged {
+            context.record.fault(error.to_string());
+        }
         match why {
             // All of them: it is the store that failed.
             Some(error) if missed == keys.len() => Err(error),
@@ -256,7 +295,7 @@ pub(crate) async fn facts<P: Ports>(
                     memory.store_fell_silent(context.ports.elapsed());
                 }
             }
-            vec![Err(Unheard); keys.len()]
+            vec![Err(Unknown::Failed); keys.len()]
         }
     }
 }
@@ -280,19 +319,26 @@ pub(crate) async fn keep<P: Ports>(
     let Ok(config) = context.service.config() else {
         return;
     };
+    if !context.service.has_store_keys() {
+        return;
+    }
     let (limit, ttl) = (config.deadlines.store, fact_ttl(config));
     let keys: Vec<_> = facts.iter().map(|(key, _)| key).collect();
     let known = self::facts(context, limit, agreement, &keys).await;
     let write = async |key: &FactKey, fact: &Fact| {
-        let (store, name) = (context.store(), fact_key(key, agreement));
-        store.set(&name, &fact.to_bytes(), ttl).await
+        let (store, name) = (context.store(), fact_key(config, key, agreement));
+        let bytes = fact.to_bytes();
+        store.set_sealed(Kind::Fact, &name, &bytes, ttl).await
     };
     let writes = facts.iter().zip(known).filter_map(|((key, fact), known)| {
         let outdated = match known {
             // It may be: what could not be looked up is not written over.
-            Err(Unheard) => true,
+            Err(Unknown::Failed) => true,
+            // What nobody can believe is written over: absence would be, and it is no more than that.
+            Err(Unknown::Forged) => false,
             Ok(Some(Known::Fact(other))) => {
-                fact.contradicts(&other) && !chain::is_undone(context, key, &other)
+                let is_of_use = other.is_within(ttl, context.ports.now());
+                fact.contradicts(&other) && is_of_use && !chain::is_undone(context, key, &other)
             }
             Ok(Some(Known::Touched(touch, at))) => {
                 let age = fact.read_at.duration_since(at);
@@ -307,7 +353,7 @@ pub(crate) async fn keep<P: Ports>(
         context.record.fault("facts not kept".into());
     }
     if let Ok(at) = context.ports.now().checked_add(ttl) {
-        let names = keys.iter().map(|key| fact_key(key, agreement));
+        let names = keys.iter().map(|key| fact_key(config, key, agreement));
         forget::later(context, limit, Entry::Facts(names.collect()), at);
     }
 }
@@ -319,7 +365,7 @@ pub(crate) async fn drop_fact<P: Ports>(context: &Context<'_, P>, agreement: usi
     };
     let (limit, store) = (config.deadlines.store, context.store());
     let known = facts(context, limit, agreement, &[key]).await;
-    let name = fact_key(key, agreement);
+    let name = fact_key(config, key, agreement);
     if matches!(known.as_slice(), [Ok(Some(Known::Fact(_)))])
         && !matches!(
             within(context.ports, limit, store.delete(&name)).await,
@@ -344,56 +390,79 @@ pub(crate) async fn outdate<P: Ports>(
     let config = config.map_err(|_| StoreError::Failed("no configuration".into()))?;
     let (limit, ttl) = (config.deadlines.store, mark_ttl(config));
     let mut outdated = 0;
-    for agreement in config.agreements() {
-        for touches in touches.chunks(AT_ONCE) {
-            let names: Vec<_> = touches
-                .iter()
-                .map(|(key, _)| fact_key(key, agreement))
-                .collect();
-            let named: Vec<_> = names.iter().map(String::as_str).collect();
-            let reads = async {
-                let values = context.store().get_many(&named).await;
-                values.into_iter().collect::<Result<Vec<_>, _>>()
-            };
-            let values = timed(context, limit, reads).await?;
-            let now = context.ports.now();
-            let marks = touches.iter().zip(&names).zip(values);
-            let marks: Vec<_> = marks
-                .filter_map(|(((key, touch), name), value)| {
-                    let Some(value) = value else {
-                        return ahead.then(|| (name, touch.to_bytes(now)));
-                    };
-                    let touch = match Known::from_bytes(&key.read, &value) {
-                        Some(Known::Fact(fact)) if touch.is_known_to(&fact) => return None,
-                        Some(Known::Touched(other, _)) if other.and(*touch) == other => {
-                            return None;
-                        }
-                        Some(Known::Touched(other, _)) => other.and(*touch),
-                        Some(Known::Fact(_)) | None => {
-                            outdated += 1;
-                            *touch
-                        }
-                    };
-                    Some((name, touch.to_bytes(now)))
-                })
-                .collect();
-            let store = context.store();
-            let writes = marks.iter().map(|(name, mark)| store.set(name, mark, ttl));
-            let writes = async {
-                let outcomes = join_all(writes).await;
-                outcomes.into_iter().collect::<Result<Vec<()>, _>>()
-            };
-            timed(context, limit, writes).await?;
-            if let Ok(at) = now.checked_add(ttl) {
-                let marked = marks.iter().map(|(name, _)| (*name).clone()).collect();
-                if !marks.is_empty() {
-                    forget::later(context, limit, Entry::Facts(marked), at);
-                }
+    // Under every key that a lookup may have, each once: the chain's own quorum may make one of two.
+    let kept: Vec<_> = touches
+        .iter()
+        .flat_map(|(key, touch)| {
+            let quorums = config.quorums(key.chain).into_iter();
+            quorums.map(move |quorum| (fact_key(config, key, quorum), key, touch))
+        })
+        .collect();
+    for kept in kept.chunks(AT_ONCE) {
+        let names: Vec<_> = kept.iter().map(|(name, ..)| name.as_str()).collect();
+        let store = context.store();
+        let reads = async {
+            let values = store.get_many_sealed(Kind::Fact, &names).await;
+            let known = values
+                .into_iter()
+                .zip(kept)
+                .map(|(value, (_, key, _))| match value {
+                    Ok(None) => Ok(Standing::Nothing),
+                    Ok(Some(bytes)) => Ok(Known::from_bytes(&key.read, &bytes)
+                        .map_or(Standing::Garbage, Standing::Known)),
+                    Err(StoreError::Forged(_)) => Ok(Standing::Garbage),
+                    Err(error) => Err(error),
+                });
+            known.collect::<Result<Vec<_>, _>>()
+        };
+        let known = timed(context, limit, reads).await?;
+        let now = context.ports.now();
+        let marks = kept
+            .iter()
+            .zip(known)
+            .filter_map(|((name, _, touch), known)| {
+                let touch = match known {
+                    Standing::Nothing => return ahead.then(|| (name, touch.to_bytes(now))),
+                    Standing::Known(Known::Fact(fact)) if touch.is_known_to(&fact) => return None,
+                    Standing::Known(Known::Touched(other, _)) if other.and(**touch) == other => {
+                        return None;
+                    }
+                    Standing::Known(Known::Touched(other, _)) => other.and(**touch),
+                    Standing::Known(Known::Fact(_)) | Standing::Garbage => {
+                        outdated += 1;
+                        **touch
+                    }
+                };
+                Some((name, touch.to_bytes(now)))
+            });
+        let marks: Vec<_> = marks.collect();
+        let writes = marks
+            .iter()
+            .map(|(name, mark)| store.set_sealed(Kind::Fact, name, mark, ttl));
+        let writes = async {
+            let outcomes = join_all(writes).await;
+            outcomes.into_iter().collect::<Result<Vec<()>, _>>()
+        };
+        timed(context, limit, writes).await?;
+        if let Ok(at) = now.checked_add(ttl) {
+            let marked = marks.iter().map(|(name, _)| (*name).clone()).collect();
+            if !marks.is_empty() {
+                forget::later(context, limit, Entry::Facts(marked), at);
             }
         }
     }
     context.record.count(Count::Outdated, outdated);
     Ok(outdated)
+}
+
+/// What is found in a fact's place before it is marked.
+enum Standing {
+    /// Nothing.
+    Nothing,
+    /// What is authentic and understood.
+    Known(Known),
+    /// Anything else.
+    Garbage,
 }
 
 /// How many facts are looked up at once to be marked.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokengate_core::config::{Chain, Config};
 use tokengate_core::fact::{FactKey, Touch};
+use tokengate_core::sealed::Kind;
 use tokengate_core::watch::{Cursor, Round};
 use tokengate_core::{Address, ChainId, Timestamp};
 
@@ -15,7 +16,7 @@ use crate::chain::{self, Followed, Following};
 use crate::ports::Ports;
 use crate::problem::Problem;
 use crate::router::Context;
-use crate::store::{PREFIX, timed};
+use crate::store::{chain_key, timed};
 use crate::touch::{touch, touches};
 
 /// By how much the head of what is read may have been behind the time of day, or more than now, when a fact was read.
@@ -68,9 +69,10 @@ async fn follow<P: Ports>(
     contracts: &[Address],
 ) -> Result<Report, Problem> {
     let (store, limit) = (context.store(), config.deadlines.store);
-    let key = format!("{PREFIX}:watch:{}", chain.id.id());
+    let key = chain_key(config, "watch", chain.id);
     let failed = |_| Problem::StoreUnavailable;
-    let kept = timed(context, limit, store.get(&key))
+    // A cursor that is not authentic is no start at the head: transfers before it would never be seen.
+    let kept = timed(context, limit, store.get_sealed(Kind::Cursor, &key))
         .await
         .map_err(failed)?;
     let cursor = kept.as_deref().map(Cursor::from_bytes).unwrap_or_default();
@@ -96,9 +98,8 @@ async fn follow<P: Ports>(
     };
     if round.cursor != cursor {
         let kept = round.cursor.to_bytes();
-        timed(context, limit, store.set(&key, &kept, KEPT))
-            .await
-            .map_err(failed)?;
+        let set = store.set_sealed(Kind::Cursor, &key, &kept, KEPT);
+        timed(context, limit, set).await.map_err(failed)?;
     }
     Ok(Report {
         from,

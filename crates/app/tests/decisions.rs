@@ -29,6 +29,7 @@ use tokengate_app::{
 };
 use tokengate_core::abi::multicall3::{CallResult, aggregate3Call};
 use tokengate_core::eip191::hash_message;
+use tokengate_core::sealed::{Kind, StoreKeys};
 use tokengate_core::{Timestamp, U256};
 
 use support::{Task, Tasks};
@@ -90,6 +91,7 @@ const RESOURCE: &str = "media/season-1/ep1.mp4";
 const NEEDS: Needs = Needs {
     config: true,
     keys: true,
+    store: true,
     providers: true,
     storage: true,
     events: true,
@@ -148,8 +150,30 @@ enum Provider {
     Broken,
     /// Says that every balance is 1, and is this number of blocks behind.
     Generous(u64),
+    /// Is this number of blocks behind.
+    Behind(u64),
+    /// The same, and says that contracts accept every signature.
+    Accepting(u64),
+    /// Answers 504 to whatever a contract is asked about a signature, and everything else.
+    Refusing,
     /// Has seen no block for so many seconds.
     Stuck(u64),
+    /// Says that its newest block has this number, and reads at another.
+    Boastful(u64),
+    /// Says that it reads at a block of this number, and that every balance is 1.
+    Bent(u64),
+    /// Reads its newest block, whichever it is asked for.
+    Deaf,
+}
+
+/// A JSON-RPC reply with this result.
+fn reply(result: Value) -> Reply {
+    let reply = json!({"jsonrpc": "2.0", "id": 1, "result": result});
+    Reply {
+        status: 200,
+        retry_after: None,
+        body: reply.to_string().into_bytes(),
+    }
 }
 
 struct World {
@@ -157,6 +181,8 @@ struct World {
     now: Cell<Timestamp>,
     elapsed: Cell<u64>,
     providers: [Cell<Provider>; 2],
+    /// How long each takes to answer, in milliseconds.
+    delays: [Cell<u64>; 2],
     balance: Cell<u64>,
     /// The hash of every block before the present one.
     hash: Cell<u64>,
@@ -171,6 +197,7 @@ struct World {
     /// name.
     meanwhile: RefCell<Option<(&'static str, Task)>>,
     store: RefCell<HashMap<String, Vec<u8>>>,
+    store_keys: RefCell<Option<String>>,
     store_up: Cell<bool>,
     /// Whether the store takes values and gives none back.
     store_is_mute: Cell<bool>,
@@ -191,6 +218,7 @@ impl Simulated {
             now: Cell::new("2026-06-01T00:00:00Z".parse().unwrap()),
             elapsed: Cell::new(0),
             providers: [Cell::new(Provider::Honest), Cell::new(Provider::Honest)],
+            delays: [Cell::new(0), Cell::new(0)],
             balance: Cell::new(1),
             hash: Cell::new(1),
             stake: Cell::new(Some(100)),
@@ -199,6 +227,7 @@ impl Simulated {
             blocks: RefCell::default(),
             meanwhile: RefCell::default(),
             store: RefCell::default(),
+            store_keys: RefCell::new(Some(support::STORE_KEYS.to_owned())),
             store_up: Cell::new(true),
             store_is_mute: Cell::new(false),
             stands_still: Cell::new(false),
@@ -245,19 +274,58 @@ impl Simulated {
             _ => (1, true),
         };
         let behind = match provider {
-            Provider::Generous(blocks) => blocks,
+            Provider::Generous(blocks) | Provider::Behind(blocks) | Provider::Accepting(blocks) => {
+                blocks
+            }
             _ => 0,
         };
         let request: Value = serde_json::from_slice(body).unwrap();
-        let state = &request["params"][1];
-        if !state.is_null() {
-            self.0.blocks.borrow_mut().push(state.clone());
+        let method = request["method"].as_str().unwrap();
+        let number =
+            |value: &Value| u64::from_str_radix(value.as_str()?.strip_prefix("0x")?, 16).ok();
+        let asked = match method {
+            "eth_call" => number(&request["params"][1]),
+            _ => number(&request["params"][0]),
+        };
+        if method == "eth_call" {
+            self.0
+                .blocks
+                .borrow_mut()
+                .push(request["params"][1].clone());
+        }
+        if method == "eth_getBlockByNumber" {
+            let number = match provider {
+                Provider::Boastful(number) => number,
+                // The other chain is longer.
+                Provider::OtherChain => 1_000,
+                // It has only the first block of the chain.
+                Provider::Unsynced => 0,
+                _ => asked.unwrap_or(100 - behind),
+            };
+            let header = json!({
+                "number": format!("{number:#x}"),
+                "hash": format!("0x{:064x}", self.0.hash.get()),
+                "timestamp": format!("{:#x}", self.timestamp(provider)),
+            });
+            return reply(header);
         }
         let returned = match &request["params"][0]["to"] {
-            _ if request["method"] == "eth_blockNumber" => format!("{:x}", 100 - behind),
+            _ if method == "eth_chainId" => format!("{chain:x}"),
             _ if !code => String::new(),
             Value::Null => {
-                let words = [chain, 100, self.0.contract.get()];
+                let (block, time) = (asked.unwrap_or(100 - behind), self.timestamp(provider));
+                let verdict = match provider {
+                    Provider::Accepting(_) => 1,
+                    Provider::Refusing => {
+                        return Reply {
+                            status: 504,
+                            retry_after: None,
+                            body: Vec::new(),
+                        };
+                    }
+                    _ => self.0.contract.get(),
+                };
+                let words = [chain, block, time, self.0.hash.get(), verdict];
                 hex::encode(
                     words
                         .map(|word| U256::from(word).to_be_bytes::<32>())
@@ -267,25 +335,30 @@ impl Simulated {
             _ => self.aggregate(
                 provider,
                 chain,
-                100 - behind,
+                match provider {
+                    Provider::Bent(number) => number,
+                    Provider::Deaf => 100,
+                    _ => asked.unwrap_or(100 - behind),
+                },
                 request["params"][0]["data"].as_str().unwrap(),
             ),
         };
-        let reply = json!({"jsonrpc": "2.0", "id": 1, "result": format!("0x{returned}")});
-        Reply {
-            status: 200,
-            retry_after: None,
-            body: reply.to_string().into_bytes(),
-        }
+        reply(format!("0x{returned}").into())
+    }
+
+    /// When the newest block of a provider was made.
+    fn timestamp(&self, provider: Provider) -> u64 {
+        let age = match provider {
+            Provider::Stuck(seconds) => seconds,
+            Provider::Unsynced => 1_000_000,
+            _ => 0,
+        };
+        self.0.now.get().as_second().unsigned_abs() - age
     }
 
     fn aggregate(&self, provider: Provider, chain: u64, block: u64, data: &str) -> String {
-        let age = match provider {
-            Provider::Stuck(seconds) => seconds,
-            _ => 0,
-        };
         let balance = match provider {
-            Provider::Generous(_) => 1,
+            Provider::Generous(_) | Provider::Bent(_) => 1,
             _ => self.0.balance.get(),
         };
         let call = aggregate3Call::abi_decode(&hex::decode(&data[2..]).unwrap()).unwrap();
@@ -298,7 +371,7 @@ impl Simulated {
             .iter()
             .map(|call| match hex::encode(&call.callData[..4]).as_str() {
                 "42cbb15c" => word(block),
-                "0f28c97d" => word(self.0.now.get().as_second().unsigned_abs() - age),
+                "0f28c97d" => word(self.timestamp(provider)),
                 "27e86d6e" | "ee82ac5e" => word(self.0.hash.get()),
                 "3408e470" => word(chain),
                 "70a08231" => word(balance),
@@ -327,15 +400,16 @@ impl Ports for Simulated {
     }
 
     fn random(&self) -> [u8; 16] {
-        self.0.random.set(self.0.random.get() + 1);
+        self.0.random.set(self.0.random.get().wrapping_add(1));
         [self.0.random.get(); 16]
     }
 
-    /// Time passes at once wherever somebody waits for nothing else, unless it stands still.
-    async fn sleep(&self, _: Duration) {
+    /// Time passes as soon as nothing else goes on any more, unless it stands still.
+    async fn sleep(&self, duration: Duration) {
         if self.0.stands_still.get() {
             pending().await
         }
+        support::yield_for(duration).await;
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
@@ -388,8 +462,8 @@ impl Ports for Simulated {
         body: Vec<u8>,
         _: usize,
     ) -> impl Future<Output = Result<Reply, CallError>> {
-        // How far a chain is, providers are asked alongside now and then: what counts is who reads its state.
-        if !body.windows(15).any(|part| part == b"eth_blockNumber") {
+        // Providers are asked for their heads now and then: what is counted is calls that read the chain's state.
+        if body.windows(8).any(|part| part == b"eth_call") {
             self.0.calls.set(self.0.calls.get() + 1);
         }
         let index = usize::from(url.starts_with("http://b."));
@@ -404,8 +478,12 @@ impl Ports for Simulated {
             provider => Box::pin(ready(Ok(self.answer(provider, &body)))),
         };
         let meanwhile = self.meanwhile(url);
+        let delay = Duration::from_millis(self.0.delays[index].get());
         async move {
             meanwhile.await;
+            if !delay.is_zero() {
+                support::yield_for(delay).await;
+            }
             outcome.await
         }
     }
@@ -417,6 +495,7 @@ impl Ports for Simulated {
     async fn variable(&self, name: &str) -> Result<Option<String>, String> {
         Ok(Some(match name {
             "service_keys" => format!("a:{}", "11".repeat(32)),
+            "store_keys" => return Ok(self.0.store_keys.borrow().clone()),
             "media_access_key_id" => "AKIAEXAMPLE".to_owned(),
             "media_secret_access_key" => "a secret".to_owned(),
             _ => return Ok(None),
@@ -520,6 +599,11 @@ impl Visit {
         let v = 27 + recovery.to_byte();
         let signature = format!("0x{}{v:02x}", hex::encode(signature.to_bytes()));
         json!({"message": message, "signature": signature})
+    }
+
+    /// The body of a sign-in by something that only a contract could accept.
+    fn of_contract(&self) -> Value {
+        json!({"message": self.challenge(), "signature": "0x", "link": false})
     }
 
     /// Signs a message, whatever it says, and presents it.
@@ -739,7 +823,13 @@ fn the_next_provider_answers_where_the_first_does_not() {
     ] {
         let visit = Visit::new();
         visit.ports.0.providers[0].set(provider);
-        assert_eq!((visit.access().0, visit.calls()), (StatusCode::OK, 2));
+        let (status, answer) = visit.access();
+        assert_eq!(
+            (status, visit.calls()),
+            (StatusCode::OK, 2),
+            "{answer} {:?}",
+            visit.ports.0.log
+        );
     }
 }
 
@@ -761,6 +851,181 @@ fn a_provider_that_has_fallen_behind_is_not_believed() {
     visit.ports.0.balance.set(0);
     visit.ports.0.providers[0].set(Provider::Generous(3));
     assert_eq!(visit.access().0, StatusCode::OK);
+}
+
+/// The first provider answers at once, is behind and grants; the second one is slower and refuses.
+fn a_lagging_provider_beside_a_slow_one(blocks: u64, delay: u64) -> Visit {
+    let visit = Visit::new();
+    visit.ports.0.balance.set(0);
+    visit.ports.0.providers[0].set(Provider::Generous(blocks));
+    visit.ports.0.delays[1].set(delay);
+    visit
+}
+
+#[test]
+fn a_lagging_provider_that_answers_first_is_not_believed() {
+    for (blocks, delay) in [(4, 60), (18, 60), (90, 60), (18, 900)] {
+        let visit = a_lagging_provider_beside_a_slow_one(blocks, delay);
+        for round in 0..12 {
+            let status = visit.access().0;
+            assert_eq!(status, StatusCode::FORBIDDEN, "{blocks} {delay} {round}");
+            visit.ports.advance(7);
+        }
+        // It is asked last, and its breaker is closed: as soon as the other one fails it answers, and is refused.
+        visit.ports.0.log.take();
+        visit.ports.0.providers[1].set(Provider::Down);
+        assert_eq!(visit.access().0, StatusCode::SERVICE_UNAVAILABLE);
+        let log = visit.ports.0.log.take().concat();
+        assert!(log.contains("provider 1: it is at block"), "{log}");
+    }
+}
+
+#[test]
+fn a_head_that_comes_late_has_the_facts_read_again() {
+    // Longer than an answer waits for the others' heads: one provider's answer suffices, until it is refuted.
+    let visit = a_lagging_provider_beside_a_slow_one(18, 1_500);
+    assert_eq!(visit.access().0, StatusCode::OK);
+    let log = visit.ports.0.log.take().concat();
+    assert!(
+        log.contains("it answered at block 82 and was behind"),
+        "{log}"
+    );
+    let beside = visit.beside();
+    let (status, answer) = beside.access();
+    assert_eq!(
+        status,
+        StatusCode::FORBIDDEN,
+        "{answer} {log} {:?}",
+        visit.ports.0.store
+    );
+    assert_eq!(visit.access().0, StatusCode::FORBIDDEN);
+}
+
+#[test]
+fn a_fresh_instance_knows_from_the_store_how_far_the_chain_is() {
+    let visit = Visit::new();
+    assert_eq!(visit.access().0, StatusCode::OK);
+    visit.ports.advance(11);
+    // The one that knows better is silent now, and the other one is behind.
+    visit.ports.0.balance.set(0);
+    visit.ports.0.providers[0].set(Provider::Generous(18));
+    visit.ports.0.providers[1].set(Provider::Hung);
+    let config = visit.ports.0.config.replace("stale = \"60s\"\n", "");
+    assert_ne!(config, visit.ports.0.config);
+    let status = visit.beside().ask(
+        Method::GET,
+        "/v1/gates/season-1/check?address=0x5fbdb2315678afecb367f032d93f642f64180aa3",
+        None,
+    );
+    assert_eq!(status.0, StatusCode::SERVICE_UNAVAILABLE, "{}", status.1);
+}
+
+#[test]
+fn a_block_that_the_chain_cannot_have_come_to_is_a_fault_and_is_not_kept() {
+    for number in [107, 1_000, 1 << 36, u64::MAX] {
+        for alone in [false, true] {
+            let visit = Visit::with(|config| match alone {
+                true => config.replace(", \"http://b.example\"", ""),
+                false => config,
+            });
+            visit.ports.0.balance.set(0);
+            visit.ports.0.providers[0].set(Provider::Bent(number));
+            let expected = match alone {
+                true => StatusCode::SERVICE_UNAVAILABLE,
+                false => StatusCode::FORBIDDEN,
+            };
+            assert_eq!(visit.access().0, expected, "{number}");
+            let log = visit.ports.0.log.take().concat();
+            assert!(log.contains("which the chain cannot have come to"), "{log}");
+            // One bent answer outlives nothing.
+            visit.ports.providers(Provider::Honest);
+            visit.ports.0.balance.set(1);
+            visit.ports.advance(4);
+            assert_eq!(visit.access().0, StatusCode::OK, "{number}");
+        }
+    }
+}
+
+#[test]
+fn a_known_fact_that_is_too_old_to_be_used_contradicts_nothing() {
+    // One provider, whose answers go back by blocks that could be: as if the chain had been started again.
+    let visit = Visit::with(|config| config.replace(", \"http://b.example\"", ""));
+    assert_eq!(visit.access().0, StatusCode::OK);
+    visit.ports.0.balance.set(0);
+    visit.ports.0.providers[0].set(Provider::Behind(40));
+    visit.ports.advance(11);
+    assert_eq!(
+        visit.access().0,
+        StatusCode::OK,
+        "stale, as long as it may be"
+    );
+    // `stale`, and what clocks may differ by.
+    visit.ports.advance(180);
+    assert_eq!(visit.access().0, StatusCode::FORBIDDEN);
+    assert_eq!(visit.beside().access().0, StatusCode::FORBIDDEN);
+}
+
+#[test]
+fn an_inflated_head_takes_no_other_provider_out() {
+    for number in [110, 1_000, 1 << 36, u64::MAX] {
+        let visit = Visit::new();
+        visit.ports.0.providers[1].set(Provider::Boastful(number));
+        for _ in 0..30 {
+            assert_eq!(visit.access().0, StatusCode::OK, "{number}");
+            visit.ports.advance(11);
+        }
+        let log = visit.ports.0.log.take().concat();
+        assert!(!log.contains("not asked for a while"), "{log}");
+    }
+}
+
+#[test]
+fn a_head_of_another_chain_does_not_count() {
+    let visit = Visit::new();
+    visit.ports.0.providers[1].set(Provider::OtherChain);
+    for _ in 0..30 {
+        assert_eq!(visit.access().0, StatusCode::OK);
+        visit.ports.advance(11);
+    }
+    let log = visit.ports.0.log.take().concat();
+    assert!(!log.contains("provider 1: "), "{log}");
+}
+
+#[test]
+fn a_provider_that_reads_another_block_than_it_is_asked_for_is_not_believed() {
+    let visit = Visit::with(|config| {
+        let chain = "id = \"eip155:1\"\n";
+        config.replace(chain, &format!("{chain}read_at = 12\n"))
+    });
+    visit.ports.providers(Provider::Deaf);
+    assert_eq!(visit.access().0, StatusCode::SERVICE_UNAVAILABLE);
+    visit.ports.0.providers[1].set(Provider::Honest);
+    let (status, answer) = visit.access();
+    assert_eq!(
+        (status, &answer["basis"]["block"]),
+        (StatusCode::OK, &json!(88))
+    );
+}
+
+#[test]
+fn a_lagging_head_is_passed_over_in_every_state_that_a_chain_is_read_at() {
+    for read_at in ["\"latest\"", "\"safe\"", "\"finalized\"", "2"] {
+        let visit = Visit::with(|config| {
+            let chain = "id = \"eip155:1\"\n";
+            config.replace(chain, &format!("{chain}read_at = {read_at}\n"))
+        });
+        visit.ports.0.balance.set(0);
+        visit.ports.0.providers[0].set(Provider::Generous(18));
+        visit.ports.0.delays[1].set(60);
+        assert_eq!(visit.access().0, StatusCode::FORBIDDEN, "{read_at}");
+        visit.ports.providers(Provider::Stuck(301));
+        visit.ports.advance(11);
+        assert_eq!(
+            visit.access().0,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "{read_at}"
+        );
+    }
 }
 
 #[test]
@@ -799,9 +1064,13 @@ fn where_two_have_to_agree_one_alone_says_nothing() {
     visit.ports.0.providers[1].set(Provider::Generous(0));
     assert_eq!(ask().0, StatusCode::SERVICE_UNAVAILABLE);
     // Nor does one alone say whose signature it is: else it could let anybody in as the holder.
-    let message = visit.challenge();
+    let body = visit.of_contract();
+    visit.ports.0.contract.set(1);
     visit.ports.0.providers[1].set(Provider::Honest);
-    assert_eq!(visit.present(&message).0, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        visit.ask(Method::POST, "/v1/session", Some(body)).0,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
     visit.ports.advance(61);
     visit.ports.providers(Provider::Honest);
     assert_eq!(ask().0, StatusCode::FORBIDDEN);
@@ -973,11 +1242,7 @@ fn corrupt_facts_in_the_store_are_read_again() {
         |value| value.truncate(5),
         |value| value.clear(),
         |value| value.iter_mut().for_each(|byte| *byte = 0xff),
-        |value| {
-            *value = String::from_utf8_lossy(value)
-                .replace("\"e\":1", "\"e\":0")
-                .into()
-        },
+        |value| value.push(b' '),
     ];
     for damage in damages {
         for (key, value) in visit.ports.0.store.borrow_mut().iter_mut() {
@@ -1159,33 +1424,37 @@ fn the_log_has_one_line_per_request_and_no_secret() {
 }
 
 #[test]
-fn an_account_with_code_is_what_its_code_says() {
+fn a_key_signs_in_whatever_code_its_account_has_and_a_contract_by_what_its_code_says() {
     let visit = Visit::new();
-    let code = |contract| {
+    for contract in [0, 1, 2] {
         visit.ports.0.contract.set(contract);
-        let (status, answer) = visit.sign_in();
-        match status {
-            StatusCode::CREATED => answer["wallets"][0]["chain"].clone(),
-            _ => answer["code"].clone(),
-        }
-    };
-    assert_eq!(code(0), Value::Null, "by its key, on every chain");
-    assert_eq!(
-        code(1),
-        Value::Null,
-        "the key of an account whose code agrees"
-    );
-    assert_eq!(code(2), "signature-refused", "never by its key alone");
+        visit.calls();
+        let (status, session) = visit.sign_in();
+        assert_eq!(status, StatusCode::CREATED, "{session}");
+        assert_eq!(
+            session["wallets"][0]["chain"],
+            Value::Null,
+            "on every chain"
+        );
+        assert_eq!(visit.calls(), 0, "no chain is asked about a key");
+    }
+    for (contract, status, code) in [
+        (0, StatusCode::UNPROCESSABLE_ENTITY, "malformed-signature"),
+        (2, StatusCode::UNAUTHORIZED, "signature-refused"),
+    ] {
+        visit.ports.0.contract.set(contract);
+        let (refused, problem) = visit.ask(Method::POST, "/v1/session", Some(visit.of_contract()));
+        assert_eq!((refused, &problem["code"]), (status, &json!(code)));
+    }
     // A contract may accept what no key has made; then it speaks for itself, on its own chain.
     visit.ports.0.contract.set(1);
-    let body = json!({"message": visit.challenge(), "signature": "0x", "link": false});
-    let (status, answer) = visit.ask(Method::POST, "/v1/session", Some(body));
+    let (status, answer) = visit.ask(Method::POST, "/v1/session", Some(visit.of_contract()));
     assert_eq!(status, StatusCode::CREATED, "{answer}");
     assert_eq!(answer["wallets"][0]["chain"], "eip155:1");
 }
 
 #[test]
-fn nobody_signs_in_while_the_chain_cannot_say_what_the_account_is() {
+fn without_the_chain_a_key_signs_in_and_a_contract_is_unknown() {
     for provider in [
         Provider::Down,
         Provider::Hung,
@@ -1195,15 +1464,19 @@ fn nobody_signs_in_while_the_chain_cannot_say_what_the_account_is() {
     ] {
         let visit = Visit::new();
         let message = visit.challenge();
+        let of_contract = visit.of_contract();
+        visit.ports.0.contract.set(1);
         visit.ports.providers(provider);
-        let (status, problem) = visit.present(&message);
+        let by_contract = || visit.ask(Method::POST, "/v1/session", Some(of_contract.clone()));
+        let (status, problem) = by_contract();
         assert_eq!(
             (status, &problem["code"]),
             (StatusCode::SERVICE_UNAVAILABLE, &json!("chain-unavailable"))
         );
+        assert_eq!(visit.present(&message).0, StatusCode::CREATED);
         visit.ports.0.providers[1].set(Provider::Honest);
         assert_eq!(
-            visit.present(&message).0,
+            by_contract().0,
             StatusCode::CREATED,
             "the message is still good, and the other provider answers"
         );
@@ -1485,11 +1758,14 @@ fn a_session_that_is_ended_or_replaced_meanwhile_vouches_for_nobody() {
             let response = serve(&routes::all(), &service, &ports, request).await;
             assert_eq!(response.status(), status, "{what}");
         };
-        let message = visit.challenge();
+        // While the chain is asked, which it is about a contract.
+        visit.ports.0.contract.set(1);
+        let mut link = visit.of_contract();
+        link["link"] = true.into();
+        let message = link["message"].as_str().unwrap().to_owned();
         let world = &visit.ports.0;
         world.meanwhile.replace(Some((place, Box::pin(task))));
-        let link = Some(visit.signed(&message));
-        let (status, problem) = visit.ask(Method::POST, "/v1/session", link);
+        let (status, problem) = visit.ask(Method::POST, "/v1/session", Some(link));
         assert!(
             world.meanwhile.take().is_none(),
             "{what}: it did not happen"
@@ -1609,10 +1885,55 @@ fn a_signature_is_checked_in_the_state_that_the_chain_is_read_at() {
     ] {
         let line = format!("id = \"eip155:1\"\nread_at = {read_at}");
         let visit = Visit::with(|config| replaced(&config, "id = \"eip155:1\"", &line));
+        visit.ports.0.contract.set(1);
+        let body = visit.of_contract();
         visit.ports.0.blocks.take();
-        assert_eq!(visit.sign_in().0, StatusCode::CREATED);
+        let (status, problem) = visit.ask(Method::POST, "/v1/session", Some(body));
+        assert_eq!(status, StatusCode::CREATED, "{problem}");
         assert_eq!(visit.ports.0.blocks.take(), [block]);
     }
+}
+
+#[test]
+fn a_lagging_provider_signs_no_contract_account_in() {
+    for read_at in ["\"latest\"", "\"safe\"", "\"finalized\"", "2", "12"] {
+        let line = format!("id = \"eip155:1\"\nread_at = {read_at}");
+        let visit = Visit::with(|config| replaced(&config, "id = \"eip155:1\"", &line));
+        // The first provider is stuck at a block at which the account accepts the signature; the other one is slower, and
+        // refuses every signature.
+        visit.ports.0.contract.set(2);
+        visit.ports.0.providers[0].set(Provider::Accepting(18));
+        visit.ports.0.delays[1].set(60);
+        let sign_in = || visit.ask(Method::POST, "/v1/session", Some(visit.of_contract()));
+        for _ in 0..4 {
+            let (status, problem) = sign_in();
+            assert_eq!(status, StatusCode::UNAUTHORIZED, "{read_at} {problem}");
+            visit.ports.advance(31);
+        }
+        visit.ports.0.providers[1].set(Provider::Hung);
+        visit.ports.0.providers[0].set(Provider::Stuck(301));
+        assert_eq!(sign_in().0, StatusCode::SERVICE_UNAVAILABLE, "{read_at}");
+    }
+}
+
+#[test]
+fn a_strangers_question_opens_no_breaker_and_a_failing_provider_does() {
+    let visit = Visit::new();
+    visit.ports.providers(Provider::Refusing);
+    for _ in 0..6 {
+        let (status, _) = visit.ask(Method::POST, "/v1/session", Some(visit.of_contract()));
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    }
+    let log = visit.ports.0.log.take().concat();
+    assert!(log.contains("HTTP status 504"), "{log}");
+    assert!(!log.contains("not asked for a while"), "{log}");
+    visit.ports.providers(Provider::Broken);
+    for _ in 0..6 {
+        let (status, _) = visit.ask(Method::POST, "/v1/session", Some(visit.of_contract()));
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    }
+    let log = visit.ports.0.log.take().concat();
+    assert!(log.contains("not asked for a while"), "{log}");
 }
 
 #[test]
@@ -2064,8 +2385,8 @@ fn a_sign_in_warms_the_gates_that_it_is_for() {
         let (status, session) = visit.present(&message);
         assert_eq!(status, StatusCode::CREATED, "{session}");
         visit.token = token(&session);
-        // One call checks the signature, another one reads all facts.
-        assert_eq!(visit.calls(), 1 + usize::from(reads > 0), "{warm} {named}");
+        // The signature needs none; one call reads all facts.
+        assert_eq!(visit.calls(), usize::from(reads > 0), "{warm} {named}");
         let store = visit.ports.0.store.borrow();
         let facts = store.keys().filter(|key| key.contains(":fact:")).count();
         assert_eq!(facts, reads, "{warm} {named}");
@@ -2111,4 +2432,355 @@ fn what_is_known_at_a_block_is_not_unsaid_by_a_node_that_has_not_come_to_it() {
     visit.ports.advance(61);
     visit.ports.providers(Provider::Generous(1));
     assert_eq!(visit.access().0, StatusCode::OK);
+}
+
+/// Facts that `CONFIG` has kept, and the wallet's session, at a service that is configured otherwise.
+fn restarted(before: &Visit, configure: impl FnOnce(String) -> String) -> Visit {
+    let ports = Simulated::new(configure(CONFIG.to_owned()));
+    ports.0.store.replace(before.ports.0.store.borrow().clone());
+    ports.0.balance.set(0);
+    Visit {
+        token: before.token.clone(),
+        ..Visit::of(&ports, 7)
+    }
+}
+
+#[test]
+fn facts_that_were_read_in_another_way_are_not_there() {
+    let visit = Visit::new();
+    assert_eq!((visit.access().0, visit.calls()), (StatusCode::OK, 1));
+    let chain = |keys: &'static str| {
+        move |config: String| {
+            config.replacen(
+                "id = \"eip155:1\"",
+                &format!("id = \"eip155:1\"\n{keys}"),
+                1,
+            )
+        }
+    };
+    let same = |config: String| config;
+    let unlike = |config: String| config.replace("10s", "12s") + AGREED;
+    for (instance, why) in [
+        (restarted(&visit, same), "the same configuration"),
+        (
+            restarted(&visit, unlike),
+            "what does not change how they are read",
+        ),
+        (
+            restarted(&visit, chain("read_at = \"latest\"\nagreement = 1")),
+            "the defaults",
+        ),
+    ] {
+        assert_eq!(
+            (instance.access().0, instance.calls()),
+            (StatusCode::OK, 0),
+            "{why}"
+        );
+    }
+    let gate =
+        |config: String| config.replacen("stale = \"60s\"", "stale = \"60s\"\nagreement = 2", 1);
+    let namespace =
+        |config: String| config.replacen("[cache]", "[cache]\nnamespace = \"other\"", 1);
+    for (instance, why) in [
+        (restarted(&visit, chain("read_at = \"safe\"")), "safe"),
+        (
+            restarted(&visit, chain("read_at = \"finalized\"")),
+            "finalized",
+        ),
+        (
+            restarted(&visit, chain("agreement = 2")),
+            "two have to agree on the chain",
+        ),
+        (restarted(&visit, gate), "two have to agree for the gate"),
+        (
+            restarted(&visit, chain("head_age = \"30s\"")),
+            "the age of heads",
+        ),
+        (restarted(&visit, chain("tolerance = 1")), "the tolerance"),
+        (
+            restarted(
+                &visit,
+                chain("multicall3 = \"0xe7f1725e7734ce288f8367e1bb143e90bb3f0512\""),
+            ),
+            "the reader",
+        ),
+        (restarted(&visit, namespace), "another service"),
+    ] {
+        let (status, problem) = instance.access();
+        assert_eq!(status, StatusCode::FORBIDDEN, "{why}: {problem}");
+        assert!(instance.calls() > 0, "{why}: no chain was asked");
+        // What it has read is there for the next instance of it.
+        assert_eq!(
+            (instance.beside().access().0, instance.calls()),
+            (StatusCode::FORBIDDEN, 0),
+            "{why}"
+        );
+    }
+}
+
+#[test]
+fn what_a_service_stores_is_below_its_namespace() {
+    let mut visit =
+        Visit::with(|config| config.replacen("[cache]", "[cache]\nnamespace = \"shop-1\"", 1));
+    assert_eq!(visit.access().0, StatusCode::OK);
+    let (_, session) = visit.sign_in();
+    visit.end_all();
+    visit.token = token(&session);
+    assert_eq!(visit.beside().access().1["code"], "revoked-session");
+    let store = visit.ports.0.store.borrow();
+    for kind in ["fact", "nonce", "epoch", "rate", "forget"] {
+        assert!(
+            store
+                .keys()
+                .any(|key| key.starts_with(&format!("shop-1/tg1:{kind}:"))),
+            "{kind}"
+        );
+    }
+    for key in store.keys() {
+        assert!(key.starts_with("shop-1/tg1:"), "{key}");
+    }
+}
+
+/// The key of what is kept under a name with this in it, and what is kept.
+fn kept(visit: &Visit, name: &str) -> (String, Vec<u8>) {
+    let store = visit.ports.0.store.borrow();
+    let mut found = store.iter().filter(|(key, _)| key.contains(name));
+    let (key, value) = found.next().unwrap_or_else(|| panic!("nothing at {name}"));
+    assert_eq!(found.next(), None, "more than one at {name}");
+    (key.clone(), value.clone())
+}
+
+/// Values for `key` that the service did not write for it: `value` as it is without a tag, under another ring with the
+/// same kid, for another key and for another kind, and `sealed` cut short or changed.
+fn forgeries(kind: Kind, key: &str, value: &[u8], sealed: &[u8]) -> Vec<Vec<u8>> {
+    let keys = support::store_keys();
+    let others = StoreKeys::parse(&support::STORE_KEYS.replace('2', "3")).unwrap();
+    let mut changed = sealed.to_vec();
+    *changed.last_mut().unwrap() ^= 1;
+    let another = if kind == Kind::Fact {
+        Kind::Epoch
+    } else {
+        Kind::Fact
+    };
+    vec![
+        value.to_vec(),
+        others.seal(kind, key, value),
+        keys.seal(kind, &key.replace(':', ";"), value),
+        keys.seal(another, key, value),
+        sealed[..sealed.len() - 1].to_vec(),
+        changed,
+        Vec::new(),
+    ]
+}
+
+#[test]
+fn a_fact_that_the_service_did_not_write_for_its_key_is_read_from_the_chain() {
+    let visit = Visit::new();
+    assert_eq!(visit.access().0, StatusCode::OK);
+    let (holders, holding) = kept(&visit, ":fact:");
+    visit.ports.0.store.borrow_mut().remove(&holders);
+    visit.ports.0.balance.set(0);
+    let mut other = Visit::of(&visit.ports, 8);
+    other.token = token(&other.sign_in().1);
+    assert_eq!(other.access().0, StatusCode::FORBIDDEN);
+    let (key, none) = kept(&other, ":fact:");
+    let keys = support::store_keys();
+    let one = keys.open(Kind::Fact, &holders, &holding).unwrap();
+    let mut forged = forgeries(Kind::Fact, &key, one, &none);
+    forged.push(holding.clone());
+    let ask = |value: Vec<u8>| {
+        other.ports.0.store.borrow_mut().insert(key.clone(), value);
+        other.calls();
+        other.ports.0.log.take();
+        let status = other.beside().access().0;
+        let log = other.ports.0.log.take().concat();
+        (
+            status,
+            other.calls(),
+            log.contains("a stored fact has no valid tag"),
+        )
+    };
+    // So a fact that the service has written is believed, whatever the chain says by now.
+    assert_eq!(
+        ask(keys.seal(Kind::Fact, &key, one)),
+        (StatusCode::OK, 0, false)
+    );
+    for value in forged {
+        assert_eq!(
+            ask(value.clone()),
+            (StatusCode::FORBIDDEN, 1, true),
+            "{value:?}"
+        );
+        // What was read is kept in its place.
+        let (_, kept) = kept(&other, ":fact:");
+        assert!(keys.open(Kind::Fact, &key, &kept).is_ok());
+        assert_eq!(
+            (other.beside().access().0, other.calls()),
+            (StatusCode::FORBIDDEN, 0)
+        );
+    }
+    // What is authentic and of another edition is as nothing.
+    let edition = String::from_utf8_lossy(one).replace("\"e\":1", "\"e\":0");
+    let sealed = keys.seal(Kind::Fact, &key, edition.as_bytes());
+    assert_eq!(ask(sealed), (StatusCode::FORBIDDEN, 1, false));
+}
+
+#[test]
+fn nothing_is_granted_on_a_stale_fact_that_the_service_did_not_write() {
+    let visit = Visit::new();
+    assert_eq!(visit.access().0, StatusCode::OK);
+    visit.ports.advance(11);
+    visit.ports.providers(Provider::Down);
+    assert_eq!(visit.beside().access().0, StatusCode::OK, "stale");
+    let (key, sealed) = kept(&visit, ":fact:");
+    let value = support::store_keys()
+        .open(Kind::Fact, &key, &sealed)
+        .unwrap()
+        .to_vec();
+    for forged in forgeries(Kind::Fact, &key, &value, &sealed) {
+        visit.ports.0.store.borrow_mut().insert(key.clone(), forged);
+        let (status, problem) = visit.beside().access();
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{problem}");
+        assert_eq!(problem["code"], "chain-unavailable");
+    }
+}
+
+#[test]
+fn an_epoch_that_the_service_did_not_write_opens_nothing() {
+    let mut visit = Visit::new();
+    // One that has no mark of its own: it ends by the epoch alone.
+    let ended = token(&visit.sign_in().1);
+    visit.end_all();
+    visit.token = token(&visit.sign_in().1);
+    let (key, sealed) = kept(&visit, ":epoch:");
+    // That of the sessions which were ended, and that of the open one.
+    let present = support::store_keys()
+        .open(Kind::Epoch, &key, &sealed)
+        .unwrap()
+        .to_vec();
+    let mut forged = forgeries(Kind::Epoch, &key, &[0; 8], &sealed);
+    forged.extend(forgeries(Kind::Epoch, &key, &present, &sealed));
+    for value in forged {
+        visit.ports.0.store.borrow_mut().insert(key.clone(), value);
+        for token in [&ended, &visit.token] {
+            visit.ports.0.log.take();
+            let instance = Visit {
+                token: token.clone(),
+                ..visit.beside()
+            };
+            let (status, problem) = instance.access();
+            assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{problem}");
+            assert_eq!(problem["code"], "store-unavailable");
+            let log = visit.ports.0.log.take().concat();
+            assert!(log.contains("a stored epoch has no valid tag"), "{log}");
+        }
+        assert_eq!(visit.beside().sign_in().0, StatusCode::SERVICE_UNAVAILABLE);
+    }
+    visit.ports.0.store.borrow_mut().insert(key, sealed);
+    assert_eq!(visit.beside().access().0, StatusCode::OK);
+    visit.token = ended;
+    assert_eq!(visit.beside().access().1["code"], "revoked-session");
+}
+
+#[test]
+fn whatever_is_kept_of_a_session_that_was_ended_says_that_it_was() {
+    let visit = Visit::new();
+    assert_eq!(visit.beside().access().0, StatusCode::OK);
+    let (status, _) = visit.ask(Method::DELETE, "/v1/session", None);
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    let (key, _) = kept(&visit, ":revoked:");
+    for value in [&b""[..], b"0", b"not a count", &[0; 64]] {
+        visit
+            .ports
+            .0
+            .store
+            .borrow_mut()
+            .insert(key.clone(), value.to_vec());
+        assert_eq!(
+            visit.beside().access().1["code"],
+            "revoked-session",
+            "{value:?}"
+        );
+    }
+}
+
+#[test]
+fn a_forged_fact_waits_for_no_read_that_began_before() {
+    let visit = Visit::new();
+    assert_eq!(visit.access().0, StatusCode::OK);
+    visit.ports.advance(11);
+    let (key, _) = kept(&visit, ":fact:");
+    let instance = visit.beside();
+    // A stale grant is read behind its response, and does not come to an end.
+    visit.ports.providers(Provider::Hung);
+    visit.ports.0.stands_still.set(true);
+    let routes = routes::all();
+    let ask = || {
+        let body = json!({"resource": RESOURCE});
+        let request = instance.request(Method::POST, "/v1/access", Some(body));
+        serve(&routes, &instance.service, &instance.ports, request)
+    };
+    let tasks = &visit.ports.0.tasks;
+    assert_eq!(tasks.drive(ask()).status(), StatusCode::OK);
+    visit.calls();
+    visit.ports.advance(2);
+    visit
+        .ports
+        .0
+        .store
+        .borrow_mut()
+        .insert(key, b"forged".to_vec());
+    visit.ports.providers(Provider::Honest);
+    visit.ports.0.balance.set(0);
+    assert_eq!(tasks.drive(ask()).status(), StatusCode::FORBIDDEN);
+    assert!(visit.calls() > 0, "it was read");
+}
+
+#[test]
+fn a_service_starts_only_with_keys_of_its_own_for_its_store() {
+    let load = |keys: Option<String>, needs: Needs| {
+        let ports = Simulated::new(CONFIG.to_owned());
+        ports.0.store_keys.replace(keys);
+        let loaded = block_on(Service::load(&ports, needs));
+        loaded.err().map(|error| error.to_string())
+    };
+    let (own, service) = ("ab".repeat(32), "11".repeat(32));
+    assert_eq!(load(Some(format!("x:{own}")), NEEDS), None);
+    assert_eq!(
+        load(Some(format!("y:{},x:{own}", "cd".repeat(32))), NEEDS),
+        None
+    );
+    for (keys, words) in [
+        (
+            None,
+            "the variable store_keys is not set; give it to every component",
+        ),
+        (Some(String::new()), "the variable store_keys is not set"),
+        (Some(own.clone()), "the variable store_keys is not valid"),
+        (
+            Some(format!("x:{service}")),
+            "store_keys and service_keys share a key",
+        ),
+        (
+            Some(format!("y:{own},x:{service}")),
+            "store_keys and service_keys share a key",
+        ),
+    ] {
+        let error = load(keys, NEEDS).unwrap();
+        assert!(error.contains(words), "{error}");
+        assert!(
+            !error.contains(&own) && !error.contains(&service),
+            "{error}"
+        );
+    }
+    let without = Needs {
+        store: false,
+        ..NEEDS
+    };
+    assert_eq!(load(None, without), None, "nothing is stored");
+    let apart = Needs {
+        keys: false,
+        ..NEEDS
+    };
+    assert_eq!(load(Some(format!("x:{own}")), apart), None);
 }

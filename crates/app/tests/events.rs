@@ -29,6 +29,7 @@ use tokengate_app::{
 };
 use tokengate_core::abi::multicall3::{CallResult, aggregate3Call};
 use tokengate_core::eip191::hash_message;
+use tokengate_core::sealed::Kind;
 use tokengate_core::{Timestamp, U256};
 
 use support::Tasks;
@@ -230,7 +231,21 @@ impl Ports for Simulated {
             42_161
         };
         let call = &request["params"][0];
+        if request["method"] == "eth_getBlockByNumber" {
+            let header = json!({
+                "number": format!("{:#x}", self.0.block.get()),
+                "hash": format!("{:#066x}", 1),
+                "timestamp": format!("{:#x}", self.0.now.get().as_second()),
+            });
+            let reply = json!({"jsonrpc": "2.0", "id": 1, "result": header});
+            return Ok(Reply {
+                status: 200,
+                retry_after: None,
+                body: reply.to_string().into_bytes(),
+            });
+        }
         let returned = match (call["data"].as_str(), &call["to"]) {
+            _ if request["method"] == "eth_chainId" => format!("{chain:x}"),
             // Who signs in has no code.
             (Some(_), Value::Null) => {
                 let words = [chain, self.0.block.get(), 0];
@@ -259,6 +274,7 @@ impl Ports for Simulated {
         Ok(Some(match name {
             "stream_secret" => self.0.secret.borrow().clone(),
             "service_keys" => format!("a:{}", "11".repeat(32)),
+            "store_keys" => support::STORE_KEYS.to_owned(),
             "media_access_key_id" => "AKIAEXAMPLE".to_owned(),
             "media_secret_access_key" => "a secret".to_owned(),
             _ => return Ok(None),
@@ -301,6 +317,7 @@ impl Instance {
         let needs = Needs {
             config: true,
             keys: true,
+            store: true,
             providers: true,
             storage: true,
             events: true,
@@ -716,6 +733,32 @@ fn only_strangers_are_limited() {
 }
 
 #[test]
+fn a_delivery_that_somebody_else_has_noted_as_processed_is_processed() {
+    let gate = Instance::new();
+    gate.deliver_to("main", &sale(1, 101, 0));
+    let key = {
+        let store = gate.world().store.borrow();
+        let mut keys = store.keys().filter(|key| key.starts_with("tg1:event:"));
+        keys.next().unwrap().clone()
+    };
+    let authentic = gate.world().store.borrow()[&key].clone();
+    let moved = support::store_keys().seal(Kind::Delivery, "tg1:event:main:0", b"1");
+    for (value, replayed) in [
+        (b"1".to_vec(), false),
+        (moved, false),
+        (authentic[..authentic.len() - 1].to_vec(), false),
+        (authentic, true),
+    ] {
+        gate.world().store.borrow_mut().insert(key.clone(), value);
+        let (status, answer) = gate.deliver_to("main", &sale(1, 101, 0));
+        assert_eq!(
+            (status, &answer["replayed"]),
+            (StatusCode::OK, &json!(replayed))
+        );
+    }
+}
+
+#[test]
 fn what_the_store_does_not_do_is_to_be_sent_again() {
     let gate = Instance::new();
     gate.reads("one", &ALL);
@@ -745,6 +788,7 @@ fn only_who_takes_events_needs_their_secrets_and_a_bad_one_is_no_start() {
         gate.world().secret.replace(secret.to_owned());
         let needs = Needs {
             config: true,
+            store: true,
             events,
             ..Needs::default()
         };

@@ -28,7 +28,9 @@ use tokengate_app::{
     serve,
 };
 use tokengate_core::abi::multicall3::{CallResult, aggregate3Call};
+use tokengate_core::config::Config;
 use tokengate_core::fact::{Fact, FactKey, Known, Read, Value as FactValue};
+use tokengate_core::sealed::{Kind, StoreKeys};
 use tokengate_core::transfer::TOPICS;
 use tokengate_core::{Address, ChainId, Timestamp, U256};
 
@@ -147,6 +149,7 @@ struct World {
     tasks: Tasks,
     reads_fail: Cell<bool>,
     writes_fail: Cell<bool>,
+    log: RefCell<Vec<String>>,
 }
 
 impl World {
@@ -400,14 +403,16 @@ impl Ports for Simulated {
     }
 
     async fn variable(&self, name: &str) -> Result<Option<String>, String> {
-        Ok(self
-            .0
-            .token
-            .filter(|_| name == "admin_token")
-            .map(str::to_owned))
+        Ok(match name {
+            "admin_token" => self.0.token.map(str::to_owned),
+            "store_keys" => Some(support::STORE_KEYS.to_owned()),
+            _ => None,
+        })
     }
 
-    fn log(&self, _: &str) {}
+    fn log(&self, line: &str) {
+        self.0.log.borrow_mut().push(line.to_owned());
+    }
 }
 
 /// A service over a chain of 400 blocks, the last of which is number 399.
@@ -442,10 +447,12 @@ impl Watched {
             tasks: Tasks::default(),
             reads_fail: Cell::new(false),
             writes_fail: Cell::new(false),
+            log: RefCell::default(),
         }));
         ports.0.grow(&[&[] as &[_]; 400]);
         let needs = Needs {
             config: true,
+            store: true,
             providers: true,
             admin: true,
             ..Needs::default()
@@ -524,15 +531,33 @@ impl Watched {
             block,
             read_at: self.world().now.get(),
         };
-        let mut store = self.world().store.borrow_mut();
-        store.insert(self.key(owner), fact.to_bytes());
+        let keys = self.config().quorums(self.chain());
+        let keys = keys.into_iter().map(|quorum| self.key(owner, quorum));
+        for key in keys {
+            let sealed = support::store_keys().seal(Kind::Fact, &key, &fact.to_bytes());
+            self.world().store.borrow_mut().insert(key, sealed);
+        }
     }
 
     /// What the store has of somebody's balance: a fact, or that one is outdated.
     fn known(&self, owner: Address) -> Option<Known> {
         let store = self.world().store.borrow();
-        let bytes = store.get(&self.key(owner))?;
-        Some(Known::from_bytes(&self.read(owner).read, bytes).unwrap())
+        let quorums = self.config().quorums(self.chain()).into_iter();
+        let known = quorums.map(|quorum| {
+            let key = self.key(owner, quorum);
+            let sealed = store.get(&key)?;
+            let bytes = support::store_keys()
+                .open(Kind::Fact, &key, sealed)
+                .unwrap()
+                .to_vec();
+            Some(Known::from_bytes(&self.read(owner).read, &bytes).unwrap())
+        });
+        let known: Vec<_> = known.collect();
+        assert!(
+            known.iter().all(|other| *other == known[0]),
+            "of every quorum"
+        );
+        known[0].clone()
     }
 
     fn knows(&self, owner: Address) -> bool {
@@ -545,7 +570,7 @@ impl Watched {
 
     fn read(&self, owner: Address) -> FactKey {
         FactKey {
-            chain: ChainId::new(self.world().chain).unwrap(),
+            chain: self.chain(),
             read: Read::Erc721Balance {
                 contract: CONTRACT,
                 owner,
@@ -553,8 +578,25 @@ impl Watched {
         }
     }
 
-    fn key(&self, owner: Address) -> String {
-        format!("tg1:fact:{}", self.read(owner).store_key())
+    fn chain(&self) -> ChainId {
+        ChainId::new(self.world().chain).unwrap()
+    }
+
+    fn config(&self) -> Config {
+        Config::parse(&self.world().config).unwrap()
+    }
+
+    fn key(&self, owner: Address, quorum: usize) -> String {
+        let config = self.config();
+        let space = config.fact_space(self.chain(), quorum).unwrap();
+        format!("tg1:fact:{space}:{}", self.read(owner).store_key())
+    }
+
+    /// Where it is kept how far the chain has been followed.
+    fn cursor(&self) -> String {
+        let config = self.config();
+        let space = config.chain_space(self.chain()).unwrap();
+        format!("tg1:watch:{space}:{}", self.world().chain)
     }
 
     /// What came of reading ahead, as the operator asks for it.
@@ -636,12 +678,104 @@ fn the_first_round_starts_at_the_head_and_lists_nothing() {
     let report = watched.follow();
     assert_eq!((&report["from"], &report["to"]), (&json!(401), &json!(400)));
     assert!(watched.asked().is_empty());
-    // So does one over what another edition left, or anybody else.
-    let mut store = watched.world().store.borrow_mut();
-    store.insert("tg1:watch:31337".into(), b"{\"e\":9}".to_vec());
-    drop(store);
+    // So does one over what another edition left.
+    let key = watched.cursor();
+    let sealed = support::store_keys().seal(Kind::Cursor, &key, b"{\"e\":9}");
+    let before = watched.world().store.borrow_mut().insert(key, sealed);
+    assert!(before.is_some(), "the first round has kept one");
     watched.world().grow(&[&[(ANN, BOB)]]);
     assert_eq!(watched.told(), [0, 0, 0]);
+}
+
+#[test]
+fn a_cursor_that_the_service_did_not_write_is_no_start_at_the_head() {
+    let watched = Watched::started();
+    watched.remember(ANN);
+    let key = watched.cursor();
+    let authentic = watched.world().store.borrow()[&key].clone();
+    watched.world().grow(&[&[(ANN, BOB)]]);
+    let keys = support::store_keys();
+    let at_the_head = {
+        let other = Watched::started();
+        other.world().grow(&[&[(ANN, BOB)]]);
+        other.follow();
+        let store = other.world().store.borrow();
+        keys.open(Kind::Cursor, &key, &store[&key])
+            .unwrap()
+            .to_vec()
+    };
+    let others = StoreKeys::parse(&support::STORE_KEYS.replace('2', "3")).unwrap();
+    for forged in [
+        at_the_head.clone(),
+        others.seal(Kind::Cursor, &key, &at_the_head),
+        keys.seal(Kind::Cursor, "tg1:watch:10", &at_the_head),
+        keys.seal(Kind::Fact, &key, &at_the_head),
+        authentic[..authentic.len() - 1].to_vec(),
+        Vec::new(),
+    ] {
+        watched
+            .world()
+            .store
+            .borrow_mut()
+            .insert(key.clone(), forged.clone());
+        let (status, problem) = watched.round();
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{problem}");
+        assert_eq!(problem["code"], "store-unavailable");
+        let log = watched.world().log.take().concat();
+        assert!(log.contains("a stored cursor has no valid tag"), "{log}");
+        assert_eq!(
+            watched.world().store.borrow()[&key],
+            forged,
+            "it is left to be looked at"
+        );
+        assert!(watched.knows(ANN));
+    }
+    watched.world().store.borrow_mut().insert(key, authentic);
+    assert_eq!(watched.told(), [1, 0, 1]);
+    assert!(watched.is_outdated(ANN));
+}
+
+#[test]
+fn what_is_forged_in_a_facts_place_is_invalidated_as_a_fact_is() {
+    let watched = Watched::started();
+    watched.remember(ANN);
+    watched.world().grow(&[&[(ANN, BOB)]]);
+    let key = watched.key(ANN, 1);
+    let cut = |value: &mut Vec<u8>| value.truncate(value.len() - 1);
+    watched
+        .world()
+        .store
+        .borrow_mut()
+        .entry(key)
+        .and_modify(cut);
+    assert_eq!(watched.told(), [1, 0, 1]);
+    assert!(watched.is_outdated(ANN) && watched.is_outdated(BOB));
+}
+
+#[test]
+fn a_transfer_invalidates_a_fact_under_every_quorum_that_it_is_kept_for_once() {
+    for (chain, quorums) in [("", vec![1, 2]), ("agreement = 2\n", vec![2])] {
+        let watched = Watched::with(31_337, Some(TOKEN), |config| {
+            let agreed = AGREED.replace("ID", "31337");
+            config.replacen("[[chain]]\n", &format!("[[chain]]\n{chain}"), 1) + &agreed
+        });
+        watched.providers([Provider::Honest, Provider::Honest]);
+        watched.follow();
+        watched.remember(ANN);
+        assert_eq!(watched.kept("tg1:fact:"), quorums.len());
+        watched.world().grow(&[&[(ANN, BOB)]]);
+        let expected = u64::try_from(quorums.len()).unwrap();
+        assert_eq!(watched.told(), [1, 0, expected], "{chain}");
+        assert!(
+            watched.is_outdated(ANN) && watched.is_outdated(BOB),
+            "{chain}"
+        );
+        assert_eq!(
+            watched.kept("tg1:fact:"),
+            2 * quorums.len(),
+            "nothing under another key"
+        );
+    }
 }
 
 #[test]
@@ -1012,10 +1146,12 @@ fn what_several_providers_have_to_agree_on_is_read_as_its_gate_looks_for_it() {
     let crowd = json!({"addresses": crowd(3)});
     assert_eq!(watched.warmed(&crowd), [6, 0, 6, 0, 0]);
     assert_eq!(watched.reads(), [(0, 3), (0, 3), (1, 3)]);
-    assert_eq!(
-        (watched.kept("tg1:fact:"), watched.kept("tg1:fact2:")),
-        (3, 3)
-    );
+    let kept = [1, 2].map(|quorum| {
+        let config = watched.config();
+        let space = config.fact_space(watched.chain(), quorum).unwrap();
+        watched.kept(&format!("tg1:fact:{space}:"))
+    });
+    assert_eq!(kept, [3, 3]);
     // One alone says nothing of it.
     watched.providers([Provider::Honest, Provider::Down]);
     watched.advance(301);

@@ -4,6 +4,7 @@
 //! is the more specific are errors that name the place and the mend. Endpoints may hold `{variable}` placeholders,
 //! which the platform resolves later and only for the functions that need them.
 
+mod reading;
 mod requirement;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -20,6 +21,7 @@ use crate::abi::{delegate_registry, multicall3};
 use crate::decimal;
 use crate::domain::Domain;
 use crate::eip4361;
+use crate::erc6492;
 use crate::fact::FactKey;
 use crate::gate::{Gate, GateId};
 use crate::jsonrpc::BlockTag;
@@ -27,6 +29,7 @@ use crate::leaf::{Delegates, Leaf};
 use crate::network::{Network, Numbering};
 use crate::pattern::Pattern;
 use crate::presign::{self, Addressing};
+use crate::provider::HeadLimits;
 use crate::resource::{self, Resource};
 use crate::session::Lifetime;
 use crate::transfer::Transfer;
@@ -54,6 +57,7 @@ pub struct Config {
     buckets: HashMap<String, Bucket>,
     gates: Vec<Gate>,
     sources: BTreeMap<String, Source>,
+    spaces: reading::Spaces,
 }
 
 /// Sign-in, sessions and URLs.
@@ -89,6 +93,9 @@ pub struct Deadlines {
 pub struct Cache {
     /// A Redis server that is spoken to directly, in place of the platform's key-value store.
     pub redis: Option<Template>,
+    /// Keeps services apart that share a store: everything that this one stores is below it. 1 to 32 lower-case letters,
+    /// digits, `-` and `_`.
+    pub namespace: Option<String>,
     /// How long an instance believes its own memory before it asks the store again; zero: it never does.
     pub memory: Duration,
     /// What its memory of facts may take, in bytes.
@@ -175,6 +182,8 @@ pub struct Chain {
     pub agreement: usize,
     /// How much is asked in one call.
     pub batch: Batch,
+    /// Factories that a signature may bring to deploy its account within the check (ERC-6492).
+    pub factories: Vec<Address>,
 }
 
 /// How much a provider is asked in one call.
@@ -254,6 +263,22 @@ pub struct ConfigError {
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "tokengate.toml:{}:{}", self.line, self.column)
+    }
+}
+
+impl Chain {
+    /// What bounds the numbers of its blocks.
+    pub fn head_limits(&self) -> HeadLimits {
+        HeadLimits {
+            tolerance: self.tolerance,
+            block_time: Network::of(self.id)
+                .map(|network| Duration::from_millis(network.block_time.into())),
+        }
+    }
+
+    /// How far a safe or finalized block may be behind the newest one, on networks whose finality takes minutes.
+    pub fn finality_age(&self) -> Option<Duration> {
+        self.head_age.and_then(|_| Network::finality_age(self.id))
     }
 }
 
@@ -346,6 +371,27 @@ impl Config {
         self.gates.iter().map(|gate| gate.agreement).collect()
     }
 
+    /// The quorums that facts of `chain` are kept for, each once: for every number of [`Self::agreements`], the larger one
+    /// of it and the chain's own.
+    pub fn quorums(&self, chain: ChainId) -> BTreeSet<usize> {
+        let own = self.chain(chain).map_or(1, |chain| chain.agreement);
+        let gates = self.agreements().into_iter();
+        gates.map(|agreement| agreement.max(own)).collect()
+    }
+
+    /// A fingerprint of how facts of `chain` are read where a gate demands that so many providers agree: 16 hexadecimal
+    /// digits, of configuration alone. It is part of the key of every stored fact, so that nothing that was read in
+    /// another way is taken for one. `None` for a chain or a number that is not configured.
+    pub fn fact_space(&self, chain: ChainId, agreement: usize) -> Option<&str> {
+        let own = self.chain(chain)?.agreement;
+        self.spaces.of_facts(chain, agreement.max(own))
+    }
+
+    /// The same of `chain` for whatever quorum: part of the keys of what is stored about the chain itself.
+    pub fn chain_space(&self, chain: ChainId) -> Option<&str> {
+        self.spaces.of_chain(chain)
+    }
+
     /// The contracts on `chain` that gates name: whose tokens may open or close one.
     pub fn watched(&self, chain: ChainId) -> BTreeSet<Address> {
         let leaves = self.gates.iter().flat_map(|gate| gate.require.leaves());
@@ -413,14 +459,17 @@ impl Config {
     }
 
     /// Has `chain` read at the block of this number from now on, whatever the file says. Whether there is such a chain.
+    /// Facts of it are kept apart from those that the file asks for.
     pub fn read_at_block(&mut self, chain: ChainId, block: u64) -> bool {
-        match self.chains.get_mut(&chain) {
+        let found = match self.chains.get_mut(&chain) {
             Some(chain) => {
                 chain.read_at = ReadAt::Tag(BlockTag::Number(block));
                 true
             }
             None => false,
-        }
+        };
+        self.spaces = reading::Spaces::new(&self.chains, &self.gates);
+        found
     }
 }
 
@@ -479,6 +528,7 @@ struct RawLimits {
 #[serde(deny_unknown_fields)]
 struct RawCache {
     redis: Option<Spanned<String>>,
+    namespace: Option<Spanned<String>>,
     memory: Option<Spanned<String>>,
     memory_bytes: Option<Spanned<usize>>,
     warm: Option<Warm>,
@@ -510,6 +560,7 @@ struct RawChain {
     head_age: Option<Spanned<String>>,
     agreement: Option<Spanned<usize>>,
     batch: Option<RawBatch>,
+    factories: Option<Vec<Spanned<String>>>,
 }
 
 #[derive(Deserialize)]
@@ -686,6 +737,7 @@ impl Place<'_> {
                 ));
             }
         }
+        let spaces = reading::Spaces::new(&chains, &gates);
         Ok(Config {
             service,
             deadlines,
@@ -696,6 +748,7 @@ impl Place<'_> {
             buckets,
             gates,
             sources,
+            spaces,
         })
     }
 
@@ -898,8 +951,19 @@ impl Place<'_> {
                 },
             )?),
         };
+        let namespace = match raw.namespace {
+            Some(name) if !is_namespace(name.get_ref()) => {
+                return Err(self.error(
+                    name.span(),
+                    format!("{:?} is no namespace", name.get_ref()),
+                    "use 1 to 32 lower-case letters, digits, `-` and `_`, or leave it out",
+                ));
+            }
+            name => name.map(Spanned::into_inner),
+        };
         Ok(Cache {
             redis: raw.redis.map(|url| self.template(url)).transpose()?,
+            namespace,
             memory: self.duration_or(raw.memory, second, Duration::ZERO, 60 * second)?,
             memory_bytes: bytes,
             warm: raw.warm.unwrap_or(Warm::All),
@@ -1030,9 +1094,17 @@ impl Place<'_> {
             reads: None,
             bytes: None,
         });
+        let factories = match raw.factories {
+            Some(factories) => factories
+                .iter()
+                .map(|factory| self.read(factory))
+                .collect::<Result<_, _>>()?,
+            None => erc6492::well_known_factories(),
+        };
         Ok(Chain {
             id,
             name,
+            factories,
             providers,
             read_at,
             multicall3,
@@ -1323,6 +1395,14 @@ fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.chars().count()) && !text.chars().any(char::is_control)
 }
 
+/// What can stand before keys of a store.
+fn is_namespace(text: &str) -> bool {
+    (1..=32).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b))
+}
+
 /// What can be a segment of a path as it is.
 fn is_source_name(text: &str) -> bool {
     (1..=64).contains(&text.len())
@@ -1413,6 +1493,9 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
 
         let default = config("", "", "");
         assert_eq!(default.watch, Watch { range: 1_000 });
+        assert_eq!(default.cache.namespace, None);
+        let named = config("", "[cache]\nnamespace = \"shop-2\"", "");
+        assert_eq!(named.cache.namespace.as_deref(), Some("shop-2"));
         let watch = |range: &str| config("", &format!("[watch]\nrange = {range}"), "").watch;
         assert_eq!(watch("1"), Watch { range: 1 });
         let lifetime = default.service.session;
@@ -1776,6 +1859,24 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
                 "[watch]\nrange = 100001\n[[chain]]",
                 8,
                 "out of range",
+            ),
+            (
+                "[[chain]]",
+                "[cache]\nnamespace = \"\"\n[[chain]]",
+                8,
+                "no namespace",
+            ),
+            (
+                "[[chain]]",
+                "[cache]\nnamespace = \"Two/services\"\n[[chain]]",
+                8,
+                "no namespace",
+            ),
+            (
+                "[[chain]]",
+                "[cache]\nnamespace = \"a-name-of-exactly-33-characters-__\"\n[[chain]]",
+                8,
+                "no namespace",
             ),
             (
                 "[[chain]]",

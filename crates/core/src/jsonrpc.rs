@@ -101,6 +101,7 @@ pub struct Call {
     to: Option<Address>,
     data: Vec<u8>,
     authorization: Option<Value>,
+    gas: Option<u64>,
     /// Code that the destination has while the call runs, whatever is there.
     code: Option<Vec<u8>>,
 }
@@ -117,6 +118,7 @@ impl Call {
             to: Some(to),
             data,
             authorization: None,
+            gas: None,
             code: None,
         }
     }
@@ -129,6 +131,7 @@ impl Call {
             to: Some(address),
             data,
             authorization: None,
+            gas: None,
             code: Some(code),
         }
     }
@@ -140,8 +143,17 @@ impl Call {
             to: None,
             data,
             authorization: None,
+            gas: None,
             code: None,
         }
+    }
+
+    /// The same in the name of whoever asks about signatures, with so much gas.
+    #[must_use]
+    pub const fn checking(mut self, gas: u64) -> Self {
+        self.from = Some(CALLER);
+        self.gas = Some(gas);
+        self
     }
 
     /// The same, with a delegation in force while it runs (EIP-7702).
@@ -161,6 +173,9 @@ pub fn eth_call(call: &Call, block: BlockTag) -> Request {
             if let Some(address) = address {
                 members.insert(name.into(), address.to_lower_hex().into());
             }
+        }
+        if let Some(gas) = call.gas {
+            members.insert("gas".into(), format!("{gas:#x}").into());
         }
         if let Some(authorization) = &call.authorization {
             members.insert("authorizationList".into(), json!([authorization]));
@@ -205,6 +220,22 @@ pub fn eth_get_block_by_number(block: BlockTag) -> Request {
     Request {
         method: "eth_getBlockByNumber",
         params: json!([block.to_json(), false]),
+    }
+}
+
+/// `eth_getTransactionCount`: an account's nonce.
+pub fn eth_get_transaction_count(account: Address, block: BlockTag) -> Request {
+    Request {
+        method: "eth_getTransactionCount",
+        params: json!([account.to_lower_hex(), block.to_json()]),
+    }
+}
+
+/// `eth_getCode` in any state.
+pub fn eth_get_code_at(account: Address, block: BlockTag) -> Request {
+    Request {
+        method: "eth_getCode",
+        params: json!([account.to_lower_hex(), block.to_json()]),
     }
 }
 

@@ -5,7 +5,7 @@ use sha2::Sha256;
 
 use crate::secret::Secret;
 
-/// Keys under which nonces and session tokens are authenticated (HMAC-SHA-256, RFC 2104).
+/// Keys under which nonces, session tokens and stored values are authenticated (HMAC-SHA-256, RFC 2104).
 ///
 /// Written `<kid>:<hex>[,<kid>:<hex>…]`: the first key signs, all of them verify, so that a key can be rotated in
 /// without signing anybody out. A key is 32 to 64 bytes; at most [`KeyRing::MAX_KEYS`] are kept.
@@ -19,6 +19,7 @@ struct Key {
     kid: String,
     nonce: Secret<[u8; 32]>,
     session: Secret<[u8; 32]>,
+    store: Secret<[u8; 32]>,
 }
 
 /// What a tag authenticates. Each purpose has a key of its own, so a tag made for one never passes for another.
@@ -28,6 +29,8 @@ pub enum Purpose {
     Nonce,
     /// Session tokens.
     Session,
+    /// Values of the shared store.
+    Store,
 }
 
 /// Why a key ring cannot be read. Never holds key material.
@@ -99,6 +102,7 @@ impl KeyRing {
                 kid: kid.to_owned(),
                 nonce: Secret::new(mac(&master, &[b"tokengate nonce v1"])),
                 session: Secret::new(mac(&master, &[b"tokengate session v1"])),
+                store: Secret::new(mac(&master, &[b"tokengate store v1"])),
             });
         }
         Ok(Self { keys })
@@ -112,6 +116,15 @@ impl KeyRing {
             Some(key) => (&key.kid, mac(key.of(purpose), parts)),
             None => ("", [0; 32]),
         }
+    }
+
+    /// Whether any key is in both rings, under whatever kid.
+    pub fn shares_a_key_with(&self, other: &Self) -> bool {
+        let theirs = |key: &Key| {
+            let mut others = other.keys.iter();
+            others.any(|other| other.session.expose() == key.session.expose())
+        };
+        self.keys.iter().any(theirs)
     }
 
     /// Whether `tag` is a prefix (at least 16 bytes) of the tag of the key named `kid`, or of any key where `kid` is `None`.
@@ -137,6 +150,7 @@ impl Key {
         match purpose {
             Purpose::Nonce => self.nonce.expose(),
             Purpose::Session => self.session.expose(),
+            Purpose::Store => self.store.expose(),
         }
     }
 }
@@ -183,11 +197,21 @@ mod tests {
         let (_, tag) = ring.sign(Purpose::Nonce, &[b"x"]);
         assert!(ring.verify(Purpose::Nonce, None, &[b"x"], &tag[..16]));
         assert!(!ring.verify(Purpose::Session, None, &[b"x"], &tag));
+        assert!(!ring.verify(Purpose::Store, None, &[b"x"], &tag));
         assert!(!ring.verify(Purpose::Nonce, None, &[b"y"], &tag));
         assert!(
             !ring.verify(Purpose::Nonce, None, &[b"x"], &tag[..15]),
             "too short to authenticate anything"
         );
+    }
+
+    #[test]
+    fn rings_share_a_key_whatever_its_kid_and_place() {
+        let ring = |text: String| KeyRing::parse(&text).unwrap();
+        let one = ring(format!("a:{},b:{}", hex32(1), hex32(2)));
+        let other = ring(format!("c:{},d:{}", hex32(3), hex32(2)));
+        assert!(one.shares_a_key_with(&other) && other.shares_a_key_with(&one));
+        assert!(!one.shares_a_key_with(&ring(format!("a:{},b:{}", hex32(3), hex32(4)))));
     }
 
     #[test]

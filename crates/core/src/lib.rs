@@ -32,6 +32,7 @@ pub mod presign;
 pub mod provider;
 pub mod resource;
 pub mod rfc3339;
+pub mod sealed;
 pub mod secret;
 pub mod session;
 pub mod signature;

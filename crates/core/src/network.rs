@@ -41,6 +41,12 @@ const LEAST_TOLERANCE: u64 = 3;
 /// How old the newest block of a known network may be before its provider must have stopped following it.
 const HEAD_AGE: Duration = Duration::from_secs(300);
 
+/// How long finality takes at the most where it takes minutes: some four times Ethereum's.
+const FINALITY_AGE: Duration = Duration::from_secs(60 * 60);
+
+/// Networks whose finality waits for a proof of validity: ZKsync Era, Linea, Scroll and their test networks.
+const PROVEN_LATE: [u64; 5] = [324, 59_141, 59_144, 534_351, 534_352];
+
 const fn network(id: u64, name: &'static str, block_time: u32) -> Network {
     Network {
         id,
@@ -117,6 +123,13 @@ impl Network {
     pub fn tolerance(chain: ChainId) -> u64 {
         let block_time = Self::of(chain).map_or(DEFAULT_BLOCK_TIME, |network| network.block_time);
         u64::from(TOLERANCE_MS.div_ceil(block_time)).max(LEAST_TOLERANCE)
+    }
+
+    /// How far the `safe` or `finalized` block of `chain` may be behind its newest one before its finality must have
+    /// stalled. Rollups that prove their blocks take hours, and are not bounded.
+    pub fn finality_age(chain: ChainId) -> Option<Duration> {
+        let network = Self::of(chain)?;
+        (!PROVEN_LATE.contains(&network.id)).then_some(FINALITY_AGE)
     }
 
     /// How old the newest block of `chain` may be; of an unknown chain, which may make blocks on demand only, any age.

@@ -3,11 +3,16 @@
 //!
 //! Nothing here is ever a verdict: a provider that is not asked, or not believed, leaves facts unknown.
 
+mod heads;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
+use self::heads::Heads;
+pub use self::heads::{Head, HeadLimits};
 use crate::block::BlockId;
 
 /// So many failures in a row open a provider's circuit breaker.
@@ -19,10 +24,6 @@ const LONGEST_REST: Duration = Duration::from_secs(30);
 const SAMPLES: usize = 32;
 const SAMPLE_AGE: Duration = Duration::from_secs(60);
 const ENOUGH_SAMPLES: usize = 8;
-/// A head that was seen longer ago says nothing about how far the chain is now.
-const HEAD_AGE: Duration = Duration::from_secs(30);
-/// A provider that is asked for nothing else is asked so often how far it is.
-const HEAD_PAUSE: Duration = Duration::from_secs(10);
 /// A second attempt is not made sooner than this.
 const LEAST_PATIENCE: Duration = Duration::from_millis(25);
 /// What a provider counts as before it was measured, in microseconds: of two unknown ones the preferred goes first, and
@@ -71,9 +72,6 @@ struct Health {
     latencies: VecDeque<(Timestamp, u32)>,
     /// The last outcomes, the latest in the lowest bit; 1 is a failure.
     outcomes: u8,
-    head: Option<(u64, Timestamp)>,
-    /// When it was last asked how far it is, for no other reason.
-    head_asked: Option<Timestamp>,
     /// Attempts under way in spite of an open breaker.
     trials: u32,
     takes_batches: bool,
@@ -87,22 +85,23 @@ pub struct Pool {
     providers: Vec<Health>,
     /// In tenths of an attempt.
     budget: u32,
+    heads: Heads,
     known: Option<BlockId>,
-    reorganised: Option<Reorganisation>,
+    reorg: Option<Reorg>,
 }
 
-/// Blocks from a number on were replaced by others: what was read there before is not true any longer.
+/// Blocks from a number on were replaced by others: facts read there before are no longer true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reorganisation {
+pub struct Reorg {
     /// The first block that is known to be replaced.
     pub from: u64,
     /// When it was noticed.
     pub noticed_at: Timestamp,
 }
 
-impl Reorganisation {
+impl Reorg {
     /// Whether a fact read at `block` at `read_at` may rest on a block that was replaced.
-    pub fn undoes(&self, block: u64, read_at: Timestamp) -> bool {
+    pub fn invalidates(&self, block: u64, read_at: Timestamp) -> bool {
         block >= self.from && read_at <= self.noticed_at
     }
 }
@@ -113,8 +112,6 @@ impl Health {
             breaker: Breaker::Closed { failures: 0 },
             latencies: VecDeque::new(),
             outcomes: 0,
-            head: None,
-            head_asked: None,
             trials: 0,
             takes_batches: true,
             log_range: u64::MAX,
@@ -177,15 +174,16 @@ impl Pool {
         Self {
             providers: vec![Health::new(); count],
             budget: BUDGET * EARNED_BY,
+            heads: Heads::new(count),
             known: None,
-            reorganised: None,
+            reorg: None,
         }
     }
 
-    /// Whom to ask, best first: by measured latency and failures, and where these do not tell, in the order of
-    /// preference. Those whose breaker is open come last, for when nobody else is left; the one that rests the shortest
-    /// before the others.
-    pub fn order(&self, now: Timestamp, patience: Duration) -> Vec<usize> {
+    /// Which providers to ask, best first: by measured latency and failures, and where these do not tell, in the order of
+    /// preference. Those known to be behind the others follow, and last those whose breaker is open; of these, the one
+    /// whose breaker is open for the shortest time comes first.
+    pub fn order(&self, now: Timestamp, patience: Duration, limits: HeadLimits) -> Vec<usize> {
         let mut order: Vec<_> = self
             .providers
             .iter()
@@ -196,11 +194,19 @@ impl Pool {
                     Breaker::Open { until, .. } if gate == Gate::Resting => Some(until),
                     _ => None,
                 };
-                ((gate, until, health.rank(now)), index)
+                let usable = |index| self.is_usable(index);
+                let lagging = self.heads.is_lagging(index, now, limits, usable);
+                ((gate, until, lagging, health.rank(now)), index)
             })
             .collect();
         order.sort();
         order.into_iter().map(|(_, index)| index).collect()
+    }
+
+    /// Whether what `provider` says of its head counts: not while its breaker is open.
+    fn is_usable(&self, provider: usize) -> bool {
+        let health = self.providers.get(provider);
+        health.is_some_and(|health| !matches!(health.breaker, Breaker::Open { .. }))
     }
 
     /// Whether the breaker of `provider` is open.
@@ -351,109 +357,213 @@ impl Pool {
         }
     }
 
-    /// Notes how far `provider` is.
-    pub fn saw_head(&mut self, provider: usize, number: u64, now: Timestamp) {
-        if let Some(health) = self.providers.get_mut(provider) {
-            health.head = Some((number, now));
-        }
+    /// Notes the newest block of `provider`, whose answer proved its chain's id.
+    pub fn saw_head(&mut self, provider: usize, head: Head) {
+        self.heads.saw(provider, head);
     }
 
-    /// How far the chain is, as the others than `provider` say of late; those whose breaker is open do not count.
-    pub fn head_of_others(&self, provider: usize, now: Timestamp) -> Option<u64> {
-        let others = self.providers.iter().enumerate();
-        let others = others.filter(|(index, health)| {
-            *index != provider && !matches!(health.breaker, Breaker::Open { .. })
-        });
-        let recent = |(number, at): (u64, Timestamp)| {
-            (now.duration_since(at).unsigned_abs() <= HEAD_AGE).then_some(number)
-        };
-        others.filter_map(|(_, health)| recent(health.head?)).max()
+    /// The highest head of the others than `provider`, as far as it is known and their breakers are closed.
+    pub fn head_of_others(
+        &self,
+        provider: usize,
+        now: Timestamp,
+        limits: HeadLimits,
+    ) -> Option<u64> {
+        let usable = |index| self.is_usable(index);
+        self.heads.highest_of_others(provider, now, limits, usable)
     }
 
-    /// Who is to be asked how far the chain is, while `provider` is asked for something else and none of the others has
-    /// said of late: those whose breaker is not open, each only now and then.
-    pub fn ask_heads(&mut self, provider: usize, now: Timestamp, patience: Duration) -> Vec<usize> {
-        if self.head_of_others(provider, now).is_some() {
-            return Vec::new();
-        }
-        let others = self.providers.iter_mut().enumerate();
-        let due = others.filter_map(|(index, health)| {
-            let asked = health.head_asked;
-            let late = asked.is_none_or(|at| now.duration_since(at).unsigned_abs() >= HEAD_PAUSE);
-            let due = index != provider && late && health.gate(now, patience) == Gate::Open;
-            due.then(|| {
-                health.head_asked = Some(now);
-                index
-            })
-        });
-        due.collect()
+    /// Whether a block of `provider` can have this number by now: by what the others said of the chain, or by what it said
+    /// itself in another answer, unless that is far beyond the others.
+    pub fn is_possible(
+        &self,
+        provider: usize,
+        number: u64,
+        now: Timestamp,
+        limits: HeadLimits,
+    ) -> bool {
+        self.heads.is_possible(provider, number, now, limits)
     }
 
-    /// A block that was seen before, to be asked for again.
+    /// Whether a number is far beyond everything that was seen of the chain.
+    pub fn is_absurd(&self, number: u64, now: Timestamp, limits: HeadLimits) -> bool {
+        self.heads.is_absurd(usize::MAX, number, now, limits)
+    }
+
+    /// The highest number that any block of the chain may have by now; `None` where nothing is known of it.
+    pub fn highest_possible(&self, now: Timestamp, limits: HeadLimits) -> Option<u64> {
+        self.heads.ceiling(usize::MAX, now, limits)
+    }
+
+    /// How many providers' heads were ever seen.
+    pub fn known_heads(&self) -> usize {
+        let indices = 0..self.providers.len();
+        indices
+            .filter(|index| self.heads.of(*index).is_some())
+            .count()
+    }
+
+    /// Whether it is not known how far the chain is, other than by `provider`.
+    pub fn lacks_heads(&self, provider: usize, now: Timestamp) -> bool {
+        let missing = self
+            .heads
+            .unknown(provider, now, |index| self.is_usable(index));
+        !missing.is_empty()
+    }
+
+    /// The providers to ask for their heads while `provider` is asked for something else: those of which none is known,
+    /// each only now and then. They are noted as asked.
+    pub fn ask_unknown_heads(&mut self, provider: usize, now: Timestamp) -> Vec<usize> {
+        let unknown = self
+            .heads
+            .unknown(provider, now, |index| self.is_usable(index));
+        self.heads.ask(unknown, now)
+    }
+
+    /// The same for those whose heads will soon be too old to count.
+    pub fn ask_ageing_heads(&mut self, provider: usize, now: Timestamp) -> Vec<usize> {
+        let ageing = self
+            .heads
+            .ageing(provider, now, |index| self.is_usable(index));
+        self.heads.ask(ageing, now)
+    }
+
+    /// The block of this chain that was believed last, to be asked for again: if it is gone, there was a reorg.
     pub const fn known(&self) -> Option<BlockId> {
         self.known
     }
 
-    /// Notes the block before the one that was read at, if that was the newest, and whether the known one has been replaced.
-    pub fn saw_block(&mut self, parent: Option<BlockId>, reorganised: bool, now: Timestamp) {
-        if let Some(known) = self.known.filter(|_| reorganised) {
-            self.reorganised = Some(Reorganisation {
+    /// Notes a head that was believed, a block of its chain by name, and whether the known one has been replaced.
+    pub fn believed(&mut self, head: Head, block: Option<BlockId>, reorged: bool) {
+        self.heads.believe(head);
+        self.saw_block(block, reorged, head.seen_at);
+    }
+
+    /// Notes a block of the chain by name, and whether the known one has been replaced.
+    pub fn saw_block(&mut self, block: Option<BlockId>, reorged: bool, now: Timestamp) {
+        if let Some(known) = self.known.filter(|_| reorged) {
+            self.reorg = Some(Reorg {
                 from: known.number.saturating_sub(DEPTH),
                 noticed_at: now,
             });
         }
-        self.known = parent.or(self.known);
+        self.known = block.or(self.known);
     }
 
-    /// The last reorganisation that was noticed.
-    pub const fn reorganisation(&self) -> Option<Reorganisation> {
-        self.reorganised
+    /// The last reorg that was noticed.
+    pub const fn reorg(&self) -> Option<Reorg> {
+        self.reorg
     }
 
-    /// What instances tell each other: whose breaker is open until when, and how far the chain is. Milliseconds since
-    /// the epoch and block numbers, one line for each provider.
-    pub fn to_text(&self) -> String {
-        let line = |health: &Health| {
-            let (until, times) = match health.breaker {
-                Breaker::Closed { .. } => (0, 0),
-                Breaker::Open { until, times } => (until.as_millisecond(), times),
-                Breaker::Probing { since, times } => (since.as_millisecond(), times),
-            };
-            let (head, at) = health
-                .head
-                .map_or((0, 0), |(number, at)| (number, at.as_millisecond()));
-            format!("{until} {times} {head} {at}\n")
+    /// What instances tell each other through the store: the last block that was believed, the last reorg, each
+    /// provider's breaker and head. One JSON document.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let millis = |at: Timestamp| at.as_millisecond();
+        let head = |head: Head| (head.number, head.timestamp, millis(head.seen_at));
+        let shared = Shared {
+            edition: EDITION,
+            believed: self.heads.believed().map(head),
+            known: self
+                .known
+                .map(|block| (block.number, hex::encode(block.hash))),
+            reorg: self
+                .reorg
+                .map(|reorg| (reorg.from, millis(reorg.noticed_at))),
+            providers: self
+                .providers
+                .iter()
+                .enumerate()
+                .map(|(index, health)| SharedProvider {
+                    open: match health.breaker {
+                        Breaker::Closed { .. } => None,
+                        Breaker::Open { until, times } => Some((millis(until), times)),
+                        Breaker::Probing { since, times } => Some((millis(since), times)),
+                    },
+                    head: self.heads.of(index).map(head),
+                })
+                .collect(),
         };
-        self.providers.iter().map(line).collect()
+        // Integers and strings have no way to fail.
+        serde_json::to_vec(&shared).unwrap_or_default()
     }
 
-    /// Takes over what another instance wrote, where it is newer than what this one knows. Anything not understood is
-    /// passed over.
-    pub fn learn(&mut self, text: &str, now: Timestamp) {
-        for (health, line) in self.providers.iter_mut().zip(text.lines()) {
-            let mut fields = line.split(' ');
-            let mut field = || fields.next()?.parse::<i64>().ok();
-            let (Some(until), Some(times), Some(head), Some(at)) =
-                (field(), field(), field(), field())
-            else {
-                continue;
-            };
-            if let (Ok(until), Ok(times)) =
-                (Timestamp::from_millisecond(until), u32::try_from(times))
+    /// Takes over what another instance wrote, where it is newer than what this one knows. Anything else is ignored.
+    pub fn learn(&mut self, bytes: &[u8], now: Timestamp) {
+        let Ok(shared) = serde_json::from_slice::<Shared>(bytes) else {
+            return;
+        };
+        if shared.edition != EDITION || shared.providers.len() != self.providers.len() {
+            return;
+        }
+        let time = |millis| Timestamp::from_millisecond(millis).ok();
+        let head = |(number, timestamp, seen_at)| {
+            Some(Head {
+                number,
+                timestamp,
+                seen_at: time(seen_at)?,
+            })
+        };
+        for (index, other) in shared.providers.into_iter().enumerate() {
+            if let Some(health) = self.providers.get_mut(index)
+                && let Some((until, times)) = other.open
+                && let Some(until) = time(until)
                 && matches!(health.breaker, Breaker::Closed { .. })
                 && until > now
                 && until <= later(now, LONGEST_REST)
             {
                 health.breaker = Breaker::Open { until, times };
             }
-            if let (Ok(number), Ok(at)) = (u64::try_from(head), Timestamp::from_millisecond(at))
-                && health.head.is_none_or(|(_, known)| known < at)
-                && now.duration_since(at).unsigned_abs() <= HEAD_AGE
-            {
-                health.head = Some((number, at));
+            if let Some(head) = other.head.and_then(head) {
+                self.heads.learn(index, head, now);
             }
         }
+        if let Some(reorg) = shared.reorg
+            && let Some(noticed_at) = time(reorg.1)
+            && noticed_at <= later(now, SKEW)
+            && self.reorg.is_none_or(|own| own.noticed_at < noticed_at)
+        {
+            self.reorg = Some(Reorg {
+                from: reorg.0,
+                noticed_at,
+            });
+        }
+        let Some(believed) = shared.believed.and_then(head) else {
+            return;
+        };
+        let own = self.heads.believed().map(|own| own.seen_at);
+        let known = shared.known.and_then(|(number, hash)| {
+            let hash = hex::decode(hash).ok()?.try_into().ok()?;
+            Some(BlockId { number, hash })
+        });
+        if own.is_none_or(|own| own < believed.seen_at) {
+            self.known = known.or(self.known);
+        }
+        self.heads.learn_believed(believed, now);
     }
+}
+
+/// The form of [`Pool::to_bytes`]: another edition is not understood.
+const EDITION: u8 = 2;
+
+/// What clocks of different instances may differ by.
+const SKEW: Duration = Duration::from_secs(2);
+
+/// Number, the block's time in seconds, when it was seen in milliseconds since the Unix epoch.
+type SharedHead = (u64, u64, i64);
+
+#[derive(Serialize, Deserialize)]
+struct Shared {
+    edition: u8,
+    believed: Option<SharedHead>,
+    known: Option<(u64, String)>,
+    reorg: Option<(u64, i64)>,
+    providers: Vec<SharedProvider>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SharedProvider {
+    open: Option<(i64, u32)>,
+    head: Option<SharedHead>,
 }
 
 #[cfg(test)]
@@ -462,6 +572,18 @@ mod tests {
     use proptest::prelude::*;
 
     const PATIENCE: Duration = Duration::from_secs(3);
+    const LIMITS: HeadLimits = HeadLimits {
+        tolerance: 3,
+        block_time: None,
+    };
+
+    fn head(number: u64, millis: i64) -> Head {
+        Head {
+            number,
+            timestamp: u64::try_from(at(millis).as_second()).unwrap(),
+            seen_at: at(millis),
+        }
+    }
 
     fn at(millis: i64) -> Timestamp {
         Timestamp::from_millisecond(1_800_000_000_000 + millis).unwrap()
@@ -476,25 +598,25 @@ mod tests {
     #[test]
     fn preference_decides_until_measurements_do() {
         let mut pool = Pool::new(3);
-        assert_eq!(pool.order(at(0), PATIENCE), [0, 1, 2]);
+        assert_eq!(pool.order(at(0), PATIENCE, LIMITS), [0, 1, 2]);
         measured(&mut pool, 0, 300, at(0));
         assert_eq!(
-            pool.order(at(0), PATIENCE),
+            pool.order(at(0), PATIENCE, LIMITS),
             [1, 2, 0],
             "slower than unknown"
         );
         measured(&mut pool, 1, 40, at(0));
         measured(&mut pool, 2, 37, at(0));
         assert_eq!(
-            pool.order(at(0), PATIENCE),
+            pool.order(at(0), PATIENCE, LIMITS),
             [1, 2, 0],
             "as fast, and preferred"
         );
         measured(&mut pool, 2, 4, at(0));
         measured(&mut pool, 2, 4, at(0));
-        assert_eq!(pool.order(at(0), PATIENCE), [2, 1, 0]);
+        assert_eq!(pool.order(at(0), PATIENCE, LIMITS), [2, 1, 0]);
         // What is that old is not known any longer.
-        assert_eq!(pool.order(at(61_000), PATIENCE), [0, 1, 2]);
+        assert_eq!(pool.order(at(61_000), PATIENCE, LIMITS), [0, 1, 2]);
     }
 
     #[test]
@@ -506,7 +628,7 @@ mod tests {
         for _ in 0..2 {
             assert!(!pool.failed(0, Failure::Passing, at(1)));
         }
-        assert_eq!(pool.order(at(2), PATIENCE), [1, 0]);
+        assert_eq!(pool.order(at(2), PATIENCE, LIMITS), [1, 0]);
         assert!(!pool.is_resting(0, at(2), PATIENCE));
         assert!(pool.failed(0, Failure::Passing, at(2)));
         assert!(pool.is_resting(0, at(2), PATIENCE));
@@ -566,13 +688,13 @@ mod tests {
     fn whoever_loses_each_race_loses_its_rank() {
         let mut pool = Pool::new(2);
         measured(&mut pool, 1, 10, at(0));
-        assert_eq!(pool.order(at(0), PATIENCE), [1, 0]);
+        assert_eq!(pool.order(at(0), PATIENCE, LIMITS), [1, 0]);
         measured(&mut pool, 0, 1, at(0));
-        assert_eq!(pool.order(at(0), PATIENCE), [0, 1]);
+        assert_eq!(pool.order(at(0), PATIENCE, LIMITS), [0, 1]);
         for _ in 0..2 * ENOUGH_SAMPLES {
             pool.slower_than(0, Duration::from_millis(300), at(1));
         }
-        assert_eq!(pool.order(at(1), PATIENCE), [1, 0]);
+        assert_eq!(pool.order(at(1), PATIENCE, LIMITS), [1, 0]);
     }
 
     #[test]
@@ -581,11 +703,15 @@ mod tests {
         pool.failed(0, Failure::Rest(Duration::from_secs(7)), at(0));
         assert!(pool.is_resting(0, at(6_999), PATIENCE));
         assert!(!pool.is_resting(0, at(7_000), PATIENCE));
-        assert_eq!(pool.order(at(1), PATIENCE), [1, 0], "asked last, not never");
+        assert_eq!(
+            pool.order(at(1), PATIENCE, LIMITS),
+            [1, 0],
+            "asked last, not never"
+        );
         pool.failed(1, Failure::Rest(Duration::from_secs(3_600)), at(0));
         assert!(!pool.is_resting(1, at(30_000), PATIENCE));
         assert_eq!(
-            pool.order(at(1), PATIENCE),
+            pool.order(at(1), PATIENCE, LIMITS),
             [0, 1],
             "the shorter rest first"
         );
@@ -623,44 +749,39 @@ mod tests {
     }
 
     #[test]
-    fn the_head_is_what_others_say_of_late() {
+    fn a_provider_whose_breaker_is_open_says_nothing_of_the_head() {
         let mut pool = Pool::new(3);
-        pool.saw_head(0, 100, at(0));
-        pool.saw_head(1, 200, at(0));
-        assert_eq!(pool.head_of_others(0, at(1)), Some(200));
-        assert_eq!(pool.head_of_others(1, at(1)), Some(100));
-        assert_eq!(pool.head_of_others(2, at(1)), Some(200));
+        pool.saw_head(0, head(100, 0));
+        pool.saw_head(1, head(200, 0));
+        pool.believed(head(100, 0), None, false);
+        assert_eq!(pool.head_of_others(0, at(1), LIMITS), Some(200));
+        assert_eq!(pool.head_of_others(2, at(1), LIMITS), Some(200));
+        assert_eq!(pool.ask_unknown_heads(0, at(1)), [2]);
         pool.failed(1, Failure::Lasting, at(2));
+        assert_eq!(pool.head_of_others(0, at(3), LIMITS), None);
         assert_eq!(
-            pool.head_of_others(0, at(3)),
-            None,
-            "it is not trusted any longer"
+            pool.ask_unknown_heads(0, at(10_001)),
+            [2],
+            "not asked either"
         );
-        assert_eq!(pool.head_of_others(1, at(31_000)), None);
     }
 
     #[test]
-    fn who_is_not_asked_for_anything_is_asked_how_far_it_is_now_and_then() {
-        let mut pool = Pool::new(3);
-        pool.failed(2, Failure::Rest(Duration::from_secs(30)), at(0));
-        assert_eq!(pool.ask_heads(0, at(0), PATIENCE), [1]);
-        assert_eq!(
-            pool.ask_heads(0, at(9_999), PATIENCE),
-            [0; 0],
-            "it did not answer"
-        );
-        assert_eq!(pool.ask_heads(0, at(10_000), PATIENCE), [1]);
-        pool.saw_head(1, 5, at(10_001));
-        assert_eq!(
-            pool.ask_heads(0, at(40_001), PATIENCE),
-            [0; 0],
-            "it is known"
-        );
-        assert_eq!(pool.ask_heads(0, at(40_002), PATIENCE), [1, 2]);
+    fn a_lagging_provider_is_asked_last_and_its_breaker_stays_closed() {
+        let mut pool = Pool::new(2);
+        measured(&mut pool, 0, 1, at(0));
+        measured(&mut pool, 1, 300, at(0));
+        assert_eq!(pool.order(at(0), PATIENCE, LIMITS), [0, 1]);
+        pool.saw_head(0, head(82, 0));
+        pool.saw_head(1, head(100, 0));
+        assert_eq!(pool.order(at(1), PATIENCE, LIMITS), [1, 0]);
+        assert!(!pool.is_resting(0, at(1), PATIENCE));
+        pool.saw_head(0, head(100, 2));
+        assert_eq!(pool.order(at(3), PATIENCE, LIMITS), [0, 1]);
     }
 
     #[test]
-    fn a_replaced_block_undoes_what_was_read_there_before() {
+    fn a_reorg_invalidates_what_was_read_there_before() {
         let block = |number, byte| {
             Some(BlockId {
                 number,
@@ -668,43 +789,71 @@ mod tests {
             })
         };
         let mut pool = Pool::new(1);
-        pool.saw_block(block(199, 1), false, at(0));
+        pool.believed(head(200, 0), block(199, 1), false);
         assert_eq!(pool.known(), block(199, 1));
-        pool.saw_block(block(200, 1), false, at(5));
-        assert_eq!(pool.reorganisation(), None);
-        pool.saw_block(block(201, 2), true, at(10));
-        let reorganisation = pool.reorganisation().unwrap();
-        assert!(reorganisation.undoes(136, at(3)));
-        assert!(reorganisation.undoes(202, at(10)));
-        assert!(!reorganisation.undoes(135, at(3)), "long before it");
-        assert!(!reorganisation.undoes(202, at(11)), "read since");
+        pool.believed(head(201, 5), block(200, 1), false);
+        assert_eq!(pool.reorg(), None);
+        pool.believed(head(202, 10), block(201, 2), true);
+        let reorg = pool.reorg().unwrap();
+        assert!(reorg.invalidates(136, at(3)));
+        assert!(reorg.invalidates(202, at(10)));
+        assert!(!reorg.invalidates(135, at(3)), "long before it");
+        assert!(!reorg.invalidates(202, at(11)), "read since");
         assert_eq!(pool.known(), block(201, 2));
     }
 
     #[test]
     fn instances_learn_from_each_other_what_is_newer() {
+        let block = Some(BlockId {
+            number: 499,
+            hash: [7; 32],
+        });
         let mut first = Pool::new(2);
         first.failed(1, Failure::Rest(Duration::from_secs(9)), at(0));
-        first.saw_head(0, 500, at(0));
+        first.saw_head(0, head(500, 0));
+        first.believed(head(500, 0), block, false);
+        first.saw_block(block, true, at(0));
         let mut second = Pool::new(2);
-        second.learn(&first.to_text(), at(100));
+        second.learn(&first.to_bytes(), at(100));
         assert!(second.is_resting(1, at(100), PATIENCE));
         assert!(!second.is_resting(0, at(100), PATIENCE));
-        assert_eq!(second.head_of_others(1, at(100)), Some(500));
-        // Long afterwards it says nothing.
+        assert_eq!(second.head_of_others(1, at(100), LIMITS), Some(500));
+        assert_eq!(second.known(), block);
+        assert_eq!(second.reorg(), first.reorg());
+        assert_eq!(second.highest_possible(at(0), LIMITS), Some(506));
+        // Long afterwards the heads and the breakers say nothing; the block still bounds the next one.
         let mut third = Pool::new(2);
-        third.learn(&first.to_text(), at(60_000));
+        third.learn(&first.to_bytes(), at(60_000));
         assert!(!third.is_resting(1, at(60_000), PATIENCE));
-        assert_eq!(third.head_of_others(1, at(60_000)), None);
+        assert_eq!(third.head_of_others(1, at(60_000), LIMITS), None);
+        assert_eq!(
+            third.highest_possible(at(60_000), LIMITS),
+            Some(506 + 60 * 20)
+        );
+        // A pool of another configuration is not understood.
+        let mut fourth = Pool::new(3);
+        fourth.learn(&first.to_bytes(), at(100));
+        assert_eq!(fourth.known(), None);
     }
 
     proptest! {
         #[test]
-        fn nothing_that_a_store_says_takes_a_provider_out_for_long(text in "([0-9-]{1,20} ){3}[0-9-]{1,20}\n.*", millis in any::<i32>()) {
-            let mut pool = Pool::new(1);
-            pool.learn(&text, at(millis.into()));
-            prop_assert!(!pool.is_resting(0, later(at(millis.into()), LONGEST_REST), PATIENCE));
-            prop_assert_eq!(pool.order(at(millis.into()), PATIENCE), vec![0]);
+        fn nothing_that_a_store_says_takes_a_provider_out_for_long(
+            open in any::<(i64, u32)>(), head in any::<(u64, u64, i64)>(), millis in any::<i32>(), junk in ".*"
+        ) {
+            let shared = Shared {
+                edition: EDITION,
+                believed: Some(head),
+                known: Some((head.0, junk.clone())),
+                reorg: Some((head.0, head.2)),
+                providers: vec![SharedProvider { open: Some(open), head: Some(head) }],
+            };
+            for bytes in [serde_json::to_vec(&shared).unwrap(), junk.into_bytes()] {
+                let mut pool = Pool::new(1);
+                pool.learn(&bytes, at(millis.into()));
+                prop_assert!(!pool.is_resting(0, later(at(millis.into()), LONGEST_REST), PATIENCE));
+                prop_assert_eq!(pool.order(at(millis.into()), PATIENCE, LIMITS), vec![0]);
+            }
         }
     }
 }

@@ -1,13 +1,16 @@
 //! The proof that an account signed a sign-in message, whatever kind of account it is.
 //!
-//! The account's own key can be checked here; a contract has to be asked, and only the chain knows which of the two an
-//! account is. So a verification is one call, whose answer decides: an account with code is what its code says
-//! (ERC-1271), never what a key says; one without code is its key. Wrapped signatures bring what makes the code
-//! appear within the call: a factory (ERC-6492) or a delegation (ERC-8010).
+//! A key that recovers to the account's address is proof by itself, on every chain and without asking one: only another
+//! contract at that address could contradict it, and for a contract's address no key is known
+//! (docs/adr/0001-what-a-recovered-key-proves.md). Everything else is a contract's to judge (ERC-1271), so a chain is
+//! asked. Wrapped signatures bring what makes the contract's code appear within the call: a factory (ERC-6492) or a
+//! delegation (ERC-8010).
 
 use crate::abi::erc1271::{Check, Verdict};
-use crate::abi::{multicall3, signature_validator};
+use crate::abi::multicall3_check;
+use crate::abi::signature_validator::{self, Preparation};
 use crate::address::Address;
+use crate::block::ExecutionBlock;
 use crate::chain::ChainId;
 use crate::eip4361::Message;
 use crate::erc8010::Authorization;
@@ -15,6 +18,12 @@ use crate::jsonrpc::Call;
 use crate::signature::{RecoverableSignature, SignatureError};
 use crate::wallet::{Control, Wallet};
 use crate::{eip191, eip712, erc6492, erc8010};
+
+/// The gas of one check. A strangers' contract decides how much is used, so it is bounded here and not left to each node:
+/// nodes cap `eth_call` at 50,000,000 by default (geth, Erigon, reth), and some refuse more than their cap. What is
+/// honest needs a fraction of it, also where signatures of passkeys are verified in Solidity (about 400,000) and where a
+/// chain charges for the bytes of a call (Arbitrum).
+pub const GAS: u64 = 30_000_000;
 
 /// How the message was put to the wallet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -27,7 +36,8 @@ pub enum Scheme {
     Eip712,
 }
 
-/// Proof that the account named in a message signed exactly that message. Only [`Verification::conclude`] makes one.
+/// Proof that the account named in a message signed exactly that message. Only [`Verification::by_key`] and
+/// [`Verification::conclude`] make one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VerifiedSigner {
     wallet: Wallet,
@@ -61,15 +71,52 @@ pub enum VerifyError {
     /// What the signature brings along does not deploy the account it speaks for.
     #[error("the factory in the signature does not deploy an account at this address")]
     NotDeployed,
+    /// A factory that the configuration does not allow, or a function of it whose effects the account's address does not
+    /// commit to.
+    #[error(
+        "the factory {0} in the signature, or its function, is not one of this chain's `factories`; deploy the account and sign in again"
+    )]
+    UnlistedFactory(Address),
     /// What the signature brings along does not delegate the account it speaks for.
-    #[error("the delegation in the signature is not valid for this address on this chain")]
+    #[error(
+        "the delegation in the signature is not valid for this address on this chain with its present nonce"
+    )]
     NotDelegated,
+    /// No provider of the chain can be asked.
+    #[error(transparent)]
+    Uncheckable(#[from] Uncheckable),
 }
 
-/// The answer is not one that can be believed: not the validator's, or another chain's. Another provider may do better.
+/// What no provider of a chain can run, however often it is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the answer is not the signature check's on this chain")]
-pub struct Unbelievable;
+pub enum Uncheckable {
+    /// The check of a contract account.
+    #[error(
+        "the signature is not by the key of the address, and this chain's providers cannot ask a contract about it; sign in with a key, or on another chain"
+    )]
+    Contract,
+    /// The check of an account that is not deployed yet.
+    #[error(
+        "this chain's providers cannot check an account before it is deployed; deploy it and sign in again"
+    )]
+    Counterfactual,
+    /// The check of a delegation that is not sent yet.
+    #[error(
+        "this chain's providers cannot check a delegation before it is sent; send it, or sign in with the account's own key"
+    )]
+    Delegation,
+}
+
+/// The answer is none to the check. Another way to ask, or another provider, may do better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unbelievable {
+    /// It is not the validator's: the node does not run this form of the check.
+    #[error("the answer is not the signature check's")]
+    Form,
+    /// It is another chain's.
+    #[error("the answer to the signature check is another chain's")]
+    WrongChain,
+}
 
 /// A signature over a message, read and not yet believed.
 #[derive(Clone, Debug)]
@@ -92,12 +139,58 @@ enum Form {
     },
     Delegated {
         authorization: Authorization,
-        initialisation: Option<(Address, Vec<u8>)>,
+        /// A call of the account itself.
+        initialisation: Option<Vec<u8>>,
     },
 }
 
+/// A way to have a node run the check. The first that the form of the signature allows is tried first; not every node
+/// runs every one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Creation code, in a call without a destination.
+    Creation,
+    /// The same code at a destination of ours, by a state override.
+    Override,
+    /// Multicall3, where it is deployed at its canonical address.
+    Multicall3,
+}
+
+/// The account in the state that a check is made in, without what the check brings along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccountState {
+    /// Its nonce (`eth_getTransactionCount`).
+    pub nonce: u64,
+    /// Whether it has code (`eth_getCode`), a delegation included.
+    pub has_code: bool,
+}
+
+/// What an answer says, not to be used before the block is believed that it was given at.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    block: ExecutionBlock,
+    outcome: Result<VerifiedSigner, VerifyError>,
+}
+
+impl Evidence {
+    /// The block that the check was run at, on the chain that the message names.
+    pub const fn block(&self) -> &ExecutionBlock {
+        &self.block
+    }
+
+    /// Whose signature it is, for a caller that believes the block.
+    ///
+    /// # Errors
+    /// [`VerifyError`], where it is not the account's.
+    pub const fn into_outcome(self) -> Result<VerifiedSigner, VerifyError> {
+        self.outcome
+    }
+}
+
 impl Verification {
-    /// Reads `signature` over `message`; its wrapper is looked for first, as ERC-6492 demands.
+    /// Reads `signature` over `message`; its wrapper is looked for first, as ERC-6492 demands. `factories` may be called
+    /// to deploy the account; what another one would do is not run.
     ///
     /// # Errors
     /// [`VerifyError`], where no answer of a chain could make it valid.
@@ -105,20 +198,19 @@ impl Verification {
         message: &Message<'_>,
         scheme: Scheme,
         signature: Vec<u8>,
+        factories: &[Address],
     ) -> Result<Self, VerifyError> {
         let hash = match scheme {
             Scheme::Eip191 => eip191::hash_message(message.text().as_bytes()),
             Scheme::Eip712 => eip712::hash_message(message),
         };
+        let account = message.address;
         let (form, signature) = if let Some(wrapped) = erc8010::unwrap(&signature)? {
-            let signed_here = wrapped.authorization.is_for(message.chain)
-                && wrapped.authorization.authority()? == message.address;
-            if !signed_here {
-                return Err(VerifyError::NotDelegated);
-            }
+            // A call of anything but the account could change what its answer depends on.
+            let initialisation = wrapped.initialisation.filter(|(to, _)| *to == account);
             let form = Form::Delegated {
                 authorization: wrapped.authorization,
-                initialisation: wrapped.initialisation,
+                initialisation: initialisation.map(|(_, data)| data),
             };
             (form, wrapped.signature)
         } else if let Some(wrapped) = erc6492::unwrap(&signature)? {
@@ -134,14 +226,35 @@ impl Verification {
             .and_then(|signature| signature.recover(&hash))
             .map_err(VerifyError::Signature)
             .and_then(|signer| {
-                if signer == message.address {
+                if signer == account {
                     Ok(())
                 } else {
                     Err(VerifyError::Mismatch)
                 }
             });
+        // What a key proves, nothing that the signature brings along can add to or take from.
+        if key.is_err() {
+            match &form {
+                Form::Plain => {}
+                Form::Counterfactual {
+                    factory,
+                    factory_calldata,
+                } => {
+                    if !erc6492::may_call(*factory, factory_calldata, factories) {
+                        return Err(VerifyError::UnlistedFactory(*factory));
+                    }
+                }
+                Form::Delegated { authorization, .. } => {
+                    let signed_here = authorization.is_for(message.chain)
+                        && authorization.authority()? == account;
+                    if !signed_here {
+                        return Err(VerifyError::NotDelegated);
+                    }
+                }
+            }
+        }
         Ok(Self {
-            account: message.address,
+            account,
             chain: message.chain,
             hash,
             form,
@@ -150,69 +263,156 @@ impl Verification {
         })
     }
 
-    /// The one call that decides, on a chain whose Multicall3 is at `multicall3`; none, where the signature brings a
-    /// delegation and the chain has no Multicall3 to call.
-    pub fn call(&self, multicall3: Option<Address>) -> Option<Call> {
+    /// The account's own key made the signature: proof without asking a chain.
+    pub fn by_key(&self) -> Option<VerifiedSigner> {
+        self.key.is_ok().then_some(VerifiedSigner {
+            wallet: Wallet::of_key(self.account),
+            chain: self.chain,
+        })
+    }
+
+    /// The ways to ask about it, the best first.
+    pub const fn ways(&self) -> &'static [Way] {
+        match self.form {
+            Form::Plain => &[Way::Creation, Way::Override, Way::Multicall3],
+            // Multicall3 would take the factory's word for nothing.
+            Form::Counterfactual { .. } => &[Way::Creation, Way::Override],
+            // A call that carries authorizations needs a destination (EIP-7702).
+            Form::Delegated { .. } => &[Way::Override, Way::Multicall3],
+        }
+    }
+
+    /// The call that asks.
+    pub fn call(&self, way: Way) -> Call {
         let check = Check {
             account: self.account,
             hash: self.hash,
             signature: &self.signature,
         };
-        Some(match &self.form {
-            Form::Plain => Call::deployless(signature_validator::calldata(&check, None)),
+        let preparation = match &self.form {
+            Form::Plain => Preparation::None,
             Form::Counterfactual {
                 factory,
                 factory_calldata,
-            } => Call::deployless(signature_validator::calldata(
-                &check,
-                Some((*factory, factory_calldata)),
-            )),
-            // A transaction that carries authorizations needs a destination (EIP-7702), so here the call goes to a contract.
+            } => Preparation::Factory(*factory, factory_calldata),
+            Form::Delegated { initialisation, .. } => initialisation
+                .as_deref()
+                .map_or(Preparation::None, Preparation::Initialisation),
+        };
+        let call = match way {
+            Way::Creation => Call::deployless(signature_validator::code(&check, preparation)),
+            Way::Override => Call::with_code(
+                signature_validator::ADDRESS,
+                signature_validator::code(&check, preparation),
+                Vec::new(),
+            ),
+            Way::Multicall3 => Call::to(
+                multicall3_check::ADDRESS,
+                multicall3_check::calldata(&check),
+            ),
+        };
+        let call = call.checking(GAS);
+        match &self.form {
+            Form::Delegated { authorization, .. } => call.authorized_by(authorization),
+            Form::Plain | Form::Counterfactual { .. } => call,
+        }
+    }
+
+    /// The account.
+    pub const fn account(&self) -> Address {
+        self.account
+    }
+
+    /// Whether the account's state has to be read beside the call: nodes are not trusted to skip a delegation whose nonce
+    /// has passed.
+    pub const fn needs_state(&self) -> bool {
+        matches!(self.form, Form::Delegated { .. })
+    }
+
+    /// The same signature where its delegation was sent meanwhile, or another one: what the account's code says now.
+    #[must_use]
+    pub fn as_sent(&self, state: &AccountState) -> Option<Self> {
+        match &self.form {
+            Form::Delegated { authorization, .. }
+                if state.has_code && state.nonce != authorization.nonce =>
+            {
+                Some(Self {
+                    form: Form::Plain,
+                    ..self.clone()
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// Why nobody is signed in where no provider runs the check in any way.
+    pub const fn uncheckable(&self) -> VerifyError {
+        VerifyError::Uncheckable(match self.form {
+            Form::Plain => Uncheckable::Contract,
+            Form::Counterfactual { .. } => Uncheckable::Counterfactual,
+            Form::Delegated { .. } => Uncheckable::Delegation,
+        })
+    }
+
+    /// Whose signature it is, by what the call answered that asked in this way, and by the account's state where that is
+    /// needed.
+    ///
+    /// # Errors
+    /// [`Unbelievable`] where the answer says nothing.
+    pub fn conclude(
+        &self,
+        way: Way,
+        returned: &[u8],
+        state: Option<&AccountState>,
+    ) -> Result<Evidence, Unbelievable> {
+        let decoded = match way {
+            Way::Creation | Way::Override => signature_validator::decode(returned),
+            Way::Multicall3 => multicall3_check::decode(returned),
+        };
+        let (chain, block, verdict) = decoded.map_err(|_| Unbelievable::Form)?;
+        if chain != self.chain {
+            return Err(Unbelievable::WrongChain);
+        }
+        let outcome = self.judge(verdict, state).map(|()| VerifiedSigner {
+            wallet: Wallet {
+                address: self.account,
+                control: Control::Contract(chain),
+            },
+            chain,
+        });
+        Ok(Evidence { block, outcome })
+    }
+
+    /// That the account's contract speaks for it.
+    fn judge(&self, verdict: Verdict, state: Option<&AccountState>) -> Result<(), VerifyError> {
+        match &self.form {
+            Form::Plain => match verdict {
+                // Without a contract there is only the key.
+                Verdict::NoCode => Err(self.key.err().unwrap_or(VerifyError::Refused)),
+                Verdict::Accepted => Ok(()),
+                Verdict::Refused | Verdict::Initialised => Err(VerifyError::Refused),
+            },
+            Form::Counterfactual { .. } => match verdict {
+                Verdict::NoCode => Err(VerifyError::NotDeployed),
+                Verdict::Accepted => Ok(()),
+                Verdict::Refused | Verdict::Initialised => Err(VerifyError::Refused),
+            },
             Form::Delegated {
                 authorization,
                 initialisation,
             } => {
-                let multicall3 = multicall3?;
-                let data = multicall3::check_signature(multicall3, &check, initialisation.as_ref());
-                Call::to(multicall3, data).authorized_by(authorization)
+                let state = state.filter(|state| state.nonce == authorization.nonce);
+                let Some(state) = state else {
+                    return Err(VerifyError::NotDelegated);
+                };
+                match verdict {
+                    Verdict::NoCode => Err(VerifyError::NotDelegated),
+                    Verdict::Accepted => Ok(()),
+                    // An account that has code already was initialised as its key wanted it, or has still to be.
+                    Verdict::Initialised if !state.has_code && initialisation.is_some() => Ok(()),
+                    Verdict::Refused | Verdict::Initialised => Err(VerifyError::Refused),
+                }
             }
-        })
-    }
-
-    /// Whose signature it is, by what the call answered.
-    ///
-    /// # Errors
-    /// [`Unbelievable`] where the answer says nothing; inside, [`VerifyError`] where it says that nobody is signed in.
-    pub fn conclude(
-        &self,
-        returned: &[u8],
-    ) -> Result<Result<VerifiedSigner, VerifyError>, Unbelievable> {
-        let (chain, verdict) = match self.form {
-            Form::Plain | Form::Counterfactual { .. } => signature_validator::decode(returned),
-            Form::Delegated { .. } => multicall3::decode_signature_check(returned),
-        }
-        .map_err(|_| Unbelievable)?;
-        if chain != self.chain {
-            return Err(Unbelievable);
-        }
-        Ok(self.judge(verdict).map(|control| VerifiedSigner {
-            wallet: Wallet {
-                address: self.account,
-                control,
-            },
-            chain,
-        }))
-    }
-
-    fn judge(&self, verdict: Verdict) -> Result<Control, VerifyError> {
-        match (verdict, &self.form) {
-            (Verdict::NoCode, Form::Plain) => self.key.map(|()| Control::Key),
-            (Verdict::NoCode, Form::Counterfactual { .. }) => Err(VerifyError::NotDeployed),
-            (Verdict::NoCode, Form::Delegated { .. }) => Err(VerifyError::NotDelegated),
-            (Verdict::Refused, _) => Err(VerifyError::Refused),
-            // The key of a delegated account is its owner on every chain; a contract speaks for its own only.
-            (Verdict::Accepted, _) if self.key.is_ok() => Ok(Control::Key),
-            (Verdict::Accepted, _) => Ok(Control::Contract(self.chain)),
         }
     }
 }
@@ -223,7 +423,7 @@ mod tests {
     use crate::U256;
     use k256::ecdsa::SigningKey;
 
-    const MULTICALL3: Address = multicall3::CANONICAL;
+    const FACTORY: Address = Address::from_bytes([5; 20]);
 
     fn key(byte: u8) -> SigningKey {
         SigningKey::from_slice(&[byte; 32]).unwrap()
@@ -251,68 +451,165 @@ mod tests {
 
     /// What the validator answers on chain 1 or another.
     fn answer(chain: u64, verdict: u64) -> Vec<u8> {
-        [chain, 100, verdict]
+        [chain, 100, 1_800_000_000, 99, verdict]
             .map(|word| U256::from(word).to_be_bytes::<32>())
             .concat()
     }
 
-    #[test]
-    fn without_code_the_key_decides_and_with_code_the_code() {
-        let (mine, other) = (key(1), key(2));
-        let text = text(address(&mine));
+    /// `signature` over the message of `account`, and what is made of it without a chain.
+    fn read(account: Address, signature: Vec<u8>) -> Result<Verification, VerifyError> {
+        let text = text(account);
         let message = Message::parse(&text).unwrap();
-        let hash = eip191::hash_message(text.as_bytes());
-        let here = message.chain;
-        let conclude = |signature: Vec<u8>, verdict| {
-            Verification::new(&message, Scheme::Eip191, signature)
-                .unwrap()
-                .conclude(&answer(1, verdict))
-                .unwrap()
-                .map(|signer| signer.wallet().control)
+        Verification::new(&message, Scheme::Eip191, signature, &[FACTORY])
+    }
+
+    fn hash(account: Address) -> [u8; 32] {
+        eip191::hash_message(text(account).as_bytes())
+    }
+
+    /// What the validator's verdict comes to.
+    fn concluded(
+        verification: &Verification,
+        verdict: u64,
+        state: Option<AccountState>,
+    ) -> Result<Control, VerifyError> {
+        let evidence = verification
+            .conclude(Way::Override, &answer(1, verdict), state.as_ref())
+            .unwrap();
+        assert_eq!(evidence.block().number, 100);
+        let outcome = evidence.into_outcome();
+        outcome.map(|signer| {
+            assert_eq!(signer.wallet().address, verification.account());
+            signer.wallet().control
+        })
+    }
+
+    fn counterfactual(factory: Address, signature: Vec<u8>) -> Vec<u8> {
+        erc6492::Wrapped {
+            factory,
+            factory_calldata: vec![1, 2, 3],
+            signature,
+        }
+        .to_bytes()
+    }
+
+    /// An ERC-8010 wrapper by the key of the account, with a call of `to` if there is one.
+    fn delegated(
+        key: &SigningKey,
+        chain: u64,
+        nonce: u8,
+        call: Option<(Address, &[u8])>,
+        signature: &[u8],
+    ) -> Vec<u8> {
+        use alloy_sol_types::SolValue as _;
+        let delegation = alloy_primitives::Address::repeat_byte(6);
+        let small = |value: u64| match u8::try_from(value).unwrap() {
+            0 => 0x80,
+            byte => byte,
         };
-        let (by_key, by_other) = (sign(&mine, &hash), sign(&other, &hash));
-        let by_rule = vec![1, 2, 3];
-        for (signature, verdict, expected) in [
-            (&by_key, 0, Ok(Control::Key)),
-            (&by_other, 0, Err(VerifyError::Mismatch)),
-            (
-                &by_rule,
-                0,
-                Err(VerifyError::Signature(SignatureError::Length)),
-            ),
-            (&by_key, 1, Ok(Control::Key)),
-            (&by_other, 1, Ok(Control::Contract(here))),
-            (&by_rule, 1, Ok(Control::Contract(here))),
-            // The key alone does not speak for an account with code.
-            (&by_key, 2, Err(VerifyError::Refused)),
-            (&by_other, 2, Err(VerifyError::Refused)),
-        ] {
-            assert_eq!(conclude(signature.clone(), verdict), expected);
+        let mut list = vec![small(chain), 0x80 + 20];
+        list.extend(delegation);
+        list.push(small(nonce.into()));
+        let header = 0xc0 + u8::try_from(list.len()).unwrap();
+        let hash = alloy_primitives::keccak256([&[0x05, header], list.as_slice()].concat());
+        let authorization = sign(key, &hash.0);
+        let word = |bytes: &[u8]| U256::from_be_slice(bytes);
+        let tuple = (
+            U256::from(chain),
+            delegation,
+            U256::from(nonce),
+            U256::from(authorization[64] - 27),
+            word(&authorization[..32]),
+            word(&authorization[32..64]),
+        );
+        let (to, data) = call.unwrap_or((address(key), &[]));
+        let data = alloy_primitives::Bytes::copy_from_slice(data);
+        let suffix = (tuple, to.into_alloy(), data).abi_encode_params();
+        let length = U256::from(suffix.len()).to_be_bytes::<32>();
+        [signature, &suffix, &length, &erc8010::MAGIC].concat()
+    }
+
+    #[test]
+    fn a_key_that_recovers_to_the_address_is_proof_without_a_chain_in_every_form() {
+        let (mine, other) = (key(1), key(2));
+        let account = address(&mine);
+        let signature = sign(&mine, &hash(account));
+        let by_other = sign(&other, &hash(account));
+        type Wrap<'a> = Box<dyn Fn(&[u8]) -> Vec<u8> + 'a>;
+        let forms: [Wrap<'_>; 6] = [
+            Box::new(<[u8]>::to_vec),
+            Box::new(|signature| counterfactual(FACTORY, signature.to_vec())),
+            // What no chain is asked about need not be allowed, nor for this chain, nor by this key.
+            Box::new(|signature| counterfactual(Address::from_bytes([8; 20]), signature.to_vec())),
+            Box::new(|signature| delegated(&mine, 1, 0, None, signature)),
+            Box::new(|signature| delegated(&mine, 2, 0, None, signature)),
+            Box::new(|signature| delegated(&other, 1, 0, None, signature)),
+        ];
+        for (form, wrap) in forms.iter().enumerate() {
+            let signer = read(account, wrap(&signature)).unwrap().by_key().unwrap();
+            assert_eq!(signer.wallet(), Wallet::of_key(account), "{form}");
+            assert_eq!(signer.chain().id(), 1);
+            let by_other = read(account, wrap(&by_other));
+            assert!(
+                by_other.is_err() || by_other.unwrap().by_key().is_none(),
+                "{form}"
+            );
         }
     }
 
     #[test]
-    fn only_the_chains_own_answer_is_believed() {
-        let mine = key(1);
-        let text = text(address(&mine));
-        let message = Message::parse(&text).unwrap();
-        let signature = sign(&mine, &eip191::hash_message(text.as_bytes()));
-        let verification = Verification::new(&message, Scheme::Eip191, signature).unwrap();
-        for returned in [
-            answer(2, 0),
-            answer(2, 1),
-            answer(1, 3),
-            answer(0, 0),
-            vec![],
-            answer(1, 1)[..95].to_vec(),
-            erc1271_word(),
+    fn without_the_key_a_contract_decides_and_speaks_for_its_chain_alone() {
+        let (mine, other) = (key(1), key(2));
+        let account = address(&mine);
+        let by_other = sign(&other, &hash(account));
+        let by_rule = vec![1, 2, 3];
+        let here = Control::Contract(ChainId::new(1).unwrap());
+        let malformed = VerifyError::Signature(SignatureError::Length);
+        for (signature, verdict, expected) in [
+            (&by_other, 0, Err(VerifyError::Mismatch)),
+            (&by_rule, 0, Err(malformed)),
+            (&by_other, 1, Ok(here)),
+            (&by_rule, 1, Ok(here)),
+            (&by_other, 2, Err(VerifyError::Refused)),
+            (&by_rule, 2, Err(VerifyError::Refused)),
+            // Nothing was to be initialised.
+            (&by_rule, 3, Err(VerifyError::Refused)),
         ] {
-            assert_eq!(verification.conclude(&returned), Err(Unbelievable));
+            let verification = read(account, signature.clone()).unwrap();
+            assert_eq!(
+                concluded(&verification, verdict, None),
+                expected,
+                "{verdict}"
+            );
         }
     }
 
-    fn erc1271_word() -> Vec<u8> {
-        crate::abi::erc1271::ACCEPTED.to_vec()
+    #[test]
+    fn an_answer_of_another_chain_or_in_another_form_is_not_believed() {
+        let verification = read(Address::from_bytes([9; 20]), vec![]).unwrap();
+        let conclude = |way, returned: &[u8]| verification.conclude(way, returned, None);
+        for way in [Way::Creation, Way::Override] {
+            for chain in [2, 31_337] {
+                assert_eq!(
+                    conclude(way, &answer(chain, 1)),
+                    Err(Unbelievable::WrongChain)
+                );
+            }
+            for returned in [
+                &answer(1, 4),
+                &answer(0, 0),
+                &answer(1, 1)[..159],
+                &answer(1, 1)[..96],
+                &[],
+                &crate::abi::erc1271::ACCEPTED[..],
+            ] {
+                assert_eq!(conclude(way, returned), Err(Unbelievable::Form));
+            }
+        }
+        assert_eq!(
+            conclude(Way::Multicall3, &answer(1, 1)),
+            Err(Unbelievable::Form)
+        );
     }
 
     #[test]
@@ -328,11 +625,12 @@ mod tests {
             let signature = sign(&mine, &hash);
             let check = |text: &str, scheme| {
                 let message = Message::parse(text).unwrap();
-                Verification::new(&message, scheme, signature.clone())
+                Verification::new(&message, scheme, signature.clone(), &[])
                     .unwrap()
-                    .judge(Verdict::NoCode)
+                    .by_key()
+                    .is_some()
             };
-            assert_eq!(check(&text, scheme), Ok(Control::Key));
+            assert!(check(&text, scheme));
             for (from, to) in [
                 ("gate.example wants", "gate.examples wants"),
                 ("gate.example wants", "https://gate.example wants"),
@@ -351,40 +649,149 @@ mod tests {
             ] {
                 let changed = text.replacen(from, to, 1);
                 assert_ne!(changed, text, "{from}");
-                assert_eq!(check(&changed, scheme), Err(VerifyError::Mismatch), "{to}");
+                assert!(!check(&changed, scheme), "{to}");
             }
             let other = if scheme == Scheme::Eip191 {
                 Scheme::Eip712
             } else {
                 Scheme::Eip191
             };
-            assert_eq!(check(&text, other), Err(VerifyError::Mismatch));
+            assert!(!check(&text, other));
         }
     }
 
     #[test]
-    fn a_factory_has_to_deploy_the_account_it_is_brought_for() {
+    fn a_factory_outside_of_the_list_is_refused_by_name_and_one_of_it_has_to_deploy_the_account() {
+        let account = Address::from_bytes([9; 20]);
+        let unlisted = Address::from_bytes([8; 20]);
+        let error = read(account, counterfactual(unlisted, vec![1])).unwrap_err();
+        assert_eq!(error, VerifyError::UnlistedFactory(unlisted));
+        let words = error.to_string();
+        assert!(
+            words.contains(&unlisted.to_string()) && words.contains("`factories`"),
+            "{words}"
+        );
+
+        let verification = read(account, counterfactual(FACTORY, vec![1])).unwrap();
+        let here = Control::Contract(ChainId::new(1).unwrap());
+        for (verdict, expected) in [
+            (0, Err(VerifyError::NotDeployed)),
+            (1, Ok(here)),
+            (2, Err(VerifyError::Refused)),
+            (3, Err(VerifyError::Refused)),
+        ] {
+            assert_eq!(
+                concluded(&verification, verdict, None),
+                expected,
+                "{verdict}"
+            );
+        }
+        let plain = read(account, vec![1]).unwrap();
+        assert_ne!(verification.call(Way::Creation), plain.call(Way::Creation));
+        assert!(
+            !verification.ways().contains(&Way::Multicall3),
+            "it calls no factory"
+        );
+    }
+
+    #[test]
+    fn a_pending_delegation_counts_with_the_present_nonce_alone() {
         let mine = key(1);
-        let text = text(Address::from_bytes([9; 20]));
-        let message = Message::parse(&text).unwrap();
-        let wrapped = erc6492::Wrapped {
-            factory: Address::from_bytes([5; 20]),
-            factory_calldata: vec![1, 2, 3],
-            signature: sign(&mine, &eip191::hash_message(text.as_bytes())),
-        };
-        let verification = Verification::new(&message, Scheme::Eip191, wrapped.to_bytes()).unwrap();
-        let conclude = |verdict| verification.conclude(&answer(1, verdict)).unwrap();
-        assert_eq!(conclude(0), Err(VerifyError::NotDeployed));
-        assert_eq!(conclude(2), Err(VerifyError::Refused));
+        let account = address(&mine);
+        let verification = read(account, delegated(&mine, 1, 7, None, &[1])).unwrap();
+        assert!(verification.needs_state());
+        let here = Control::Contract(ChainId::new(1).unwrap());
+        let state = |nonce, has_code| Some(AccountState { nonce, has_code });
+        for (verdict, state, expected) in [
+            (1, state(7, false), Ok(here)),
+            (1, state(7, true), Ok(here)),
+            (1, state(8, false), Err(VerifyError::NotDelegated)),
+            (1, state(8, true), Err(VerifyError::NotDelegated)),
+            (1, state(6, false), Err(VerifyError::NotDelegated)),
+            (1, None, Err(VerifyError::NotDelegated)),
+            (0, state(7, false), Err(VerifyError::NotDelegated)),
+            (2, state(7, false), Err(VerifyError::Refused)),
+            // It was not to be initialised.
+            (3, state(7, false), Err(VerifyError::Refused)),
+        ] {
+            assert_eq!(
+                concluded(&verification, verdict, state),
+                expected,
+                "{verdict} {state:?}"
+            );
+        }
+        // Once the delegation was sent, or revoked, the account is what its code says without it.
+        let state = |nonce, has_code| AccountState { nonce, has_code };
+        assert!(verification.as_sent(&state(7, true)).is_none());
+        assert!(verification.as_sent(&state(8, false)).is_none());
+        let sent = verification.as_sent(&state(8, true)).unwrap();
+        assert!(!sent.needs_state());
         assert_eq!(
-            conclude(1).unwrap().wallet().control,
-            Control::Contract(message.chain)
+            sent.call(Way::Override),
+            read(account, vec![1]).unwrap().call(Way::Override)
         );
-        assert_ne!(
-            verification.call(Some(MULTICALL3)),
-            Verification::new(&message, Scheme::Eip191, wrapped.signature)
-                .unwrap()
-                .call(Some(MULTICALL3))
+    }
+
+    #[test]
+    fn a_delegated_account_is_initialised_by_a_call_of_itself_and_only_without_code_before() {
+        let mine = key(1);
+        let account = address(&mine);
+        let here = Control::Contract(ChainId::new(1).unwrap());
+        let state = |has_code| Some(AccountState { nonce: 0, has_code });
+        let calling = |to| delegated(&mine, 0, 0, Some((to, &[1, 2, 3])), &[1]);
+        let of_itself = read(account, calling(account)).unwrap();
+        assert_eq!(concluded(&of_itself, 3, state(false)), Ok(here));
+        assert_eq!(
+            concluded(&of_itself, 3, state(true)),
+            Err(VerifyError::Refused)
         );
+        let of_another = read(account, calling(Address::from_bytes([8; 20]))).unwrap();
+        assert_eq!(
+            concluded(&of_another, 3, state(false)),
+            Err(VerifyError::Refused)
+        );
+        let without = read(account, delegated(&mine, 0, 0, None, &[1])).unwrap();
+        assert_eq!(of_another.call(Way::Override), without.call(Way::Override));
+        assert_ne!(of_itself.call(Way::Override), without.call(Way::Override));
+        // A delegation that another key signed, or for another chain, is none of the account's.
+        for wrapped in [
+            delegated(&key(2), 1, 0, None, &[1]),
+            delegated(&mine, 2, 0, None, &[1]),
+        ] {
+            assert_eq!(
+                read(account, wrapped).unwrap_err(),
+                VerifyError::NotDelegated
+            );
+        }
+    }
+
+    #[test]
+    fn every_way_of_asking_names_its_gas_and_a_delegation_has_a_destination() {
+        use crate::jsonrpc::{BlockTag, eth_call};
+        let mine = key(1);
+        let account = address(&mine);
+        let verifications = [
+            read(account, vec![1]).unwrap(),
+            read(account, counterfactual(FACTORY, vec![1])).unwrap(),
+            read(account, delegated(&mine, 1, 0, None, &[1])).unwrap(),
+        ];
+        for verification in verifications {
+            for way in verification.ways() {
+                let body = eth_call(&verification.call(*way), BlockTag::Latest).to_body();
+                let request: serde_json::Value = serde_json::from_slice(&body).unwrap();
+                let call = &request["params"][0];
+                assert_eq!(call["gas"], format!("{GAS:#x}"), "{way:?}");
+                assert!(call["from"].is_string(), "{way:?}");
+                assert_eq!(call["to"].is_string(), *way != Way::Creation, "{way:?}");
+                assert_eq!(
+                    request["params"][2].is_object(),
+                    *way == Way::Override,
+                    "{way:?}"
+                );
+                if verification.needs_state() {
+                    assert!(call["authorizationList"].is_array() && call["to"].is_string());
+                }
+            }
+        }
     }
 }

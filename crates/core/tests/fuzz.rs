@@ -28,7 +28,7 @@ use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
 use serde_json::{Map, Value};
 use support::{
-    ACCEPTED, NO_CODE, REFUSED, SIGNER, bytes, concluded, headers, kind, read,
+    ACCEPTED, INITIALISED, NO_CODE, REFUSED, SIGNER, bytes, concluded, headers, kind, read,
     sign as sign_delivery, text, twin,
 };
 use tokengate_core::abi::erc1271;
@@ -39,9 +39,9 @@ use tokengate_core::nonce::{self, Binding, CLOCK_SKEW};
 use tokengate_core::secret::Secret;
 use tokengate_core::session::{self, Admission, Lifetime, Session};
 use tokengate_core::signature::{RecoverableSignature, bytes_from_hex};
-use tokengate_core::signer::{Scheme, Verification, VerifiedSigner};
+use tokengate_core::signer::{AccountState, Scheme, Verification, VerifiedSigner, Way};
 use tokengate_core::transfer::Transfer;
-use tokengate_core::wallet::Control;
+use tokengate_core::wallet::{Control, Wallet};
 use tokengate_core::webhook::{Key, Unverified};
 use tokengate_core::{
     Address, ChainId, Timestamp, U256, eip191, eip712, erc6492, erc8010, rfc3339,
@@ -785,7 +785,7 @@ fn a_changed_wrapper_is_refused_or_read_as_what_it_says() {
 fn any_answer() -> impl Strategy<Value = (Answer, Vec<Edit>)> {
     let chain = || prop_oneof![3 => Just(None), 1 => word().prop_map(Some)];
     let verdict = prop_oneof![
-        4 => select(vec![NO_CODE, ACCEPTED, REFUSED]).prop_map(U256::from),
+        4 => select(vec![NO_CODE, ACCEPTED, REFUSED, INITIALISED]).prop_map(U256::from),
         1 => word(),
     ];
     let returned = prop_oneof![
@@ -794,9 +794,9 @@ fn any_answer() -> impl Strategy<Value = (Answer, Vec<Edit>)> {
         1 => Just(vec![]),
         1 => prop::collection::vec(any::<u8>(), 0..70),
     ];
-    let results = prop::collection::vec((prop::bool::weighted(0.8), returned), 0..3);
+    let results = prop::collection::vec((prop::bool::weighted(0.8), returned), 1..4);
     let answer = prop_oneof![
-        (chain(), word(), verdict)
+        (chain(), [word(), word(), word()], verdict)
             .prop_map(|(chain, block, verdict)| Answer::Validator(chain, block, verdict)),
         (chain(), prop::bool::weighted(0.9), results)
             .prop_map(|(chain, success, results)| Answer::Multicall(chain, success, results)),
@@ -808,7 +808,7 @@ fn any_answer() -> impl Strategy<Value = (Answer, Vec<Edit>)> {
 /// What a node may answer; where no chain is named, on the right one.
 #[derive(Clone, Debug)]
 enum Answer {
-    Validator(Option<U256>, U256, U256),
+    Validator(Option<U256>, [U256; 3], U256),
     Multicall(Option<U256>, bool, Vec<(bool, Vec<u8>)>),
     Bytes(Vec<u8>),
 }
@@ -817,12 +817,28 @@ impl Answer {
     fn to_bytes(&self, here: ChainId) -> Vec<u8> {
         let here = U256::from(here.id());
         match self {
-            Self::Validator(chain, block, verdict) => [chain.unwrap_or(here), *block, *verdict]
-                .map(|word| word.to_be_bytes::<32>())
-                .concat(),
+            Self::Validator(chain, [number, timestamp, parent], verdict) => [
+                chain.unwrap_or(here),
+                *number,
+                *timestamp,
+                *parent,
+                *verdict,
+            ]
+            .map(|word| word.to_be_bytes::<32>())
+            .concat(),
             Self::Multicall(chain, success, results) => {
-                let chain = chain.unwrap_or(here).to_be_bytes::<32>();
-                let mut all = vec![(*success, Bytes::copy_from_slice(&chain))];
+                let block = [
+                    chain.unwrap_or(here),
+                    U256::from(5),
+                    U256::from(6),
+                    U256::from(7),
+                ];
+                let mut all = block
+                    .map(|word| {
+                        let word = word.to_be_bytes::<32>();
+                        (*success, Bytes::copy_from_slice(&word))
+                    })
+                    .to_vec();
                 all.extend(
                     results
                         .iter()
@@ -835,8 +851,8 @@ impl Answer {
     }
 }
 
-/// What an answer shows of an account, read apart from the service: the last result of a multicall whose first names
-/// the chain.
+/// What a multicall's answer shows of an account, read apart from the service: of six results the first names the chain,
+/// the next three the block, and the fifth is the account's.
 fn multicall_accepts(returned: &[u8], chain: ChainId) -> bool {
     type Results = (sol_data::Array<(sol_data::Bool, sol_data::Bytes)>,);
     let Ok((results,)) = Results::abi_decode_params(returned) else {
@@ -845,54 +861,96 @@ fn multicall_accepts(returned: &[u8], chain: ChainId) -> bool {
     let id = U256::from(chain.id()).to_be_bytes::<32>();
     matches!(
         results.as_slice(),
-        [(true, first), .., (true, last)] if first[..] == id && last[..] == erc1271::ACCEPTED
+        [(true, first), (true, _), (true, _), (true, _), (true, account), _]
+            if first[..] == id && account[..] == erc1271::ACCEPTED
+    )
+}
+
+/// The account as the chain has it, beside the answer.
+fn state() -> impl Strategy<Value = Option<AccountState>> {
+    let nonce = prop_oneof![3 => Just(GENUINE.nonce), 1 => 0..3u64];
+    let state = (nonce, any::<bool>());
+    prop::option::weighted(
+        0.8,
+        state.prop_map(|(nonce, has_code)| AccountState { nonce, has_code }),
     )
 }
 
 #[test]
 fn nobody_is_signed_in_but_by_the_right_answer() {
-    let input = (changed_signature(), any_answer());
+    let way = select(vec![Way::Creation, Way::Override, Way::Multicall3]);
+    let input = (
+        changed_signature(),
+        any_answer(),
+        way,
+        state(),
+        any::<bool>(),
+    );
     fuzz(
         "answer",
         input,
-        |((seed, scheme, signature), (answer, edits))| {
+        |((seed, scheme, signature), (answer, edits), way, state, listed)| {
             let message = seed.message();
-            let Ok(verification) = Verification::new(&message, scheme, signature.clone()) else {
+            let wrapped = erc6492::unwrap(&signature).ok().flatten();
+            let factories: Vec<_> = wrapped.iter().map(|wrapped| wrapped.factory).collect();
+            let factories = if listed { factories.as_slice() } else { &[] };
+            let by_key = notations(seed.signature(scheme)).contains(&inner(&signature));
+            let Ok(verification) =
+                Verification::new(&message, scheme, signature.clone(), factories)
+            else {
                 // Only a wrapper can be beyond belief, whatever the chain says.
                 prop_assert!(
                     signature.ends_with(&erc6492::MAGIC) || signature.ends_with(&erc8010::MAGIC)
                 );
+                prop_assert!(!by_key);
                 return Ok(false);
             };
-            if let Ok(Some(wrapped)) = erc8010::unwrap(&signature) {
+            prop_assert_eq!(
+                verification.by_key().map(|signer| signer.wallet()),
+                by_key.then_some(Wallet::of_key(message.address))
+            );
+            if by_key {
+                return Ok(true);
+            }
+            prop_assert!(wrapped.is_none() || listed);
+            let delegation = erc8010::unwrap(&signature).ok().flatten();
+            if let Some(wrapped) = &delegation {
                 prop_assert_eq!(&wrapped.authorization, &*GENUINE);
             }
             let returned = answer.to_bytes(message.chain);
             let returned = edited(&edits, &returned, &support::answer(message.chain, ACCEPTED));
-            let signer = verification.conclude(&returned).ok().and_then(Result::ok);
+            let evidence = verification.conclude(way, &returned, state.as_ref()).ok();
+            let signer = evidence.and_then(|evidence| evidence.into_outcome().ok());
 
-            let by_key = notations(seed.signature(scheme)).contains(&inner(&signature));
-            let words = [message.chain.id(), ACCEPTED].map(|n| U256::from(n).to_be_bytes::<32>());
-            let says = |index: usize, word: &[u8]| {
-                returned.get(32 * index..32 * (index + 1)) == Some(word)
+            let says = |index: usize, word: u64| {
+                let word = U256::from(word).to_be_bytes::<32>();
+                returned.get(32 * index..32 * (index + 1)) == Some(word.as_slice())
             };
-            let here = says(0, &words[0]);
-            let (accepted, no_code) = if signature.ends_with(&erc8010::MAGIC) {
-                (multicall_accepts(&returned, message.chain), false)
-            } else {
-                let plain = !signature.ends_with(&erc6492::MAGIC);
-                (
-                    here && says(2, &words[1]),
-                    plain && here && says(2, &[0; 32]),
-                )
+            let small = |index: usize| {
+                let high = returned.get(32 * index..32 * index + 24);
+                high.is_some_and(|high| high.iter().all(|byte| *byte == 0))
             };
-            let expected = if accepted && !by_key {
-                Some(Control::Contract(message.chain))
-            } else if by_key && (accepted || no_code) {
-                Some(Control::Key)
-            } else {
-                None
+            let of_validator =
+                returned.len() == 160 && says(0, message.chain.id()) && small(1) && small(2);
+            let (accepted, initialised) = match way {
+                Way::Creation | Way::Override => (
+                    of_validator && says(4, ACCEPTED),
+                    of_validator && says(4, INITIALISED),
+                ),
+                Way::Multicall3 => (multicall_accepts(&returned, message.chain), false),
             };
+            let proven = match &delegation {
+                None => accepted,
+                Some(wrapped) => state.is_some_and(|state| {
+                    let by_itself = wrapped
+                        .initialisation
+                        .as_ref()
+                        .is_some_and(|(to, _)| *to == message.address);
+                    state.nonce == wrapped.authorization.nonce
+                        && (accepted || initialised && by_itself && !state.has_code)
+                }),
+            };
+            let expected = proven.then_some(Control::Contract(message.chain));
             let found = signer.map(|signer| signer.wallet().control);
             // A sound answer must be believed; one that is not may be refused for its form alone.
             if found.is_some() || edits.is_empty() {

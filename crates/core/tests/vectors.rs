@@ -11,7 +11,9 @@ mod support;
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use support::{ACCEPTED, NO_CODE, REFUSED, SIGNER, bytes, concluded, read, text, twin};
+use support::{
+    ACCEPTED, NO_CODE, REFUSED, SIGNER, bytes, concluded, concluded_with, read, text, twin,
+};
 use tokengate_core::eip4361::Message;
 use tokengate_core::jsonrpc::{BlockTag, Call, eth_call};
 use tokengate_core::signature::{RecoverableSignature, SignatureError, bytes_from_hex};
@@ -321,10 +323,14 @@ fn the_erc_6492_vectors_hold() {
             (ACCEPTED, Ok(Control::Contract(message.chain))),
             (REFUSED, Err(VerifyError::Refused)),
         ] {
-            assert_eq!(
-                proven(&message, Scheme::Eip191, wrapped.clone(), verdict),
-                expected
-            );
+            let by = |factories: &[Address]| {
+                let wrapped = wrapped.clone();
+                concluded_with(&message, Scheme::Eip191, wrapped, verdict, factories)
+                    .map(|signer| signer.wallet().control)
+            };
+            assert_eq!(by(&[parts.factory]), expected);
+            let unlisted = Err(VerifyError::UnlistedFactory(parts.factory));
+            assert_eq!(by(&[]), unlisted);
         }
     }
 }
@@ -389,7 +395,7 @@ fn the_erc_8010_vectors_hold() {
                 "gate.example wants you to sign in with your Ethereum account:\n{account}\n\n\nURI: https://gate.example\nVersion: 1\nChain ID: {chain}\nNonce: a1b2c3d4e5f60718\nIssued At: 2026-01-02T03:04:05.000Z"
             );
             let message = Message::parse(&text).unwrap();
-            let read = Verification::new(&message, Scheme::Eip191, wrapped.clone());
+            let read = Verification::new(&message, Scheme::Eip191, wrapped.clone(), &[]);
             assert_eq!(
                 read.map(drop),
                 if expected {

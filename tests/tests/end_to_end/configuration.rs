@@ -3,7 +3,7 @@
 use anyhow::{Context, ensure};
 use tokengate_tests::chain::ERC721;
 use tokengate_tests::config::Config;
-use tokengate_tests::service::{Service, Settings};
+use tokengate_tests::service::{SERVICE_KEYS, Service, Settings};
 
 const ENDPOINT: &str = "http://127.0.0.1:9";
 
@@ -129,6 +129,7 @@ async fn a_variable_that_cannot_be_resolved_is_named() -> anyhow::Result<()> {
 
     for missing in [
         "service_keys",
+        "store_keys",
         "rpc_url",
         "media_access_key_id",
         "media_secret_access_key",
@@ -162,6 +163,13 @@ async fn keys_that_protect_nothing_are_refused() -> anyhow::Result<()> {
             !said.contains("8f5d0f7c"),
             "the key itself is printed: {said}"
         );
+    }
+    for keys in ["", "k1:abcd", SERVICE_KEYS] {
+        let settings = Settings::new(&valid(), ENDPOINT).variable("store_keys", keys);
+        let (status, said) = Service::start_in_vain(&settings).await?;
+        ensure!(status.code() == Some(1), "{keys:?}: {status}: {said}");
+        ensure!(said.contains("store_keys"), "{keys:?}: {said}");
+        ensure!(!said.contains("8f5d0f7c"), "{said}");
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What is written down, and what never is.
 
 use anyhow::{Context, ensure};
-use tokengate_tests::service::SERVICE_KEYS;
+use tokengate_tests::service::{SERVICE_KEYS, STORE_KEYS};
 use tokengate_tests::store::SECRET_ACCESS_KEY;
 use tokengate_tests::wallet::Wallet;
 use tokengate_tests::world::{HELLO, World};
@@ -35,8 +35,13 @@ async fn no_secret_is_ever_logged() -> anyhow::Result<()> {
     let log = world.service.log();
     ensure!(log.contains("/v1/access"), "requests are logged: {log}");
     let (_, service_key) = SERVICE_KEYS.split_once(':').context("no key")?;
+    let (_, store_key) = STORE_KEYS.split_once(':').context("no key")?;
+    let mut variables = world.settings.variables.iter();
+    let rpc_url = variables.find(|(name, _)| name == "rpc_url");
+    let (_, rpc_url) = rpc_url.context("no provider")?;
     for (what, secret) in [
         ("the service key", service_key),
+        ("the key of what is stored", store_key),
         ("the store's secret", SECRET_ACCESS_KEY),
         ("a wallet's signature", signature.trim_start_matches("0x")),
         ("a session's token", token.as_str()),
@@ -45,7 +50,7 @@ async fn no_secret_is_ever_logged() -> anyhow::Result<()> {
             "a URL's signature",
             presigned.split('&').next().unwrap_or(presigned),
         ),
-        ("a provider's URL", world.settings.variables[1].1.as_str()),
+        ("a provider's URL", rpc_url.as_str()),
     ] {
         ensure!(!secret.is_empty(), "{what} is empty");
         ensure!(!log.contains(secret), "{what} is in the log: {log}");

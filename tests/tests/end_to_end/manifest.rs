@@ -94,6 +94,15 @@ fn only_what_knows_wallets_sees_the_services_keys() -> anyhow::Result<()> {
 }
 
 #[test]
+fn whatever_has_the_store_and_nothing_else_sees_the_stores_keys() -> anyhow::Result<()> {
+    let with_the_store = those(|component| component.get("key_value_stores").is_some())?;
+    let those = those(|component| sees(component, "store_keys"))?;
+    ensure!(those == with_the_store, "{those:?} {with_the_store:?}");
+    ensure!(!those.contains("site"), "{those:?}");
+    Ok(())
+}
+
+#[test]
 fn only_what_takes_events_sees_what_they_are_signed_with() -> anyhow::Result<()> {
     let settings = Settings::new("", "http://127.0.0.1:1").events("0123456789abcdef")?;
     let manifest: Value = toml::from_str(&settings.manifest.context("no manifest")?)?;
@@ -123,7 +132,12 @@ fn only_what_the_operator_asks_sees_the_operators_token() -> anyhow::Result<()> 
 fn secrets_are_marked_as_such_and_have_no_default() -> anyhow::Result<()> {
     let manifest = manifest()?;
     let variables = manifest["variables"].as_object().context("no variables")?;
-    for secret in ["service_keys", "rpc_url", "media_secret_access_key"] {
+    for secret in [
+        "service_keys",
+        "store_keys",
+        "rpc_url",
+        "media_secret_access_key",
+    ] {
         ensure!(variables[secret]["secret"] == true, "{secret}");
         ensure!(variables[secret].get("default").is_none(), "{secret}");
     }

@@ -4,7 +4,7 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 use tokengate_tests::chain::{ERC721, OWNER};
 use tokengate_tests::faulty::Fault;
-use tokengate_tests::service::{SERVICE_KEYS, Settings, run};
+use tokengate_tests::service::{SERVICE_KEYS, STORE_KEYS, Settings, run};
 use tokengate_tests::store::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
 use tokengate_tests::wallet::Wallet;
 use tokengate_tests::world::World;
@@ -53,10 +53,11 @@ async fn ask(settings: &Settings, arguments: &[&str]) -> anyhow::Result<Said> {
         out: String::from_utf8(output.stdout)?,
         err: String::from_utf8(output.stderr)?,
     };
-    let keys = SERVICE_KEYS.split(':').nth(1).context("a key")?;
+    let key = |keys: &'static str| keys.split(':').nth(1).context("a key");
     for secret in [
         API_KEY,
-        keys,
+        key(SERVICE_KEYS)?,
+        key(STORE_KEYS)?,
         SECRET_ACCESS_KEY,
         ACCESS_KEY_ID,
         "X-Amz-",

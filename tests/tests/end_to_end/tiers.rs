@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokengate_tests::chain::ERC721;
 use tokengate_tests::client::Gate;
 use tokengate_tests::delivery::Delivery;
-use tokengate_tests::faulty::Fault;
+use tokengate_tests::faulty::{Fault, Faulty};
 use tokengate_tests::redis::Redis;
 use tokengate_tests::service::Service;
 use tokengate_tests::wallet::Wallet;
@@ -395,6 +395,145 @@ async fn cache_status_and_the_log_say_which_tier_answered() -> anyhow::Result<()
     ensure!(
         hit.ends_with("; detail=memory") || hit.ends_with("; detail=store"),
         "{second}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn facts_that_were_read_in_another_way_do_not_outlive_a_restart() -> anyhow::Result<()> {
+    let redis = Redis::start().await?;
+    let url = redis.url().to_owned();
+    let world = World::with(
+        |config| config.fresh = "1h",
+        |settings| settings.redis(&url),
+    )
+    .await?;
+    // A token that somebody has had for a moment: `finalized` does not know of it.
+    let holder = Wallet::seeded("holder of a moment")?;
+    world.chain.mine(100, 1).await?;
+    world.chain.mint_token(holder.address()).await?;
+    let token = world.gate.sign_in(&holder).await?;
+    world.gate.warm(&token, HELLO).await?;
+    let second = Faulty::start(world.chain.url()).await?;
+    const PROVIDERS: &str = "providers = [\"{rpc_url}\"]";
+    let restarted = async |chain: &str, cache: &str| {
+        let mut settings = world.settings.clone();
+        let changed = [(PROVIDERS, chain), ("[cache]", cache)];
+        for (from, to) in changed {
+            ensure!(settings.config.contains(from), "{}", settings.config);
+            settings.config = settings.config.replacen(from, to, 1);
+        }
+        if chain.contains("{rpc_url_2}") {
+            settings = settings.further_providers(&[second.url()])?;
+        }
+        let mut service = Service::start(&settings).await?;
+        let gate = Gate::new(service.url(), world.gate.domain());
+        let reply = gate.ask(&token, HELLO).await?;
+        ensure!(service.stop().await?.success());
+        let answer = reply.json()?;
+        let tier = answer["basis"]["tier"].as_str().unwrap_or_default();
+        anyhow::Ok((reply.status.as_u16(), tier.to_owned()))
+    };
+    let two = "providers = [\"{rpc_url}\", \"{rpc_url_2}\"]";
+    for (what, chain, cache, status, tier) in [
+        ("the same", PROVIDERS, "[cache]", 200, "store"),
+        ("a provider more", two, "[cache]", 200, "store"),
+        (
+            "finalized",
+            "providers = [\"{rpc_url}\"]\nread_at = \"finalized\"",
+            "[cache]",
+            403,
+            "",
+        ),
+        (
+            "two have to agree",
+            "providers = [\"{rpc_url}\", \"{rpc_url_2}\"]\nagreement = 2",
+            "[cache]",
+            200,
+            "chain",
+        ),
+        (
+            "without Multicall3",
+            "providers = [\"{rpc_url}\"]\nmulticall3 = \"none\"",
+            "[cache]",
+            200,
+            "chain",
+        ),
+        (
+            "another service",
+            PROVIDERS,
+            "[cache]\nnamespace = \"other\"",
+            200,
+            "chain",
+        ),
+        ("the same again", PROVIDERS, "[cache]", 200, "store"),
+    ] {
+        let told = restarted(chain, cache).await?;
+        ensure!(told == (status, tier.to_owned()), "{what}: {told:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_somebody_else_writes_into_redis_opens_nothing() -> anyhow::Result<()> {
+    let redis = Redis::start().await?;
+    let world = over_redis(Adapter::Direct, &redis).await?;
+    let mut connection = redis.connect().await?;
+    let holder = world.gate.sign_in(&Wallet::owner()?).await?;
+    world.gate.ask(&holder, HELLO).await?.expect(200)?;
+    let mut stored = async |pattern: &str| {
+        // Written behind the response.
+        for _ in 0..50 {
+            let keys: Vec<String> = connection.query("KEYS", &[pattern]).await?;
+            if let Some(key) = keys.into_iter().next() {
+                return anyhow::Ok(key);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        anyhow::bail!("nothing is stored at {pattern}")
+    };
+    let own = |wallet: &Wallet| format!("tg1:fact:*:721b:*:{:#x}", wallet.address());
+    let theirs = stored(&own(&Wallet::owner()?)).await?;
+    let outsider = Wallet::seeded("outsider")?;
+    let token = world.gate.sign_in(&outsider).await?;
+    world.gate.ask(&token, HELLO).await?.problem(403)?;
+    let key = stored(&own(&outsider)).await?;
+    // The holder's fact in the place of the outsider's.
+    let copied: i64 = connection
+        .query("COPY", &[&theirs, &key, "REPLACE"])
+        .await?;
+    ensure!(copied == 1, "not copied");
+    // Longer than memory is believed.
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    world.gate.ask(&token, HELLO).await?.problem(403)?;
+    let log = world.service.log();
+    ensure!(log.contains("a stored fact has no valid tag"), "{log}");
+
+    // That all sessions of somebody have ended, changed into something else.
+    let everywhere = "/v1/session?everywhere=true";
+    let ended = world.gate.sign_in(&Wallet::owner()?).await?;
+    let last = world.gate.sign_in(&Wallet::owner()?).await?;
+    let reply = world
+        .gate
+        .bearing(Method::DELETE, &last, everywhere, "")
+        .await?;
+    reply.expect_status(204)?;
+    let keys: Vec<String> = connection.query("KEYS", &["tg1:epoch:*"]).await?;
+    let [epoch] = keys.as_slice() else {
+        anyhow::bail!("{keys:?}");
+    };
+    let () = connection
+        .query("SET", &[epoch, "\0\0\0\0\0\0\0\0"])
+        .await?;
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    for token in [&ended, &holder] {
+        world.gate.ask(token, HELLO).await?.problem(503)?;
+    }
+    ensure!(
+        world
+            .service
+            .log()
+            .contains("a stored epoch has no valid tag")
     );
     Ok(())
 }

@@ -9,6 +9,17 @@ use tokengate_core::signer::Unbelievable;
 
 use crate::ports::CallError;
 
+/// Whose failure a fault is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Blame {
+    /// The provider failed, whatever it was asked.
+    Provider,
+    /// The question may have made any provider fail.
+    Question,
+    /// A control question tells: if the provider answers that, it was the question.
+    Either,
+}
+
 /// What a provider did in place of answering. The words hold nothing of its URL and nothing that it said.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Fault {
@@ -30,6 +41,15 @@ pub(crate) enum Fault {
     /// It is behind the other providers.
     #[error("it is at block {0} and the others at {1}")]
     Behind(u64, u64),
+    /// Its block has a number that the chain cannot have come to.
+    #[error("it is at block {0}, which the chain cannot have come to by now")]
+    Ahead(u64),
+    /// It answered at another block than the one that it was asked for.
+    #[error("it answered at block {0} and was asked for {1}")]
+    AnotherBlock(u64, u64),
+    /// Its newest block is of a time to come.
+    #[error("its newest block is of a time to come")]
+    Early,
     /// It has not come to a block yet at which something is known to have happened.
     #[error("it is at block {0} and something has happened at {1}")]
     NotYet(u64, u64),
@@ -55,9 +75,12 @@ impl Fault {
             | Self::Status(400..=428 | 430..=499, _)
             | Self::Answer(_)
             | Self::Signature(_)
-            | Self::Behind(..)
+            | Self::AnotherBlock(..)
             | Self::Old(_) => Failure::Lasting,
-            Self::Call(_)
+            Self::Behind(..)
+            | Self::Ahead(_)
+            | Self::Early
+            | Self::Call(_)
             | Self::Status(..)
             | Self::Reply(_)
             | Self::NotYet(..)
@@ -82,24 +105,41 @@ impl Fault {
             Self::Answer(_)
             | Self::Signature(_)
             | Self::Behind(..)
+            | Self::Ahead(_)
+            | Self::AnotherBlock(..)
+            | Self::Early
             | Self::Old(_)
             | Self::Pieces => false,
         }
     }
 
-    /// Whether the provider itself failed, whatever it was asked. Where strangers choose what is asked, only that
-    /// counts against it: they could make any provider fail at their own contracts.
-    pub(crate) const fn is_providers_own(&self) -> bool {
+    /// Whether it counts against the provider's breaker. One that is behind is asked last instead, and one that has not
+    /// come to a block may be honest: a webhook can be faster than a node.
+    pub(crate) const fn counts(&self) -> bool {
+        !matches!(self, Self::Behind(..) | Self::NotYet(..))
+    }
+
+    /// Whose failure it is where strangers choose what is asked: their contracts may make any provider fail.
+    pub(crate) const fn blame(&self) -> Blame {
         match self {
-            Self::Call(error) => !matches!(error, CallError::Timeout | CallError::TooLong),
-            Self::Status(..) => true,
-            Self::Answer(AggregateError::WrongChain) | Self::Behind(..) | Self::Old(_) => true,
+            Self::Call(CallError::Timeout | CallError::TooLong) => Blame::Question,
+            Self::Call(_)
+            | Self::Status(401 | 403 | 429, _)
+            | Self::Answer(AggregateError::WrongChain)
+            | Self::Signature(Unbelievable::WrongChain)
+            | Self::Ahead(_)
+            | Self::AnotherBlock(..)
+            | Self::Early
+            | Self::Old(_) => Blame::Provider,
+            Self::Status(..) => Blame::Either,
+            Self::Reply(error) if error.is_rate_limit() => Blame::Provider,
             Self::Reply(_)
             | Self::Answer(AggregateError::Answer)
-            | Self::Signature(_)
+            | Self::Signature(Unbelievable::Form)
+            | Self::Behind(..)
             | Self::NotYet(..)
             | Self::Replaced
-            | Self::Pieces => false,
+            | Self::Pieces => Blame::Question,
         }
     }
 

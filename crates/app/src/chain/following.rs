@@ -1,14 +1,13 @@
 //! One provider's answer to what has been transferred: all of it asked of that one, so that it is of one chain.
 
-use futures_util::future::try_join;
 use tokengate_core::Address;
 use tokengate_core::jsonrpc::{self, BlockTag, Header, ReplyError};
 use tokengate_core::transfer::{TOPICS, Transfer};
 use tokengate_core::watch::{Cursor, Round, Start, estimate};
 
+use super::believed;
 use super::fault::Fault;
 use super::provider::Provider;
-use super::reading;
 use crate::ports::{CallError, Ports};
 
 /// The most lists of logs that a round is put together from.
@@ -53,8 +52,7 @@ pub(super) async fn follow<P: Ports>(
 ) -> Result<Followed, Fault> {
     let begun = provider.context.ports.elapsed();
     // The head comes first and is looked at again last: then all that lies between was of one chain.
-    let identity = reading::is_the_chain(provider);
-    let (head, ()) = try_join(reading::head(provider), identity).await?;
+    let head = believed::newest(provider).await?;
     let cursor = asked.cursor;
     let nothing = |cursor: Cursor, to: u64| Followed {
         round: Round {

@@ -1,26 +1,31 @@
 //! Reading chains: all that a decision lacks in one answer per chain, of as many providers as have to agree.
 
+mod believed;
 mod fault;
 mod following;
+mod gossip;
+mod head;
 mod provider;
 mod question;
 mod race;
 mod reading;
-mod shared;
+mod signature;
 mod snapshot;
 
 use futures_util::future::join_all;
 use tokengate_core::config::Chain;
 use tokengate_core::fact::{Fact, FactKey, Read, Unreadable};
 use tokengate_core::network::Numbering;
-use tokengate_core::provider::{Pool, Reorganisation};
+use tokengate_core::provider::{Pool, Reorg};
 use tokengate_core::signer::{Verification, VerifiedSigner, VerifyError};
 use tokengate_core::{ChainId, Timestamp};
 
+pub(crate) use self::believed::Doubt;
 pub(crate) use self::following::{Followed, Following};
+pub(crate) use self::gossip::pull;
 use self::question::{Answer, Question};
 use self::reading::Reading;
-pub(crate) use self::shared::learn;
+use self::signature::SignatureCheck;
 use crate::ports::Ports;
 use crate::router::Context;
 use crate::store::within;
@@ -39,6 +44,14 @@ pub(crate) struct Wanted<'a> {
     pub(crate) floor: u64,
 }
 
+/// What a chain answered.
+pub(crate) struct Answered {
+    /// One for each read, in their order.
+    pub(crate) facts: Vec<Result<Fact, Unreadable>>,
+    /// What may yet show that they were read behind the chain's head.
+    pub(crate) doubt: Option<Doubt>,
+}
+
 /// Reads everything at one block, as so many providers say, or more where the chain demands it. Facts are stamped with
 /// `now`, the time before the call: their age is never underestimated.
 pub(crate) async fn read<P: Ports>(
@@ -46,7 +59,7 @@ pub(crate) async fn read<P: Ports>(
     chain: &Chain,
     wanted: Wanted<'_>,
     now: Timestamp,
-) -> Result<Vec<Result<Fact, Unreadable>>, Unavailable> {
+) -> Result<Answered, Unavailable> {
     let Wanted {
         reads,
         agreement,
@@ -60,18 +73,20 @@ pub(crate) async fn read<P: Ports>(
             Answer::Reading(reading) => Some((index, reading)),
             Answer::Signer(_) | Answer::Identity(_) | Answer::Followed(_) => None,
         });
-    let readings = readings.collect();
+    let readings: Vec<(usize, Reading)> = readings.collect();
+    // The others have confirmed each other; what counts is the first that could have been behind.
+    let doubt = readings.iter().find_map(|(_, reading)| reading.doubt);
     let reading = agreed(context, chain, reads, readings).await?;
     let fact = |value| Fact {
         value,
         block: reading.number,
         read_at: now,
     };
-    Ok(reading
-        .values
-        .into_iter()
-        .map(|value| value.map(fact))
-        .collect())
+    let facts = reading.values.into_iter();
+    Ok(Answered {
+        facts: facts.map(|value| value.map(fact)).collect(),
+        doubt,
+    })
 }
 
 /// The reading that all of them are. Honest providers may differ by a block: then each is asked once more, for the same
@@ -102,7 +117,7 @@ async fn agreed<P: Ports>(
     let again = readings.iter().filter_map(|(index, _)| {
         let provider = providers.get(*index)?;
         Some(async move {
-            let pinned = reading::read(provider, reads, reading::At::Block(number));
+            let pinned = reading::read(provider, reads, believed::At::Block(number));
             let reading = within(context.ports, config.deadlines.provider, pinned).await;
             Some((provider.index, reading?.ok()?))
         })
@@ -160,21 +175,26 @@ fn disagree<P: Ports>(
     Unavailable
 }
 
-/// Asks whose signature it is: as many providers as any decision on the chain needs.
+/// Whose signature it is: by the account's key without asking anybody, else by as many providers as any decision on the
+/// chain needs.
 pub(crate) async fn verify<P: Ports>(
     context: &Context<'_, P>,
     chain: &Chain,
     verification: &Verification,
 ) -> Result<Result<VerifiedSigner, VerifyError>, Unavailable> {
+    if let Some(signer) = verification.by_key() {
+        return Ok(Ok(signer));
+    }
     let config = context.service.config().map_err(|_| Unavailable)?;
-    let Some(call) = verification.call(chain.multicall3) else {
-        let fault = format!("{}: delegated accounts are checked by Multicall3", chain.id);
-        context.record.fault(fault);
-        return Err(Unavailable);
-    };
     let needed = config.agreement(chain.id);
-    let question = Question::Signature(verification, &call);
-    let answers = race::race(context, chain, needed, question).await?;
+    let check = SignatureCheck::new(verification);
+    let answers = match race::race(context, chain, needed, Question::Signature(&check)).await {
+        Ok(answers) => answers,
+        Err(Unavailable) => {
+            let providers = context.service.providers(chain.id).len();
+            return check.lasting(providers, needed).map(Err).ok_or(Unavailable);
+        }
+    };
     let mut answers = answers.into_iter().filter_map(|(_, answer)| match answer {
         Answer::Signer(signer) => Some(signer),
         Answer::Reading(_) | Answer::Identity(_) | Answer::Followed(_) => None,
@@ -214,15 +234,54 @@ pub(crate) async fn follow<P: Ports>(
     }
 }
 
-/// The last reorganisation of `chain` that this instance noticed.
-fn reorganisation<P: Ports>(context: &Context<'_, P>, chain: ChainId) -> Option<Reorganisation> {
-    pool(context, chain, |pool| pool.reorganisation())
+/// Whether a fact may rest on a block that is not one of the chain any longer, as far as this instance knows: it was
+/// reorged away, or the chain is far from its number.
+pub(crate) fn is_undone<P: Ports>(context: &Context<'_, P>, key: &FactKey, fact: &Fact) -> bool {
+    let Some(chain) = chain_of(context, key.chain) else {
+        return false;
+    };
+    let (now, limits) = (context.ports.now(), chain.head_limits());
+    let is_reorged = |reorg: Reorg| reorg.invalidates(fact.block, fact.read_at);
+    pool(context, key.chain, |pool| {
+        pool.reorg().is_some_and(is_reorged) || pool.is_absurd(fact.block, now, limits)
+    })
 }
 
-/// Whether a fact may rest on a block that this instance knows to have been replaced since.
-pub(crate) fn is_undone<P: Ports>(context: &Context<'_, P>, key: &FactKey, fact: &Fact) -> bool {
-    reorganisation(context, key.chain)
-        .is_some_and(|reorganisation| reorganisation.undoes(fact.block, fact.read_at))
+/// Whether an answer was behind that was believed before all providers had said how far the chain is: waits for those
+/// that are still asked.
+pub(crate) async fn is_refuted<P: Ports>(
+    context: &Context<'_, P>,
+    chain: ChainId,
+    doubt: Doubt,
+) -> bool {
+    let chain = chain_of(context, chain);
+    let Some((chain, config)) = chain.zip(context.service.config().ok()) else {
+        return false;
+    };
+    let providers = provider::all(context, chain);
+    let Some(provider) = providers.get(doubt.provider) else {
+        return false;
+    };
+    head::wait_for_others(provider, config.deadlines.provider).await;
+    let (now, limits) = (context.ports.now(), chain.head_limits());
+    let highest = provider.pool(|pool| pool.head_of_others(doubt.provider, now, limits));
+    let reach = doubt.head.number.saturating_add(limits.tolerance);
+    let is_behind = highest.is_some_and(|highest| reach < highest);
+    if is_behind {
+        let number = doubt.head.number;
+        let fault = format!(
+            "{}: it answered at block {number} and was behind",
+            provider.name()
+        );
+        context.record.fault(fault);
+        gossip::publish_now(context, chain);
+    }
+    is_behind
+}
+
+fn chain_of<'a, P: Ports>(context: &Context<'a, P>, chain: ChainId) -> Option<&'a Chain> {
+    let config = context.service.config().ok()?;
+    config.chain(chain)
 }
 
 /// Works with what this instance knows of the providers of `chain`.

@@ -1,5 +1,8 @@
 //! One provider, what is known of it, and the calls that it is asked for.
 
+use std::cell::Cell;
+use std::time::Duration;
+
 use tokengate_core::config::Chain;
 use tokengate_core::jsonrpc::{self, BlockTag, Header, ReplyError, Request};
 use tokengate_core::provider::Pool;
@@ -19,6 +22,8 @@ pub(super) struct Provider<'a, P> {
     pub(super) chain: &'a Chain,
     pub(super) index: usize,
     pub(super) url: &'a Secret<String>,
+    /// How long the last answer took by itself, without what it waited for before it was believed.
+    pub(super) answered_after: Cell<Option<Duration>>,
 }
 
 /// The providers of `chain`, in the order of the configuration.
@@ -32,6 +37,7 @@ pub(super) fn all<'a, P: Ports>(
         chain,
         index,
         url,
+        answered_after: Cell::new(None),
     })
     .collect()
 }
@@ -40,6 +46,18 @@ impl<P: Ports> Provider<'_, P> {
     /// As the log and people know it.
     pub(super) fn name(&self) -> String {
         format!("{} provider {}", self.chain.id, self.index + 1)
+    }
+
+    /// How long an answer waits for the heads of other providers: as long as the first attempt at a provider that is not
+    /// measured yet, before another one is asked as well.
+    pub(super) fn wait(&self) -> Duration {
+        let config = self.context.service.config();
+        config.map_or(Duration::ZERO, |config| config.deadlines.provider / 3)
+    }
+
+    /// The same where an answer that is refuted later cannot be taken back: nearly as long as an attempt may take.
+    pub(super) fn long_wait(&self) -> Duration {
+        self.wait() * 2
     }
 
     /// Works with what is known of the chain's providers.

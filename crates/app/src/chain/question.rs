@@ -1,13 +1,15 @@
 //! What a provider is asked, and what it answers.
 
 use tokengate_core::fact::Read;
-use tokengate_core::jsonrpc::{self, Call};
-use tokengate_core::signer::{Verification, VerifiedSigner, VerifyError};
+use tokengate_core::jsonrpc;
+use tokengate_core::signer::{VerifiedSigner, VerifyError};
 
+use super::believed::{At, believe};
 use super::fault::Fault;
 use super::following::{self, Followed, Following};
 use super::provider::Provider;
-use super::reading::{self, At, Reading};
+use super::reading::{self, Reading};
+use super::signature::SignatureCheck;
 use crate::ports::Ports;
 
 /// A question to a chain.
@@ -15,8 +17,8 @@ use crate::ports::Ports;
 pub(super) enum Question<'a> {
     /// What these reads give, at one block, which at the head is none before this.
     Reads(&'a [Read], u64),
-    /// Whose signature it is, by this call.
-    Signature(&'a Verification, &'a Call),
+    /// Whose signature it is.
+    Signature(&'a SignatureCheck<'a>),
     /// Which chain it is.
     Identity,
     /// What has been transferred.
@@ -42,10 +44,15 @@ impl Question<'_> {
             Self::Reads(reads, floor) => {
                 Answer::Reading(reading::read(provider, reads, At::Configured(floor)).await?)
             }
-            Self::Signature(verification, call) => {
-                let block = reading::block(provider).await?;
-                let returned = provider.data(&jsonrpc::eth_call(call, block)).await?;
-                Answer::Signer(verification.conclude(&returned)?)
+            Self::Signature(check) => {
+                // A session outlives what might yet refute it, so it waits for the heads of all providers.
+                let at = At::Configured(0);
+                let believed = believe(provider, at, provider.long_wait(), async |block| {
+                    let evidence = check.ask(provider, block).await?;
+                    let block = *evidence.block();
+                    Ok((evidence, block))
+                });
+                Answer::Signer(believed.await?.into_value().into_outcome())
             }
             Self::Identity => Answer::Identity(provider.quantity(&jsonrpc::eth_chain_id()).await?),
             Self::Transfers(asked) => {
@@ -62,6 +69,6 @@ impl Question<'_> {
 
     /// Whether strangers choose what is asked: their contracts may make any provider fail, or take long.
     pub(super) const fn is_anybodys(self) -> bool {
-        matches!(self, Self::Signature(..))
+        matches!(self, Self::Signature(_))
     }
 }

@@ -10,10 +10,10 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokengate_core::config::Chain;
 use tokengate_core::provider::{Failure, Pool};
 
-use super::fault::Fault;
+use super::fault::{Blame, Fault};
 use super::provider::{self, Provider};
 use super::question::{Answer, Question};
-use super::{Unavailable, pool, shared};
+use super::{Unavailable, gossip, head, pool};
 use crate::ports::{CallError, Ports};
 use crate::record::Outside;
 use crate::router::Context;
@@ -32,6 +32,8 @@ const MOST_UNTIL_NEXT: u32 = 40;
 struct Attempt {
     provider: usize,
     outcome: Result<Answer, Fault>,
+    /// Whether a failure is the provider's own.
+    is_own: bool,
     latency: Duration,
 }
 
@@ -115,7 +117,8 @@ impl<P: Ports> Race<'_, P> {
         let begun = ports.elapsed();
         let mut queue = self.pool(|pool| {
             pool.earn();
-            VecDeque::from(pool.order(ports.now(), self.deadline))
+            let limits = self.chain.head_limits();
+            VecDeque::from(pool.order(ports.now(), self.deadline, limits))
         });
         let mut attempts = vec![0_u32; self.providers.len()];
         let mut answers = Vec::new();
@@ -158,6 +161,7 @@ impl<P: Ports> Race<'_, P> {
             let Some(Attempt {
                 provider,
                 outcome,
+                is_own,
                 latency,
             }) = ended
             else {
@@ -177,7 +181,7 @@ impl<P: Ports> Race<'_, P> {
                 }
                 Err(fault) => {
                     let left = total.saturating_sub(ports.elapsed().saturating_sub(begun));
-                    self.failed(provider, &fault);
+                    self.failed(provider, &fault, is_own);
                     let tried = attempts.get(provider).copied().unwrap_or(ATTEMPTS);
                     let others = running.len() + answers.len() + queue.len();
                     if others < needed
@@ -243,13 +247,37 @@ impl<P: Ports> Race<'_, P> {
             let outcome = within(ports, self.deadline, self.question.ask(provider))
                 .await
                 .unwrap_or(Err(Fault::Call(CallError::Timeout)));
+            let latency = ports.elapsed().saturating_sub(start);
+            let latency = provider.answered_after.take().unwrap_or(latency);
+            let is_own = match &outcome {
+                Err(fault) => fault.counts() && self.is_own(provider, fault).await,
+                Ok(_) => false,
+            };
             Attempt {
                 provider: provider.index,
                 outcome,
-                latency: ports.elapsed().saturating_sub(start),
+                is_own,
+                latency,
             }
         }
         .boxed_local()
+    }
+
+    /// Whether a fault is the provider's, or may be that of a question which strangers chose: then one that they cannot
+    /// choose tells.
+    async fn is_own(&self, provider: &Provider<'_, P>, fault: &Fault) -> bool {
+        if !self.question.is_anybodys() {
+            return true;
+        }
+        match fault.blame() {
+            Blame::Provider => true,
+            Blame::Question => false,
+            Blame::Either => {
+                let control = head::is_the_chain(provider);
+                let control = within(self.context.ports, self.deadline, control).await;
+                !matches!(control, Some(Ok(())))
+            }
+        }
     }
 
     /// Notes that an attempt has begun; how long to wait for it before another one is made as well.
@@ -271,19 +299,16 @@ impl<P: Ports> Race<'_, P> {
 
     fn answered(&self, provider: usize, latency: Duration) {
         let now = self.context.ports.now();
-        // How long a stranger's contract takes says nothing about the provider.
-        if self.question.is_anybodys() {
-            return;
-        }
         let closed = self.pool(|pool| {
-            if self.question.is_long() {
+            // How long a stranger's contract takes says nothing about the provider.
+            if self.question.is_long() || self.question.is_anybodys() {
                 pool.worked(provider)
             } else {
                 pool.answered(provider, latency, now)
             }
         });
         if closed {
-            shared::tell(self.context, self.chain);
+            gossip::publish_now(self.context, self.chain);
         }
     }
 
@@ -301,17 +326,14 @@ impl<P: Ports> Race<'_, P> {
         });
     }
 
-    fn failed(&self, provider: usize, fault: &Fault) {
+    fn failed(&self, provider: usize, fault: &Fault, is_own: bool) {
         let now = self.context.ports.now();
-        // Whoever tells of a block may see it before an honest node does.
-        let counts = (!self.question.is_anybodys() || fault.is_providers_own())
-            && !matches!(fault, Fault::NotYet(..));
-        let opened = counts && self.pool(|pool| pool.failed(provider, fault.failure(), now));
+        let opened = is_own && self.pool(|pool| pool.failed(provider, fault.failure(), now));
         let name = self.providers.get(provider).map(Provider::name);
         let name = name.unwrap_or_default();
         if opened {
             self.note(format!("{name}: {fault}; not asked for a while"));
-            shared::tell(self.context, self.chain);
+            gossip::publish_now(self.context, self.chain);
         } else {
             self.note(format!("{name}: {fault}"));
         }

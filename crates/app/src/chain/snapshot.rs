@@ -14,8 +14,8 @@ use tokengate_core::jsonrpc::{self, Answer, BlockTag, Call, Header, ReplyError, 
 use tokengate_core::network::Numbering;
 
 use super::fault::Fault;
+use super::head::is_the_chain;
 use super::provider::Provider;
-use super::reading::is_the_chain;
 use crate::ports::Ports;
 
 /// The most calls that one answer is put together from.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokengate_core::ChainId;
 use tokengate_core::fact::{Fact, FactKey, Unreadable};
 
+use crate::chain::Doubt;
 use crate::ports::Ports;
 
 /// What a read has come to, for all who wait for it.
@@ -18,6 +19,8 @@ pub(crate) struct Landing {
     pub(crate) answers: Vec<(FactKey, Result<Fact, Unreadable>)>,
     /// What failed, in words for the log.
     pub(crate) faults: Vec<String>,
+    /// What may yet show that the answers were behind.
+    pub(crate) doubt: Option<Doubt>,
 }
 
 /// A read under way, and then what it has come to.

@@ -2,6 +2,7 @@
 
 pub(crate) mod facts;
 pub(crate) mod flights;
+pub(crate) mod probes;
 pub(crate) mod sessions;
 
 use std::cell::{Cell, RefCell};
@@ -14,6 +15,7 @@ use tokengate_core::provider::Pool;
 
 use self::facts::FactMemory;
 use self::flights::Flights;
+use self::probes::HeadProbes;
 use self::sessions::SessionMemory;
 
 /// The most clients and addresses that one instance counts at a time.
@@ -38,8 +40,11 @@ pub(crate) struct Memory {
     lists: RefCell<HashMap<i64, List>>,
     counts: RefCell<HashMap<[u8; 16], Count>>,
     swept: Cell<Option<Duration>>,
+    /// Questions about heads in flight.
+    pub(crate) probes: HeadProbes,
     pools: RefCell<HashMap<ChainId, Pool>>,
-    learnt: Cell<Option<Duration>>,
+    pulled: Cell<Option<Duration>>,
+    published: RefCell<HashMap<ChainId, (Duration, usize)>>,
 }
 
 /// A list of what is to be forgotten that this instance writes.
@@ -85,8 +90,10 @@ impl Memory {
             lists: RefCell::default(),
             counts: RefCell::default(),
             swept: Cell::default(),
+            probes: HeadProbes::default(),
             pools: RefCell::default(),
-            learnt: Cell::default(),
+            pulled: Cell::default(),
+            published: RefCell::default(),
         }
     }
 
@@ -142,8 +149,27 @@ impl Memory {
     }
 
     /// The same, of what other instances know of providers.
-    pub(crate) fn is_learning_due(&self, elapsed: Duration, pause: Duration) -> bool {
-        is_due(&self.learnt, elapsed, pause)
+    pub(crate) fn is_pull_due(&self, elapsed: Duration, pause: Duration) -> bool {
+        is_due(&self.pulled, elapsed, pause)
+    }
+
+    /// Whether what this instance knows of the providers of `chain`, the heads of `known` of them among it, is to be
+    /// published, which is done every `pause` and when more are known.
+    pub(crate) fn is_publishing_due(
+        &self,
+        chain: ChainId,
+        known: usize,
+        elapsed: Duration,
+        pause: Duration,
+    ) -> bool {
+        let mut published = self.published.borrow_mut();
+        let due = published
+            .get(&chain)
+            .is_none_or(|(last, heads)| known > *heads || elapsed.saturating_sub(*last) >= pause);
+        if due {
+            published.insert(chain, (elapsed, known));
+        }
+        due
     }
 
     /// Works with what is known of the `count` providers of `chain`.

@@ -37,6 +37,7 @@ pub fn routes<P: Ports>() -> Vec<Route<P>> {
 pub(crate) const NEEDS: Needs = Needs {
     config: true,
     keys: true,
+    store: true,
     providers: true,
     storage: true,
     events: false,

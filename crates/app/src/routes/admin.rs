@@ -17,6 +17,7 @@ use crate::{auth, limits, warm};
 pub fn routes<P: Ports>() -> Vec<Route<P>> {
     let needs = Needs {
         config: true,
+        store: true,
         providers: true,
         admin: true,
         ..Needs::default()

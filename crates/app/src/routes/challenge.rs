@@ -23,6 +23,7 @@ use crate::router::{self, Context, Needs, Request, Response, Route};
 pub fn routes<P: Ports>() -> Vec<Route<P>> {
     let needs = Needs {
         config: true,
+        store: true,
         keys: true,
         ..Needs::default()
     };

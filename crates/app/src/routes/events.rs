@@ -6,13 +6,14 @@ use futures_util::FutureExt as _;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokengate_core::config::{Chain, Config};
+use tokengate_core::sealed::Kind;
 use tokengate_core::transfer::Transfer;
 use tokengate_core::webhook::{self, Delivery, Verified};
 use tokengate_core::{Timestamp, fingerprint};
 
 use crate::forget::{self, Entry};
 use crate::limits;
-use crate::ports::Ports;
+use crate::ports::{Ports, StoreError};
 use crate::problem::Problem;
 use crate::router::{self, Context, Needs, Request, Response, Route};
 use crate::store::{PREFIX, timed};
@@ -25,6 +26,7 @@ const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 pub fn routes<P: Ports>() -> Vec<Route<P>> {
     let needs = Needs {
         config: true,
+        store: true,
         events: true,
         ..Needs::default()
     };
@@ -109,10 +111,18 @@ async fn attend<P: Ports>(
         format!("{PREFIX}:event:{name}:{id:032x}")
     });
     if let Some(key) = &key {
-        let seen = timed(context, limit, context.store().get(key)).await;
-        if seen.map_err(|_| Problem::StoreUnavailable)?.is_some() {
-            outcome.replayed = true;
-            return Ok(outcome);
+        let store = context.store();
+        let seen = store.get_sealed(Kind::Delivery, key);
+        match timed(context, limit, seen).await {
+            Ok(Some(_)) => {
+                outcome.replayed = true;
+                return Ok(outcome);
+            }
+            // Doing it once more changes nothing, and leaving it out would.
+            Ok(None) | Err(StoreError::Forged(_)) => {}
+            Err(StoreError::Timeout | StoreError::Failed(_)) => {
+                return Err(Problem::StoreUnavailable);
+            }
         }
     }
     outcome.outdated = touch(context, touches)
@@ -121,7 +131,8 @@ async fn attend<P: Ports>(
     // Only now: a source repeats what was not answered, and must not find it remembered.
     if let Some(key) = key {
         let store = context.store();
-        timed(context, limit, store.set(&key, b"1", REMEMBERED))
+        let set = store.set_sealed(Kind::Delivery, &key, b"1", REMEMBERED);
+        timed(context, limit, set)
             .await
             .map_err(|_| Problem::StoreUnavailable)?;
         let end = now.checked_add(REMEMBERED).unwrap_or(Timestamp::MAX);

@@ -16,6 +16,7 @@ use crate::store;
 pub fn routes<P: Ports>() -> Vec<Route<P>> {
     let needs = Needs {
         config: true,
+        store: true,
         providers: true,
         ..Needs::default()
     };

@@ -20,6 +20,7 @@ use crate::router::{self, Context, Needs, Request, Response, Route};
 pub fn routes<P: Ports>() -> Vec<Route<P>> {
     let needs = Needs {
         config: true,
+        store: true,
         providers: true,
         ..Needs::default()
     };

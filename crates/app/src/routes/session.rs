@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokengate_core::Timestamp;
-use tokengate_core::config::Config;
+use tokengate_core::config::{Chain, Config};
 use tokengate_core::domain::Domain;
 use tokengate_core::eip4361::Message;
 use tokengate_core::nonce::{self, Binding, NonceError, PendingNonce};
@@ -29,6 +29,7 @@ use crate::{chain, limits, store, warm};
 pub fn routes<P: Ports>() -> Vec<Route<P>> {
     let needs = Needs {
         config: true,
+        store: true,
         keys: true,
         providers: true,
         ..Needs::default()
@@ -95,7 +96,7 @@ async fn sign_in<P: Ports>(
     // Whoever replays a message must not make the service ask the chain each time.
     let (spent, ()) = join(
         store::is_spent(context, limit, &pending),
-        chain::learn(context),
+        chain::pull(context),
     )
     .await;
     match spent {
@@ -103,8 +104,9 @@ async fn sign_in<P: Ports>(
         Ok(true) => return Err(Problem::NonceUsed),
         Err(_) => return Err(Problem::StoreUnavailable),
     }
-    let verification = Verification::new(&message, body.scheme, signature)?;
-    let signer = verify(context, &message, &verification).await?;
+    let chain = config.chain(message.chain).ok_or(Problem::UnknownChain)?;
+    let verification = Verification::new(&message, body.scheme, signature, &chain.factories)?;
+    let signer = verify(context, chain, &verification).await?;
     let address = signer.wallet().address;
     context.record.address(address);
     limits::address(context, address).await?;
@@ -275,11 +277,9 @@ fn check_nonce<P: Ports>(
 
 async fn verify<P: Ports>(
     context: &Context<'_, P>,
-    message: &Message<'_>,
+    chain: &Chain,
     verification: &Verification,
 ) -> Result<VerifiedSigner, Problem> {
-    let chain = context.service.config()?.chain(message.chain);
-    let chain = chain.ok_or(Problem::UnknownChain)?;
     let answer = chain::verify(context, chain, verification).await;
     Ok(answer.map_err(|chain::Unavailable| Problem::SignatureUnchecked)??)
 }

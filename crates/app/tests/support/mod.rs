@@ -10,10 +10,21 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_executor::block_on;
 use futures_util::future::LocalBoxFuture;
 use tokengate_app::{RedisReply, StoreError};
+use tokengate_core::sealed::StoreKeys;
+
+/// What values of the store are authenticated with.
+pub(crate) const STORE_KEYS: &str =
+    "s:2222222222222222222222222222222222222222222222222222222222222222";
+
+/// The same, as the service reads them.
+pub(crate) fn store_keys() -> StoreKeys {
+    StoreKeys::parse(STORE_KEYS).unwrap()
+}
 
 pub(crate) type Task = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -58,6 +69,20 @@ impl Tasks {
         tasks.append(&mut self.0.take());
         self.0.replace(tasks);
     }
+}
+
+/// A wait that is longer than anything that is answered at once, and than any shorter wait.
+pub(crate) async fn yield_for(duration: Duration) {
+    let mut left = 16 + duration.as_millis() / 25;
+    poll_fn(move |context| {
+        if left == 0 {
+            return Poll::Ready(());
+        }
+        left -= 1;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// `Ports::wait`.

@@ -33,6 +33,8 @@ pub enum Verdict {
     Accepted,
     /// It is not, or the contract does not know the question.
     Refused,
+    /// It is its own only after the account was initialised within the call.
+    Initialised,
 }
 
 /// A check of a signature by the contract at `account`.

@@ -8,6 +8,7 @@ pub mod erc4907;
 pub mod erc6551;
 pub mod erc721;
 pub mod multicall3;
+pub mod multicall3_check;
 pub mod signature_validator;
 pub mod view;
 

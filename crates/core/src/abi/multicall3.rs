@@ -1,7 +1,6 @@
 //! Multicall3: any number of reads in one `eth_call`, at one block.
 
 use super::DecodeError;
-use super::erc1271::{self, Check, Verdict};
 use crate::block::{BlockId, ExecutionBlock};
 use crate::fact::{Read, Unreadable, Value};
 use crate::jsonrpc;
@@ -171,44 +170,6 @@ fn part(target: Address, data: Vec<u8>) -> Call3 {
         allowFailure: true,
         callData: data.into(),
     }
-}
-
-/// Calldata of one `aggregate3` that asks the contract at an account about a signature, after a call that may
-/// initialise it; the chain's id leads.
-pub fn check_signature(
-    multicall3: Address,
-    check: &Check<'_>,
-    initialisation: Option<&(Address, Vec<u8>)>,
-) -> Vec<u8> {
-    let mut calls = vec![part(multicall3, getChainIdCall {}.abi_encode())];
-    calls.extend(initialisation.map(|(to, data)| part(*to, data.clone())));
-    calls.push(part(
-        check.account,
-        erc1271::is_valid_signature(check.hash, check.signature),
-    ));
-    aggregate3Call { calls }.abi_encode()
-}
-
-/// The verdict in the answer to [`check_signature`], and the chain that gave it.
-///
-/// # Errors
-/// [`DecodeError`], for anything but an answer of `aggregate3`.
-pub fn decode_signature_check(returned: &[u8]) -> Result<(ChainId, Verdict), DecodeError> {
-    let (results,): (Results<'_>,) = abi::decode_params(returned).map_err(|_| DecodeError)?;
-    let [chain, .., (success, answer)] = results.0.as_slice() else {
-        return Err(DecodeError);
-    };
-    let chain = own_number(chain)
-        .and_then(ChainId::new)
-        .ok_or(DecodeError)?;
-    let verdict = match answer.0 {
-        // A call of an address without code succeeds and says nothing.
-        [] if is_true(success) => Verdict::NoCode,
-        // Exactly the word: what follows it could be anything.
-        word if is_true(success) && word == erc1271::ACCEPTED => Verdict::Accepted,
-        _ => Verdict::Refused,
-    };
-    Ok((chain, verdict))
 }
 
 /// The word that a call of Multicall3's own answered.

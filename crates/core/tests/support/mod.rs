@@ -10,9 +10,11 @@ use k256::NonZeroScalar;
 use serde_json::Value;
 use sha2::Sha256;
 use tokengate_core::eip4361::Message;
-use tokengate_core::signer::{Scheme, Verification, VerifiedSigner, VerifyError};
+use tokengate_core::signer::{
+    AccountState, Scheme, Verification, VerifiedSigner, VerifyError, Way,
+};
 use tokengate_core::webhook::Kind;
-use tokengate_core::{ChainId, U256};
+use tokengate_core::{Address, ChainId, U256};
 
 /// The account of the first well-known development key.
 pub(crate) const SIGNER: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
@@ -21,28 +23,55 @@ pub(crate) const SIGNER: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
 pub(crate) const NO_CODE: u64 = 0;
 pub(crate) const ACCEPTED: u64 = 1;
 pub(crate) const REFUSED: u64 = 2;
+pub(crate) const INITIALISED: u64 = 3;
 
-/// The signature validator's answer on `chain`: chain id, block number, verdict.
+/// The signature validator's answer on `chain`: chain id, number, timestamp and parent of the block, verdict.
 pub(crate) fn answer(chain: ChainId, verdict: u64) -> Vec<u8> {
-    [chain.id(), 21_000_000, verdict]
+    [chain.id(), 21_000_000, 1_800_000_000, 20_999_999, verdict]
         .map(|word| U256::from(word).to_be_bytes::<32>())
         .concat()
 }
 
-/// Who the message is shown to be signed by, where the chain says of the account what `verdict` stands for.
+/// An account that has sent nothing and has no code.
+pub(crate) const UNUSED: AccountState = AccountState {
+    nonce: 0,
+    has_code: false,
+};
+
+/// Who the message is shown to be signed by: by its key, or where the chain says of the account what `verdict` stands for.
+/// Any of `factories` may be called.
+pub(crate) fn concluded_with(
+    message: &Message<'_>,
+    scheme: Scheme,
+    signature: Vec<u8>,
+    verdict: u64,
+    factories: &[Address],
+) -> Result<VerifiedSigner, VerifyError> {
+    let verification = Verification::new(message, scheme, signature, factories)?;
+    let signer = match verification.by_key() {
+        Some(signer) => signer,
+        None => verification
+            .conclude(
+                Way::Override,
+                &answer(message.chain, verdict),
+                Some(&UNUSED),
+            )
+            .unwrap()
+            .into_outcome()?,
+    };
+    assert_eq!(signer.wallet().address, message.address);
+    assert_eq!(signer.chain(), message.chain);
+    Ok(signer)
+}
+
+/// The same without factories.
 pub(crate) fn concluded(
     message: &Message<'_>,
     scheme: Scheme,
     signature: Vec<u8>,
     verdict: u64,
 ) -> Result<VerifiedSigner, VerifyError> {
-    let verification = Verification::new(message, scheme, signature)?;
-    let signer = verification
-        .conclude(&answer(message.chain, verdict))
-        .unwrap()?;
-    assert_eq!(signer.wallet().address, message.address);
-    assert_eq!(signer.chain(), message.chain);
-    Ok(signer)
+    concluded_with(message, scheme, signature, verdict, &[])
 }
 
 /// `r ‖ s` with the other `s` that verifies.

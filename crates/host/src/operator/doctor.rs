@@ -21,6 +21,7 @@ pub(crate) fn doctor(asked: &Doctor) -> anyhow::Result<Answer> {
         let needs = Needs {
             config: true,
             keys: true,
+            store: true,
             providers: true,
             storage: true,
             events: true,
