@@ -41,6 +41,8 @@ const OUT_OF_REACH = [
   'body-unreadable', 'body-too-slow',
   // What needs a nonce of another configured chain: the demo has one.
   'wrong-chain',
+  // What needs a source of a kind whose networks have names of their own.
+  'unknown-network',
 ];
 // What is answered where nothing is described.
 const GENERAL = ['malformed-target', 'method-not-allowed', 'no-route'];
@@ -331,16 +333,32 @@ test('signing in by a key', async () => {
 
 test('signing in by a contract', async () => {
   const chain = createTestClient({ mode: 'anvil', transport: transport(required('TOKENGATE_RPC_URL')), pollingInterval: 20 }).extend(publicActions).extend(walletActions);
-  const { creation } = JSON.parse(await readFile(new URL('../contracts/SmartAccountFactory.json', import.meta.url), 'utf8'));
-  const hash = await chain.deployContract({ account: stranger, chain: null, abi: [], bytecode: creation });
-  const { contractAddress: factory } = await chain.waitForTransactionReceipt({ hash });
-  const abi = parseAbi(['function createAccount(address owner, bytes32 salt) returns (address)', 'function getAddress(address owner, bytes32 salt) view returns (address)']);
-  const salt = (number) => numberToHex(number, { size: 32 });
-  const account = { address: await chain.readContract({ address: getAddress(factory), abi, functionName: 'getAddress', args: [owner.address, salt(1)] }) };
+  const artefact = async (path) => JSON.parse(await readFile(new URL(`../node_modules/@safe-global/safe-contracts/build/artifacts/contracts/${path}`, import.meta.url), 'utf8'));
+  const deploy = async (path) => {
+    const hash = await chain.deployContract({ account: stranger, chain: null, abi: [], bytecode: (await artefact(path)).bytecode });
+    return (await chain.waitForTransactionReceipt({ hash })).contractAddress;
+  };
+  // One of the factories that the service knows, at its canonical address.
+  const factory = '0x4e1DCf7AD4e460CfD30791CCC4F9c8a4f820ec67';
+  await chain.setCode({ address: factory, bytecode: (await artefact('proxies/SafeProxyFactory.sol/SafeProxyFactory.json')).deployedBytecode });
+  const singleton = await deploy('Safe.sol/Safe.json');
+  const handler = await deploy('handler/CompatibilityFallbackHandler.sol/CompatibilityFallbackHandler.json');
+  const abi = parseAbi([
+    'function setup(address[] owners, uint256 threshold, address to, bytes data, address fallbackHandler, address paymentToken, uint256 payment, address paymentReceiver)',
+    'function createProxyWithNonce(address singleton, bytes initializer, uint256 saltNonce) returns (address)',
+  ]);
+  const none = '0x0000000000000000000000000000000000000000';
+  const initializer = encodeFunctionData({ abi, functionName: 'setup', args: [[owner.address], 1n, none, '0x', handler, none, 0n, none] });
+  const creation = (number) => ({ address: factory, abi, functionName: 'createProxyWithNonce', args: [singleton, initializer, BigInt(number)] });
+  const account = { address: (await chain.simulateContract(creation(1))).result };
   const hashSignedBy = (by) => ({ message }) => by.sign({ hash: hashMessage(message) });
+  const signedBy = (by) => ({ message }) => by.signTypedData({
+    domain: { chainId: 31337, verifyingContract: account.address },
+    types: { SafeMessage: [{ name: 'message', type: 'bytes' }] },
+    primaryType: 'SafeMessage', message: { message: hashMessage(message) },
+  });
   const wrapped = (by, number) => async (asked) => serializeErc6492Signature({
-    address: getAddress(factory), signature: await hashSignedBy(by)(asked),
-    data: encodeFunctionData({ abi, functionName: 'createAccount', args: [owner.address, salt(number)] }),
+    address: factory, signature: await signedBy(by)(asked), data: encodeFunctionData(creation(number)),
   });
   const attempt = async (expected, who, sign) => {
     const { status, code, json } = await signInBy(who, sign);
@@ -350,17 +368,16 @@ test('signing in by a contract', async () => {
   await attempt('201', account, wrapped(owner, 1));
   await attempt('401 account-not-deployed', account, wrapped(owner, 2));
   await attempt('401 signature-refused', account, wrapped(stranger, 1));
-  await attempt('401 signature-mismatch', account, hashSignedBy(owner));
-  const deployment = { address: factory, abi, functionName: 'createAccount', args: [owner.address, salt(1)] };
-  await chain.waitForTransactionReceipt({ hash: await chain.writeContract({ account: stranger, chain: null, ...deployment }) });
-  await attempt('201', account, hashSignedBy(owner));
-  await attempt('401 signature-refused', account, hashSignedBy(stranger));
+  await attempt('401 signature-mismatch', account, signedBy(owner));
+  await chain.waitForTransactionReceipt({ hash: await chain.writeContract({ account: stranger, chain: null, ...creation(1) }) });
+  await attempt('201', account, signedBy(owner));
+  await attempt('401 signature-refused', account, signedBy(stranger));
   await attempt('401 signature-refused', { address: TOKEN_CONTRACT }, () => '0x');
 
   const delegated = anybody();
   const delegation = (by, chainId) => async (asked) => serializeErc8010Signature({
     authorization: await by.signAuthorization({ address: TOKEN_CONTRACT, chainId, nonce: 0 }),
-    signature: await hashSignedBy(by)(asked),
+    signature: await hashSignedBy(stranger)(asked),
   });
   await attempt('401 account-not-delegated', delegated, delegation(delegated, 1));
   await attempt('401 account-not-delegated', delegated, delegation(stranger, 31337));
@@ -580,6 +597,7 @@ test('events', async () => {
 
   const post = (expected, request) => refused(expected, 'POST', '/v1/events/{source}', request);
   await post('400 malformed-body', delivery({}));
+  await post('400 chain-not-named', delivery({ logs: [log] }));
   await post('401 unsigned-delivery', delivery(content, { headers: {} }));
   await post('401 forged-delivery', delivery(content, { body: '{"logs":[]}' }));
   await post('401 untimely-delivery', delivery(content, { time: now() - 400 }));

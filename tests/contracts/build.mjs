@@ -1,4 +1,4 @@
-// Writes what is committed in compiled form: the service's signature validator, the contracts of this folder, and
+// Writes what is committed in compiled form: the service's signature validator and reader, the contracts of this folder, and
 // Multicall3 as viem compiles it for its own deployless calls. With --check it writes nothing and fails if a file
 // differs from what its source compiles to.
 // Needs the packages of ../package.json (scripts/setup --test). Run: node tests/contracts/build.mjs [--check]
@@ -14,7 +14,7 @@ const validator = new URL('../../crates/core/contracts/', import.meta.url)
 const here = new URL('./', import.meta.url)
 
 /** The contracts of `files` in `folder`, by file and name. */
-async function compile(folder, files) {
+async function compile(folder, files, language = 'Solidity') {
   const sources = {}
   for (const file of files) sources[file] = { content: await readFile(new URL(file, folder), 'utf8') }
   const settings = {
@@ -25,8 +25,10 @@ async function compile(folder, files) {
     metadata: { bytecodeHash: 'none', appendCBOR: false },
     outputSelection: { '*': { '*': ['evm.bytecode.object', 'evm.deployedBytecode.object'] } },
   }
-  const output = JSON.parse(solc.compile(JSON.stringify({ language: 'Solidity', sources, settings })))
-  if (output.errors) throw new Error(output.errors.map((error) => error.formattedMessage).join('\n'))
+  const output = JSON.parse(solc.compile(JSON.stringify({ language, sources, settings })))
+  // Of Yul the compiler says each time that it is experimental.
+  const errors = (output.errors ?? []).filter((error) => language !== 'Yul' || error.severity !== 'warning')
+  if (errors.length) throw new Error(errors.map((error) => error.formattedMessage).join('\n'))
   return output.contracts
 }
 
@@ -68,19 +70,36 @@ const production = await compile(validator, ['SignatureValidator.sol'])
 const { evm } = production['SignatureValidator.sol'].SignatureValidator
 await put(new URL('SignatureValidator.hex', validator), `${evm.bytecode.object}\n`)
 
+const yul = await compile(validator, ['Reader.yul'], 'Yul')
+const reader = yul['Reader.yul'].Reader.evm
+await put(new URL('Reader.hex', validator), `${reader.deployedBytecode.object}\n`)
+// What a transaction without a destination deploys the reader with.
+await put(new URL('ReaderDeployment.hex', validator), `${reader.bytecode.object}\n`)
+
 const files = [
-  'DelegateRegistry.sol', 'DelegatedAccount.sol', 'Ecdsa.sol', 'MuteDelegate.sol', 'RentableToken.sol', 'SmartAccount.sol',
-  'Staking.sol', 'TokenBoundAccount.sol',
+  'DelegateRegistry.sol', 'DelegatedAccount.sol', 'Delegates.sol', 'Ecdsa.sol', 'ForSale.sol', 'Hostile.sol', 'Mutating.sol',
+  'MuteDelegate.sol', 'RentableToken.sol', 'SmartAccount.sol', 'Staking.sol', 'TokenBoundAccount.sol',
 ]
 const compiled = await compile(here, files)
 for (const [file, contract, code] of [
   ['SmartAccount.sol', 'SmartAccountFactory', 'creation'],
   ['DelegatedAccount.sol', 'DelegatedAccount', 'creation'],
   ['MuteDelegate.sol', 'MuteDelegate', 'creation'],
+  ['Delegates.sol', 'RefusingDelegate', 'creation'],
+  ['Delegates.sol', 'RevertingDelegate', 'creation'],
+  ['Delegates.sol', 'OpenDelegate', 'creation'],
+  ['ForSale.sol', 'ForSale', 'creation'],
+  ['ForSale.sol', 'Buyer', 'creation'],
   ['DelegateRegistry.sol', 'DelegateRegistry', 'runtime'],
   ['RentableToken.sol', 'RentableToken', 'runtime'],
   ['TokenBoundAccount.sol', 'TokenBoundAccount', 'runtime'],
   ['Staking.sol', 'Staking', 'runtime'],
+  ['Mutating.sol', 'Mutating', 'runtime'],
+  ['Mutating.sol', 'Buyable', 'runtime'],
+  ['Hostile.sol', 'ReturndataBomb', 'runtime'],
+  ['Hostile.sol', 'GasBurner', 'runtime'],
+  ['Hostile.sol', 'HeavyToken', 'runtime'],
+  ['Hostile.sol', 'OrbitSys', 'runtime'],
 ]) {
   const { bytecode, deployedBytecode } = compiled[file][contract].evm
   const object = code === 'creation' ? bytecode.object : deployedBytecode.object

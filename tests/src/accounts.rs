@@ -7,7 +7,7 @@ use alloy_sol_types::{SolCall, SolStruct, SolValue, eip712_domain, sol};
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 
-use crate::chain::{CHAIN_ID, Chain, own_contract};
+use crate::chain::{CHAIN_ID, Chain, OWNER, own_contract};
 use crate::wallet::Wallet;
 
 /// Where the delegate registry of delegate.xyz, version 2, lies on every chain that has it.
@@ -16,6 +16,11 @@ pub const REGISTRY: Address = address!("0x00000000000000447e69651d841bD8D104Bed4
 /// The third development key's account, which only sends transactions: with the authority as their sender, the nonce of
 /// an authorization would have to count the transaction that carries it.
 const RELAYER: Address = address!("0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC");
+
+/// The proxy factory of Safe 1.4.1 at its canonical address, which services know.
+pub const SAFE_FACTORY: Address = address!("0x4e1DCf7AD4e460CfD30791CCC4F9c8a4f820ec67");
+/// The factory of [`Counterfactual`] accounts, which a service has to be told of.
+pub const FACTORY: Address = address!("0x0000000000000000000000000000000000649200");
 
 const SAFE: &str = "@safe-global/safe-contracts/build/artifacts/contracts";
 
@@ -41,6 +46,16 @@ sol! {
     interface SmartAccountFactory {
         function createAccount(address owner, bytes32 salt) external returns (address account);
         function getAddress(address owner, bytes32 salt) external view returns (address);
+    }
+    interface ForSale {
+        function mint(address to, uint256 id) external;
+        function ownerOf(uint256 id) external view returns (address);
+        function accountOf(uint256 id) external view returns (address);
+        function createAccount(uint256 id) external returns (address);
+    }
+    interface Buyer {
+        function buyAndDeploy(address token, uint256 id, address to) external returns (address);
+        function relay(address target, bytes data) external;
     }
     interface DelegatedAccount {
         function authoriseBySignature(address key, bytes signature) external;
@@ -70,6 +85,7 @@ pub fn personal_sign(message: &str, sign: impl FnOnce(B256) -> Vec<u8>) -> Strin
 /// A Safe 1.4.1 behind its proxy, with the fallback handler that speaks ERC-1271.
 pub struct Safe {
     address: Address,
+    create: Vec<u8>,
 }
 
 impl Safe {
@@ -78,6 +94,22 @@ impl Safe {
         chain: &Chain,
         owners: &[&Wallet],
         threshold: usize,
+    ) -> anyhow::Result<Self> {
+        let safe = Self::undeployed(chain, owners, threshold, None).await?;
+        let data = hex::encode_prefixed(&safe.create);
+        let from = OWNER.to_string();
+        chain
+            .send(json!({ "from": from, "to": SAFE_FACTORY.to_string(), "data": data }))
+            .await?;
+        Ok(safe)
+    }
+
+    /// The same without the Safe itself. While it is set up, it delegates a call to a contract, if one is named.
+    pub async fn undeployed(
+        chain: &Chain,
+        owners: &[&Wallet],
+        threshold: usize,
+        delegated: Option<(Address, Vec<u8>)>,
     ) -> anyhow::Result<Self> {
         let singleton = chain
             .deploy_package(&format!("{SAFE}/Safe.sol/Safe.json"))
@@ -92,11 +124,13 @@ impl Safe {
                 "{SAFE}/handler/CompatibilityFallbackHandler.sol/CompatibilityFallbackHandler.json"
             ))
             .await?;
+        chain.copy_code(factory, SAFE_FACTORY).await?;
+        let (to, data) = delegated.unwrap_or_default();
         let setup = SafeSetup::setupCall {
             owners: owners.iter().map(|owner| owner.address()).collect(),
             threshold: U256::from(threshold),
-            to: Address::ZERO,
-            data: Bytes::new(),
+            to,
+            data: data.into(),
             fallbackHandler: handler,
             paymentToken: Address::ZERO,
             payment: U256::ZERO,
@@ -107,9 +141,15 @@ impl Safe {
             initializer: setup.abi_encode().into(),
             saltNonce: U256::ZERO,
         };
-        let address = chain.read(factory, &create).await?;
-        chain.transact(factory, &create).await?;
-        Ok(Self { address })
+        Ok(Self {
+            address: chain.read(SAFE_FACTORY, &create).await?,
+            create: create.abi_encode(),
+        })
+    }
+
+    /// Any signature with what deploys the Safe (ERC-6492).
+    pub fn wrap(&self, signature: Vec<u8>) -> Vec<u8> {
+        erc6492(SAFE_FACTORY, self.create.clone(), signature)
     }
 
     /// The proxy's address.
@@ -146,7 +186,9 @@ pub struct Counterfactual<'a> {
 impl<'a> Counterfactual<'a> {
     /// Deploys a factory, and leaves the account that it makes of `owner` and `salt` undeployed.
     pub async fn new(chain: &'a Chain, owner: &'a Wallet, salt: B256) -> anyhow::Result<Self> {
-        let factory = chain.deploy_own("SmartAccountFactory").await?;
+        let factory = FACTORY;
+        let deployed = chain.deploy_own("SmartAccountFactory").await?;
+        chain.copy_code(deployed, factory).await?;
         let create = SmartAccountFactory::createAccountCall {
             owner: owner.address(),
             salt,
@@ -209,7 +251,8 @@ pub struct Delegated<'a> {
 }
 
 impl<'a> Delegated<'a> {
-    /// Delegates `wallet`'s account to the code at `delegate`, in a transaction that somebody else sends.
+    /// Delegates `wallet`'s account to the code at `delegate`, in a transaction that somebody else sends. The zero address
+    /// revokes (EIP-7702).
     pub async fn new(chain: &Chain, wallet: &'a Wallet, delegate: Address) -> anyhow::Result<Self> {
         let account = wallet.address().to_string();
         let nonce = chain
@@ -229,8 +272,12 @@ impl<'a> Delegated<'a> {
         let code = chain
             .call("eth_getCode", json!([account, "latest"]))
             .await?;
+        let expected = match delegate {
+            Address::ZERO => "0x".to_owned(),
+            delegate => format!("0xef0100{}", hex::encode(delegate)),
+        };
         ensure!(
-            code == format!("0xef0100{}", hex::encode(delegate)),
+            code == expected,
             "{account} has not delegated to {delegate}: {code}"
         );
         Ok(Self { wallet })
@@ -358,6 +405,78 @@ pub fn erc8010(
         &[0x80, 0x10].repeat(16),
     ]
     .concat()
+}
+
+/// An account that belongs to whoever owns a token that anybody may buy, and somebody who has the money.
+pub struct Market<'a> {
+    chain: &'a Chain,
+    token: Address,
+    buyer: Address,
+}
+
+impl<'a> Market<'a> {
+    /// Deploys both.
+    pub async fn new(chain: &'a Chain) -> anyhow::Result<Self> {
+        let token = chain.deploy_own("ForSale").await?;
+        let buyer = chain.deploy_own("Buyer").await?;
+        // 5 Ether.
+        let money = json!([buyer.to_string(), "0x4563918244f40000"]);
+        chain.call("anvil_setBalance", money).await?;
+        Ok(Self {
+            chain,
+            token,
+            buyer,
+        })
+    }
+
+    /// Whom the buyer's money is spent by.
+    pub fn buyer(&self) -> Address {
+        self.buyer
+    }
+
+    /// Mints token `id` to an owner; its account, deployed or not.
+    pub async fn account(
+        &self,
+        id: u64,
+        owner: Address,
+        deployed: bool,
+    ) -> anyhow::Result<Address> {
+        let id = U256::from(id);
+        let mint = ForSale::mintCall { to: owner, id };
+        self.chain.transact(self.token, &mint).await?;
+        if deployed {
+            let create = ForSale::createAccountCall { id };
+            self.chain.transact(self.token, &create).await?;
+        }
+        self.chain
+            .read(self.token, &ForSale::accountOfCall { id })
+            .await
+    }
+
+    /// Who owns token `id`.
+    pub async fn owner_of(&self, id: u64) -> anyhow::Result<Address> {
+        let call = ForSale::ownerOfCall { id: U256::from(id) };
+        self.chain.read(self.token, &call).await
+    }
+
+    /// Calldata with which the buyer buys a token for somebody and has its account deployed.
+    pub fn buy_and_deploy(&self, id: u64, to: Address) -> Vec<u8> {
+        let call = Buyer::buyAndDeployCall {
+            token: self.token,
+            id: U256::from(id),
+            to,
+        };
+        call.abi_encode()
+    }
+
+    /// Calldata with which whoever delegates to the buyer's code has the buyer called.
+    pub fn relay(&self, data: Vec<u8>) -> Vec<u8> {
+        let call = Buyer::relayCall {
+            target: self.buyer,
+            data: data.into(),
+        };
+        call.abi_encode()
+    }
 }
 
 /// The delegate registry, at its address.

@@ -239,6 +239,26 @@ impl Chain {
             .map(drop)
     }
 
+    /// Puts the runtime code of a contract of `tests/contracts` at an address.
+    pub async fn put_own(&self, name: &str, at: Address) -> anyhow::Result<()> {
+        self.set_code(at, &own_contract(name, "runtime")?).await
+    }
+
+    /// Deploys the service's reader as an operator would; its address.
+    pub async fn deploy_reader(&self) -> anyhow::Result<Address> {
+        let path = "crates/core/contracts/ReaderDeployment.hex";
+        let code = std::fs::read_to_string(artefact(path, "tests/contracts/build.mjs")?)?;
+        self.create(&format!("0x{}", code.trim()), &[]).await
+    }
+
+    /// Puts the code of one contract, which must not have any of its own storage or immutables, at another address too.
+    pub async fn copy_code(&self, from: Address, to: Address) -> anyhow::Result<()> {
+        let code = self
+            .call("eth_getCode", json!([from.to_string(), "latest"]))
+            .await?;
+        self.set_code(to, code.as_str().context("no code")?).await
+    }
+
     /// Deploys a contract of `tests/contracts`, one without constructor arguments.
     pub async fn deploy_own(&self, name: &str) -> anyhow::Result<Address> {
         self.create(&own_contract(name, "creation")?, &[]).await

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use alloy_primitives::hex;
+use alloy_primitives::{Address, hex};
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use http::Request;
@@ -16,6 +16,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::chain::ERC721;
 use crate::client::Http;
 
 const MAX_BODY: usize = 1 << 20;
@@ -67,6 +68,39 @@ pub enum Fault {
     Refuse(&'static str),
     /// Refuses calls of more calldata than this, in bytes.
     Small(usize),
+    /// Lists so many transfers of other people's tokens more in each block.
+    Dust(u64),
+    /// Refuses calls without a destination, as nodes of ZK stack chains and Tron do.
+    NoDestinationless,
+    /// The same, and refuses state overrides too.
+    NoOverrides,
+    /// Refuses calls that carry authorizations (EIP-7702).
+    NoAuthorizations,
+    /// Applies an authorization of this account whatever its nonce.
+    IgnoresNonces(Address),
+    /// Knows no state overrides.
+    NoOverride,
+    /// Knows no state overrides, and runs no reader as creation code.
+    NoReader,
+    /// `0x` to every call of the reader.
+    EmptyReader,
+    /// Knows no blocks by their hash, and says so with this code.
+    NoHashes(i64),
+    /// A chain whose blocks are numbered so much further than its contracts see.
+    Ahead(u64),
+}
+
+/// Code of the service's reader.
+const READER: &str = include_str!("../../crates/core/contracts/Reader.hex");
+
+/// Whether a request lends the reader's code to an account, and whether it runs it as creation code.
+fn runs_reader(asked: &Value) -> [bool; 2] {
+    let data = asked["params"][0]["data"].as_str().unwrap_or_default();
+    let code = data.get(2..).unwrap_or_default();
+    [
+        asked["params"][2].is_object(),
+        asked["params"][0]["to"].is_null() && code.starts_with(READER.trim()),
+    ]
 }
 
 struct State {
@@ -147,6 +181,13 @@ impl Faulty {
         std::mem::take(&mut self.lock().requests)
     }
 
+    /// Takes the requests seen since the last call, and gives those that read the chain's state.
+    pub fn calls(&self) -> Vec<Value> {
+        let mut requests = self.take();
+        requests.retain(|request| request["method"] == "eth_call");
+        requests
+    }
+
     /// How many connections it has accepted.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
@@ -223,7 +264,12 @@ impl Front {
     ) -> anyhow::Result<()> {
         const PAGE: &[u8] = b"<html><body>Please try again later.</body></html>";
         let id = asked["id"].clone();
+        if let Some(error) = refusal(fault, &asked) {
+            let answer = json!({"jsonrpc": "2.0", "id": id, "error": error});
+            return reply(stream, 200, "", answer.to_string().as_bytes()).await;
+        }
         match fault {
+            Fault::IgnoresNonces(authority) => delegate(&mut asked, authority),
             Fault::Slow(time) => tokio::time::sleep(time).await,
             Fault::HangUp => anyhow::bail!("the provider hangs up"),
             Fault::Silent => std::future::pending().await,
@@ -257,6 +303,20 @@ impl Front {
                     return reply(stream, 413, "", b"{}").await;
                 }
             }
+            Fault::NoOverride if runs_reader(&asked)[0] => {
+                return refuse(stream, &id, -32602, "too many arguments, want at most 2").await;
+            }
+            Fault::NoReader if runs_reader(&asked).contains(&true) => {
+                return refuse(stream, &id, -32000, "not supported").await;
+            }
+            Fault::NoHashes(code) if asked.to_string().contains("blockHash") => {
+                return refuse(stream, &id, code, "invalid block parameter").await;
+            }
+            Fault::EmptyReader if runs_reader(&asked).contains(&true) => {
+                let answer = json!({"jsonrpc": "2.0", "id": id, "result": "0x"});
+                return reply(stream, 200, "", answer.to_string().as_bytes()).await;
+            }
+            Fault::Ahead(blocks) => renumber(&mut asked, |number| number.saturating_sub(blocks)),
             Fault::Reorganising if asked["method"] == "eth_call" => {
                 self.lock().fault = Fault::None;
                 self.ask(
@@ -273,7 +333,21 @@ impl Front {
                 let head = quantity(&answer["result"])?;
                 answer["result"] = format!("{:#x}", head.saturating_sub(blocks)).into();
             }
+            Fault::Dust(count) if asked["method"] == "eth_getLogs" => {
+                add_dust(&asked, &mut answer, count)?;
+            }
             Fault::WrongId => answer["id"] = 4711.into(),
+            Fault::Ahead(blocks) => {
+                let result = &mut answer["result"];
+                let number = match asked["method"].as_str() {
+                    Some("eth_blockNumber") => Some(result),
+                    Some("eth_getBlockByNumber") => result.get_mut("number"),
+                    _ => None,
+                };
+                if let Some(number) = number {
+                    *number = format!("{:#x}", quantity(number)? + blocks).into();
+                }
+            }
             Fault::WrongChain => self.replace_words(&mut answer, |word| match word {
                 31_337 => 5,
                 other => other,
@@ -342,12 +416,23 @@ impl Front {
         Ok(())
     }
 
-    /// Changes the 32-byte words of what a call returned. Those of the answer's own frame, its offsets, lengths and
+    /// Changes the 32-byte words of what a call returned. Those of an answer of the reader are the chain's id and what was
+    /// read; those of the answer's own frame, its offsets, lengths and
     /// successes, are what an aggregate's decoder needs: of them only words behind a length of 32 are changed.
     fn replace_words(&self, answer: &mut Value, change: impl Fn(u64) -> u64) -> anyhow::Result<()> {
         let Some(Ok(mut data)) = answer["result"].as_str().map(hex::decode) else {
             return Ok(());
         };
+        if let Some(places) = words_of_reader(&data) {
+            for place in places {
+                if let Some(low) = data.get_mut(place + 24..place + 32) {
+                    let value = u64::from_be_bytes(<[u8; 8]>::try_from(&*low)?);
+                    low.copy_from_slice(&change(value).to_be_bytes());
+                }
+            }
+            answer["result"] = hex::encode_prefixed(data).into();
+            return Ok(());
+        }
         let mut after_length = false;
         for word in data.chunks_exact_mut(32) {
             let (high, low) = word.split_at_mut(24);
@@ -361,6 +446,124 @@ impl Front {
         answer["result"] = hex::encode_prefixed(data).into();
         Ok(())
     }
+}
+
+/// Where the chain's id and the words that were read are in an answer of the reader, if it is one.
+fn words_of_reader(data: &[u8]) -> Option<Vec<usize>> {
+    let (head, mut rest) = data.split_at_checked(112)?;
+    let is_id = head.get(..24)?.iter().all(|byte| *byte == 0);
+    let mut places = vec![0];
+    while !rest.is_empty() {
+        let [_, _, _, _, high, low] = *rest.first_chunk::<6>()?;
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        if length == 32 {
+            places.push(data.len() - rest.len() + 6);
+        }
+        rest = rest.get(6 + length..)?;
+    }
+    is_id.then_some(places)
+}
+
+/// Changes the numbers of blocks that a request names.
+fn renumber(asked: &mut Value, change: impl Fn(u64) -> u64) {
+    let places: &[&str] = match asked["method"].as_str() {
+        Some("eth_call" | "eth_getBalance" | "eth_getCode") => &["/params/1"],
+        Some("eth_getBlockByNumber") => &["/params/0"],
+        Some("eth_getLogs") => &["/params/0/fromBlock", "/params/0/toBlock"],
+        _ => &[],
+    };
+    for place in places {
+        if let Some(block) = asked.pointer_mut(place)
+            && let Ok(number) = quantity(block)
+        {
+            *block = format!("{:#x}", change(number)).into();
+        }
+    }
+}
+
+async fn refuse(
+    stream: &mut BufReader<TcpStream>,
+    id: &Value,
+    code: i64,
+    message: &str,
+) -> anyhow::Result<()> {
+    let error = json!({"code": code, "message": message});
+    let answer = json!({"jsonrpc": "2.0", "id": id, "error": error});
+    reply(stream, 200, "", answer.to_string().as_bytes()).await
+}
+
+/// Why a node does not run a call. geth refuses authorizations without a destination also in `eth_call` (EIP-7702); anvil
+/// does not, so that is always refused here.
+fn refusal(fault: Fault, asked: &Value) -> Option<Value> {
+    if asked["method"] != "eth_call" {
+        return None;
+    }
+    let (call, overrides) = (&asked["params"][0], &asked["params"][2]);
+    let authorized = !call["authorizationList"].is_null();
+    let destinationless = call["to"].is_null();
+    let error = |code: i64, message: &str| Some(json!({"code": code, "message": message}));
+    match fault {
+        _ if authorized && destinationless => error(
+            -32000,
+            "EIP-7702 transaction cannot be used to create contract",
+        ),
+        Fault::NoDestinationless | Fault::NoOverrides if destinationless => {
+            error(-32602, "missing field `to`")
+        }
+        Fault::NoOverrides if !overrides.is_null() => {
+            error(-32602, "too many arguments, want at most 2")
+        }
+        Fault::NoAuthorizations if authorized => error(-32000, "transaction type not supported"),
+        _ => None,
+    }
+}
+
+/// Has a call run as if the authorization that it carries were in force: as an override of the account's code.
+fn delegate(asked: &mut Value, authority: Address) {
+    let Some(params) = asked["params"].as_array_mut() else {
+        return;
+    };
+    let list = params
+        .first_mut()
+        .and_then(Value::as_object_mut)
+        .and_then(|call| call.remove("authorizationList"))
+        .unwrap_or_default();
+    let Some(delegation) = list[0]["address"].as_str() else {
+        return;
+    };
+    params.resize(3, json!({}));
+    let code = format!("0xef0100{}", delegation.trim_start_matches("0x"));
+    params[2][authority.to_string().to_lowercase()] = json!({"code": code});
+}
+
+/// Adds logs of transfers between accounts that nobody asks about, at most as many as make the answer too long to be read.
+fn add_dust(asked: &Value, answer: &mut Value, count: u64) -> anyhow::Result<()> {
+    const MOST: usize = 8_000;
+    let filter = &asked["params"][0];
+    let (from, to) = (
+        quantity(&filter["fromBlock"])?,
+        quantity(&filter["toBlock"])?,
+    );
+    let logs = answer["result"].as_array_mut().context("no logs")?;
+    let numbers = (from..=to).flat_map(|block| (0..count).map(move |index| (block, index)));
+    for (block, index) in numbers.take(MOST) {
+        let account = |kind: &str| format!("0x{}{kind}{block:016x}{index:020x}", "0".repeat(24));
+        logs.push(json!({
+            "address": ERC721.to_string().to_lowercase(),
+            "topics": [
+                "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef",
+                account("dead"),
+                account("beef"),
+                format!("0x{:064x}", 1_000_000 + index),
+            ],
+            "data": "0x",
+            "blockNumber": format!("{block:#x}"),
+            "blockHash": format!("0x{block:064x}"),
+            "logIndex": format!("{index:#x}"),
+            "removed": false,
+        }));
+    }
+    Ok(())
 }
 
 fn quantity(value: &Value) -> anyhow::Result<u64> {

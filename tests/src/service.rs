@@ -38,6 +38,8 @@ pub struct Settings {
     pub manifest: Option<String>,
     /// The port on the loopback interface; 0 takes any.
     pub port: u16,
+    /// More arguments of the host.
+    pub arguments: Vec<String>,
 }
 
 impl Settings {
@@ -59,6 +61,7 @@ impl Settings {
             runtime_config: None,
             manifest: None,
             port: 0,
+            arguments: Vec::new(),
         }
     }
 
@@ -106,6 +109,12 @@ impl Settings {
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.retain(|(known, _)| known != name);
         self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Gives the host an option more.
+    pub fn argument(mut self, name: &str, value: &str) -> Self {
+        self.arguments.extend([name.to_owned(), value.to_owned()]);
         self
     }
 
@@ -295,7 +304,8 @@ fn command(settings: &Settings, directory: &TempDir) -> anyhow::Result<Command> 
         .arg("--state-dir")
         .arg(place("state"))
         .arg("--cache-dir")
-        .arg(root().join("target/precompiled"));
+        .arg(root().join("target/precompiled"))
+        .args(&settings.arguments);
     if let Some(text) = &settings.runtime_config {
         std::fs::write(place("runtime-config.toml"), text)?;
         command

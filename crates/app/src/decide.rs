@@ -190,10 +190,12 @@ impl Gathered {
                 }
                 Ok(Some(Known::Touched(touch, at))) => {
                     memory.facts.remove(self.agreement, key);
-                    if touch.since.is_some() {
+                    let age = self.now.duration_since(at).unsigned_abs();
+                    // A read that is under way has begun within the time that one takes. Tombstones stay for longer.
+                    if touch.since.is_some() && age <= FLOOR_FOR.max(config.deadlines.chain * 2) {
                         self.alone.insert(key.chain);
                     }
-                    if self.now.duration_since(at).unsigned_abs() <= FLOOR_FOR {
+                    if age <= FLOOR_FOR {
                         let floor = self.floors.entry(key.chain).or_default();
                         *floor = touch.block.max(*floor);
                     }

@@ -21,6 +21,7 @@ mod router;
 pub mod routes;
 mod service;
 mod store;
+mod tombstone;
 mod touch;
 mod warm;
 mod watch;

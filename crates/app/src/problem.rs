@@ -15,6 +15,7 @@ use tokengate_core::signer::{Uncheckable, VerifyError};
 use tokengate_core::webhook::Unverified;
 
 use crate::router::Response;
+use crate::watch::{self, Failures};
 
 /// What went wrong, in the client's terms. What the operator needs to know goes to the log instead.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,6 +88,10 @@ pub enum Problem {
     CrossSite,
     /// A source of events that is not configured.
     UnknownSource,
+    /// A delivery of events that does not say which chain it is about, from a source that is not configured for one.
+    ChainNotNamed,
+    /// A delivery of events about a network of this name, which is not known.
+    UnknownNetwork(String),
     /// A delivery of events that its source did not sign, or not lately.
     Delivery(Unverified),
     /// What only the operator may ask, without a token.
@@ -108,8 +113,8 @@ pub enum Problem {
     ChainUnavailable,
     /// No chain could be asked whose signature it is.
     SignatureUnchecked,
-    /// No chain could be asked for transfers.
-    NotFollowed,
+    /// No chain could be asked for transfers; where that has gone on for a while, since when.
+    NotFollowed(Option<Failures>),
     /// The store could not be asked for what must not be assumed.
     StoreUnavailable,
     /// The service is not configured well enough to answer.
@@ -181,6 +186,8 @@ impl Problem {
             Self::Wallets(error) => (S::UNPROCESSABLE_ENTITY, "too-many-wallets", sentence(error)),
             Self::CrossSite => (S::FORBIDDEN, "cross-site", "The session cookie counts only in requests from pages of this service; send the token as `Authorization: Bearer …` instead.".into()),
             Self::UnknownSource => (S::NOT_FOUND, "unknown-source", "There is no such source of events.".into()),
+            Self::ChainNotNamed => (S::BAD_REQUEST, "chain-not-named", "The delivery does not say which chain it is about: set `chain` in the source's [[events]] table.".into()),
+            Self::UnknownNetwork(name) => (S::UNPROCESSABLE_ENTITY, "unknown-network", format!("The delivery is about the network {name}, whose chain is not known. Nothing was invalidated.")),
             Self::Delivery(error) => {
                 let code = match error {
                     Unverified::Unsigned => "unsigned-delivery",
@@ -200,7 +207,8 @@ impl Problem {
             ),
             Self::ChainUnavailable => (S::SERVICE_UNAVAILABLE, "chain-unavailable", "Ownership could not be read from the chain. This is no verdict; try again.".into()),
             Self::SignatureUnchecked => (S::SERVICE_UNAVAILABLE, "chain-unavailable", "The signature is not by the key of the address, and the chain could not be asked whether a contract accepts it. This is no verdict; try again.".into()),
-            Self::NotFollowed => (S::SERVICE_UNAVAILABLE, "chain-unavailable", "The chain could not be asked for transfers. The next round begins where this one did; try again.".into()),
+            Self::NotFollowed(None) => (S::SERVICE_UNAVAILABLE, "chain-unavailable", "The chain could not be asked for transfers. The next round begins where this one did; try again.".into()),
+            Self::NotFollowed(Some(failures)) => (S::SERVICE_UNAVAILABLE, "chain-unavailable", format!("The transfers of the chain have not been followed past block {} in {} rounds or more: a token that was sold since opens its gate for as long as `fresh` and `stale` allow.", failures.at, watch::STUCK)),
             Self::StoreUnavailable => (S::SERVICE_UNAVAILABLE, "store-unavailable", "The service could not look up what it needs to answer. This is no verdict; try again.".into()),
             Self::Misconfigured => (S::INTERNAL_SERVER_ERROR, "misconfigured", "The service is not configured; its log says what is missing.".into()),
         }

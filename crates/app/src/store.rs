@@ -18,6 +18,7 @@ use crate::memory::sessions;
 use crate::ports::{Ports, StoreError};
 use crate::record::{Count, Outside};
 use crate::router::Context;
+use crate::tombstone::Consulted;
 
 /// Before every key: stores are shared, and the number is the edition of the layout.
 pub(crate) const PREFIX: &str = "tg1";
@@ -230,7 +231,8 @@ pub(crate) enum Unknown {
 /// So many keys are looked up in time by any store that works: one that takes longer has fallen silent.
 const FEW: usize = 16;
 
-/// What the store knows of facts that so many providers agreed on. What is authentic and not understood is nothing.
+/// What the store knows of facts that so many providers agreed on, in view of the tombstones of their contracts. What is
+/// authentic and not understood is nothing; of a tombstone, unknown.
 pub(crate) async fn facts<P: Ports>(
     context: &Context<'_, P>,
     limit: Duration,
@@ -249,16 +251,17 @@ pub(crate) async fn facts<P: Ports>(
         context.record.count(Count::Missed, keys.len());
         return vec![Err(Unknown::Failed); keys.len()];
     }
-    let names: Vec<_> = keys
-        .iter()
-        .map(|key| fact_key(config, key, agreement))
-        .collect();
+    let tombstones = Consulted::of(keys);
+    let names = keys.iter().map(|key| fact_key(config, key, agreement));
+    let names: Vec<_> = names.chain(tombstones.names()).collect();
     let all = async {
         let names: Vec<_> = names.iter().map(String::as_str).collect();
         let mut known = Vec::with_capacity(keys.len());
-        let (mut missed, mut why, mut forged) = (0, None, None);
-        let values = context.store().get_many_sealed(Kind::Fact, &names).await;
-        for (key, value) in keys.iter().zip(values) {
+        let (mut why, mut forged) = (None, None);
+        let store = context.store();
+        let mut values = store.get_many(&names).await.into_iter().zip(&names);
+        for (key, (value, name)) in keys.iter().zip(values.by_ref()) {
+            let value = value.and_then(|value| store.open(Kind::Fact, name, value));
             known.push(match value {
                 Ok(bytes) => Ok(bytes.and_then(|bytes| Known::from_bytes(&key.read, &bytes))),
                 Err(error @ StoreError::Forged(_)) => {
@@ -266,12 +269,15 @@ pub(crate) async fn facts<P: Ports>(
                     Err(Unknown::Forged)
                 }
                 Err(error) => {
-                    missed += 1;
                     why = Some(error);
                     Err(Unknown::Failed)
                 }
             });
         }
+        let values = values
+            .map(|(value, name)| value.and_then(|value| store.open(Kind::Tombstone, name, value)));
+        let why = tombstones.apply(values, keys, &mut known).or(why);
+        let missed = known.iter().filter(|known| known.is_err()).count();
         context.record.count(Count::Missed, missed);
         if let Some(error) = forged {
             context.record.fault(error.to_string());
@@ -307,7 +313,7 @@ pub(crate) fn mark_ttl(config: &Config) -> Duration {
 
 /// How long a block that something is said to have happened at is waited for: longer than Ethereum and what settles on
 /// it optimistically take to finalise one. Whoever said so may be mistaken.
-const OBEYED: Duration = Duration::from_secs(30 * 60);
+pub(crate) const OBEYED: Duration = Duration::from_secs(30 * 60);
 
 /// Keeps facts for others. A failure costs the next reader a call and nothing else. What is known to be outdated by then,
 /// or older than what somebody else has kept, is not kept.

@@ -14,15 +14,15 @@ use std::future::{Future, pending, ready};
 use std::rc::Rc;
 use std::time::Duration;
 
-use alloy_sol_types::SolCall as _;
 use futures_executor::block_on;
 use futures_util::future::LocalBoxFuture;
 use serde_json::{Value, json};
 use tokengate_app::doctor::{Page, Report, Severity, Web, examine};
 use tokengate_app::{CallError, Needs, Ports, RedisReply, Reply, Service, StoreError};
-use tokengate_core::abi::multicall3::{CallResult, aggregate3Call};
+use tokengate_core::Timestamp;
 use tokengate_core::secret::Secret;
-use tokengate_core::{Timestamp, U256};
+
+use support::reader::{self, Asked, Block, word};
 
 const NOW: &str = "2026-06-01T00:00:00Z";
 const API_KEY: &str = "a-key-that-nobody-may-see";
@@ -63,22 +63,24 @@ impl Simulated {
             "eth_getBlockByNumber" => {
                 json!({"number": format!("{head:#x}"), "hash": format!("0x{}", "07".repeat(32)), "timestamp": format!("{made:#x}")})
             }
-            "eth_call" => aggregate(head).into(),
+            "eth_call" => {
+                let asked = reader::request(&request["params"]).expect("a call of the reader");
+                assert!(asked.is_empty());
+                let block = Block {
+                    chain: 1,
+                    number: head,
+                    timestamp: made,
+                    parent: word(1),
+                    known: word(0),
+                };
+                let nothing = |_: &Asked| panic!("nothing is read");
+                format!("0x{}", reader::answer(block, &asked, nothing)).into()
+            }
             "eth_getBalance" => "0x0".into(),
             other => panic!("an unexpected call: {other}"),
         };
         Ok(json!({"jsonrpc": "2.0", "id": request["id"], "result": result}))
     }
-}
-
-/// What Multicall3 answers where only its own calls are made.
-fn aggregate(head: u64) -> String {
-    let word = |value: u64| CallResult {
-        success: true,
-        returnData: U256::from(value).to_be_bytes::<32>().into(),
-    };
-    let returned = aggregate3Call::abi_encode_returns(&vec![word(head), word(1), word(1), word(1)]);
-    format!("0x{}", hex::encode(returned))
 }
 
 impl Ports for Simulated {
@@ -276,7 +278,6 @@ fn a_healthy_world_has_no_findings() {
     assert_eq!(provider.head_age_seconds, Some(4));
     for ability in [
         provider.batch,
-        provider.multicall3,
         provider.safe,
         provider.finalized,
         provider.block_hash,
@@ -284,6 +285,7 @@ fn a_healthy_world_has_no_findings() {
     ] {
         assert_eq!(ability, Some(true));
     }
+    assert_eq!(provider.reader.as_deref(), Some("override"));
     let bucket = &report.buckets[0];
     assert_eq!(
         (
@@ -320,8 +322,8 @@ fn each_way_in_which_a_provider_fails_has_its_own_name() {
             let asked = request["method"] == "eth_chainId";
             asked.then(|| Ok(json!({"jsonrpc": "2.0", "id": 1, "result": "0x5"})))
         }),
-        ("multicall3", |request| {
-            let asked = ["eth_call", "eth_getCode"]
+        ("reader", |request| {
+            let asked = ["eth_call", "eth_getBalance"]
                 .iter()
                 .any(|name| request["method"] == *name);
             asked.then(|| Ok(json!({"jsonrpc": "2.0", "id": 1, "result": "0x"})))
@@ -359,7 +361,7 @@ fn what_decisions_do_not_need_is_no_fault() {
     ] {
         assert_eq!(ability, Some(false));
     }
-    assert_eq!(provider.multicall3, Some(true));
+    assert_eq!(provider.reader.as_deref(), Some("override"));
 }
 
 #[test]

@@ -15,7 +15,6 @@ use std::future::{Future, ready};
 use std::rc::Rc;
 use std::time::Duration;
 
-use alloy_sol_types::SolCall as _;
 use alloy_sol_types::private::keccak256;
 use bytes::Bytes;
 use futures_executor::block_on;
@@ -27,12 +26,12 @@ use tokengate_app::{
     CallError, LoadError, Needs, Ports, RedisReply, Reply, Request, Service, StoreError, routes,
     serve,
 };
-use tokengate_core::abi::multicall3::{CallResult, aggregate3Call};
+use tokengate_core::Timestamp;
 use tokengate_core::eip191::hash_message;
 use tokengate_core::sealed::Kind;
-use tokengate_core::{Timestamp, U256};
 
 use support::Tasks;
+use support::reader::{self, Asked, Block, Outcome, word};
 
 /// Two chains, of which the second bears its parent's numbers, and a gate on each.
 const CONFIG: &str = r#"
@@ -91,6 +90,12 @@ kind = "alchemy"
 secret = "{stream_secret}"
 
 [[events]]
+source = "activity-one"
+kind = "alchemy"
+secret = "{stream_secret}"
+chain = "eip155:1"
+
+[[events]]
 source = "one-chain"
 kind = "moralis"
 secret = "{stream_secret}"
@@ -136,30 +141,14 @@ impl Simulated {
         }
     }
 
-    fn aggregate(&self, chain: u64, data: &str) -> String {
-        let call = aggregate3Call::abi_decode(&hex::decode(&data[2..]).unwrap()).unwrap();
-        let word = |value: u64| CallResult {
-            success: true,
-            returnData: U256::from(value).to_be_bytes::<32>().into(),
-        };
-        let results: Vec<CallResult> = call
-            .calls
-            .iter()
-            .map(|call| match hex::encode(&call.callData[..4]).as_str() {
-                "42cbb15c" => word(self.0.block.get()),
-                "0f28c97d" => word(self.0.now.get().as_second().unsigned_abs()),
-                "27e86d6e" | "ee82ac5e" => word(1),
-                "3408e470" => word(chain),
-                "70a08231" => {
-                    let account = hex::encode(&call.callData[16..]);
-                    let read = format!("{:?} {account}", call.target).to_lowercase();
-                    self.0.read.borrow_mut().insert(read);
-                    word(1)
-                }
-                other => panic!("an unexpected call: {other}"),
-            })
-            .collect();
-        hex::encode(aggregate3Call::abi_encode_returns(&results))
+    /// Everybody has one token.
+    fn balance(&self, read: &Asked) -> Outcome {
+        assert_eq!(read.selector(), "70a08231");
+        let calldata = read.calldata.as_deref().unwrap();
+        let account = hex::encode(&calldata[16..]);
+        let read = format!("{} {account}", read.target);
+        self.0.read.borrow_mut().insert(read);
+        Outcome::Returned(word(1).to_vec())
     }
 }
 
@@ -230,35 +219,39 @@ impl Ports for Simulated {
         } else {
             42_161
         };
-        let call = &request["params"][0];
-        if request["method"] == "eth_getBlockByNumber" {
-            let header = json!({
-                "number": format!("{:#x}", self.0.block.get()),
-                "hash": format!("{:#066x}", 1),
-                "timestamp": format!("{:#x}", self.0.now.get().as_second()),
-            });
-            let reply = json!({"jsonrpc": "2.0", "id": 1, "result": header});
-            return Ok(Reply {
-                status: 200,
-                retry_after: None,
-                body: reply.to_string().into_bytes(),
-            });
-        }
-        let returned = match (call["data"].as_str(), &call["to"]) {
-            _ if request["method"] == "eth_chainId" => format!("{chain:x}"),
-            // Who signs in has no code.
-            (Some(_), Value::Null) => {
-                let words = [chain, self.0.block.get(), 0];
-                hex::encode(
-                    words
-                        .map(|word| U256::from(word).to_be_bytes::<32>())
-                        .concat(),
-                )
-            }
-            (Some(data), _) => self.aggregate(chain, data),
-            (None, _) => format!("{:x}", self.0.block.get()),
+        let block = Block {
+            chain,
+            number: self.0.block.get(),
+            timestamp: self.0.now.get().as_second().unsigned_abs(),
+            parent: word(1),
+            known: word(1),
         };
-        let reply = json!({"jsonrpc": "2.0", "id": 1, "result": format!("0x{returned}")});
+        let seen = match chain {
+            1 => block,
+            _ => Block {
+                number: 20_000_000,
+                ..block
+            },
+        };
+        let result = match request["method"].as_str().unwrap() {
+            "eth_call" => {
+                let returned = match reader::request(&request["params"]) {
+                    Some(asked) => reader::answer(seen, &asked, |read| self.balance(read)),
+                    // Who signs in has no code.
+                    None => hex::encode([chain, block.number, 0].map(word).concat()),
+                };
+                json!(format!("0x{returned}"))
+            }
+            "eth_getBlockByNumber" => json!({
+                "number": format!("{:#x}", block.number),
+                "hash": format!("0x{}", "07".repeat(32)),
+                "parentHash": format!("0x{}", hex::encode(block.parent)),
+                "timestamp": format!("{:#x}", block.timestamp),
+            }),
+            "eth_chainId" => json!(format!("{chain:#x}")),
+            _ => json!(format!("{:#x}", block.number)),
+        };
+        let reply = json!({"jsonrpc": "2.0", "id": 1, "result": result});
         Ok(Reply {
             status: 200,
             retry_after: None,
@@ -477,11 +470,18 @@ fn sale(chain: u64, block: u64, retries: u32) -> Value {
 
 /// The same of Alchemy, with its header fields.
 fn activity(block: u64, removed: bool) -> (String, [(&'static str, String); 1]) {
+    activity_on(&json!("ETH_MAINNET"), block, removed)
+}
+
+fn activity_on(
+    network: &Value,
+    block: u64,
+    removed: bool,
+) -> (String, [(&'static str, String); 1]) {
     use hmac::{Hmac, KeyInit as _, Mac as _};
     let id = format!("0x{:064x}", 5);
     let log = json!({"address": ONE, "topics": [TRANSFER, topic(SELLER), topic(BUYER), id], "data": "0x", "blockNumber": format!("{block:#x}"), "removed": removed});
-    let event =
-        json!({"network": "ETH_MAINNET", "activity": [{"log": log}, {"category": "external"}]});
+    let event = json!({"network": network, "activity": [{"log": log}, {"category": "external"}]});
     let body = json!({"id": format!("whevt_{block}"), "type": "ADDRESS_ACTIVITY", "event": event})
         .to_string();
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
@@ -585,7 +585,7 @@ fn a_delivery_that_was_seen_to_is_not_seen_to_again() {
 }
 
 #[test]
-fn what_is_undone_or_has_its_parents_numbers_is_outdated_whatever_the_number() {
+fn an_undone_transfer_outdates_whatever_its_number_and_any_other_by_the_chains_own() {
     let gate = Instance::new();
     gate.reads("one", &ALL);
     let (body, fields) = activity(7, false);
@@ -598,15 +598,13 @@ fn what_is_undone_or_has_its_parents_numbers_is_outdated_whatever_the_number() {
     assert_eq!(answer, expected);
     assert_eq!(gate.reads("one", &ALL).len(), 2);
 
-    // Facts of this chain were read at blocks of about 100, and its own are at 300 million, or long past.
-    for block in [300_000_000, 7] {
-        gate.reads("parent", &ALL);
-        gate.advance(2, 0);
-        assert_eq!(gate.outdated(&sale(42_161, block, 0)), 2, "{block}");
-        // What clocks may differ by.
-        gate.advance(3, 0);
-        assert_eq!(gate.reads("parent", &ALL).len(), 2);
-    }
+    // Contracts of this chain see the numbers of another one, far ahead of its own; its facts bear its own.
+    gate.reads("parent", &ALL);
+    let block = gate.world().block.get();
+    assert_eq!(gate.outdated(&sale(42_161, block, 0)), 0, "it was known");
+    gate.advance(1, 1);
+    assert_eq!(gate.outdated(&sale(42_161, block + 1, 0)), 2);
+    assert_eq!(gate.reads("parent", &ALL).len(), 2);
     assert!(gate.reads("one", &ALL).is_empty(), "of another chain");
 }
 
@@ -626,6 +624,82 @@ fn what_is_about_another_chain_does_nothing_and_says_so() {
         assert_eq!(gate.deliver_to(source, &trial).0, StatusCode::OK);
     }
     assert!(gate.reads("one", &ALL).is_empty() && gate.reads("parent", &ALL).is_empty());
+}
+
+#[test]
+fn only_a_chain_that_is_named_or_stated_is_believed_to_be_the_deliverys() {
+    let gate = Instance::new();
+    gate.reads("one", &ALL);
+    let unknown = json!("NEW_MAINNET\u{202e}");
+    let ronin = json!("RONIN_MAINNET");
+    for (source, network, status, said) in [
+        ("activity-one", &ronin, 200, "other-chain"),
+        ("activity", &ronin, 200, "other-chain"),
+        ("activity", &Value::Null, 400, "chain-not-named"),
+        ("activity", &unknown, 422, "unknown-network"),
+        ("activity-one", &unknown, 422, "unknown-network"),
+    ] {
+        gate.world().log.borrow_mut().clear();
+        let (body, fields) = activity_on(network, 40_000_000, false);
+        let (answered, answer) = gate.post(source, &body, &fields);
+        let word = answer.get("ignored").or(answer.get("code"));
+        assert_eq!(
+            (answered.as_u16(), word),
+            (status, Some(&json!(said))),
+            "{source} {network}"
+        );
+        // The log says which source, what became of it, and of a name no more than is printable.
+        let log = gate.world().log.borrow().join("\n");
+        let network = match said {
+            "unknown-network" => "NEW_MAINNET\\\\u{202e}",
+            "other-chain" => "eip155:2020",
+            _ => "1 logs, 1 skipped",
+        };
+        assert!(log.contains(network) && log.contains(source), "{log}");
+        assert!(!log.contains('\u{202e}'), "{log}");
+    }
+    assert!(gate.reads("one", &ALL).is_empty());
+    // Where the configuration states it, a delivery need not.
+    gate.advance(2, 1);
+    let (body, fields) = activity_on(&Value::Null, 101, false);
+    let (_, answer) = gate.post("activity-one", &body, &fields);
+    assert_eq!(answer["outdated"], 2, "{answer}");
+}
+
+#[test]
+fn a_block_that_the_chain_cannot_have_come_to_is_not_waited_for() {
+    let gate = Instance::new();
+    gate.reads("one", &ALL);
+    gate.advance(2, 1);
+    // An hour of Ethereum's blocks is 300; the chain is at 101, as of now.
+    assert_eq!(gate.outdated(&sale(1, 40_000_000, 0)), 2);
+    assert_eq!(gate.reads("one", &ALL).len(), 2);
+}
+
+#[test]
+fn transfers_without_logs_are_read_and_an_event_that_cannot_be_read_invalidates_by_contract() {
+    let gate = Instance::new();
+    gate.reads("one", &ALL);
+    gate.reads("two", &ALL);
+    gate.advance(2, 1);
+    let mut body = sale(1, 101, 0);
+    body["logs"] = json!([]);
+    body["nftTransfers"] = json!([{
+        "transactionHash": "0xab", "logIndex": "3", "contract": ONE, "from": address(SELLER),
+        "to": address(BUYER), "tokenId": "5", "amount": "1", "contractType": "ERC721",
+    }]);
+    assert_eq!(gate.outdated(&body), 2);
+    assert_eq!(gate.reads("one", &ALL).len(), 2);
+    // The words of a transfer, and none of its arguments.
+    gate.advance(2, 1);
+    let mut body = sale(1, 102, 0);
+    body["logs"] = json!([{"address": ONE, "topic0": TRANSFER, "data": "0x"}]);
+    let (_, answer) = gate.deliver_to("main", &body);
+    let expected = json!({"logs": 1, "transfers": 0, "outdated": 0, "skipped": 0, "replayed": false, "contracts": 1, "unreadable": 1});
+    assert_eq!(answer, expected);
+    assert!(gate.world().log.borrow().join("").contains("read in part"));
+    assert_eq!(gate.reads("one", &ALL).len(), 3);
+    assert!(gate.reads("two", &ALL).is_empty());
 }
 
 #[test]

@@ -12,7 +12,7 @@ pub struct BlockId {
 /// The block that an `eth_call` ran at, as the call itself saw it, of a chain whose id the same answer proved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExecutionBlock {
-    /// Its number, as contracts see it.
+    /// Its number, as `eth_blockNumber` counts.
     pub number: u64,
     /// When it was made, in seconds since the Unix epoch.
     pub timestamp: u64,
@@ -20,4 +20,13 @@ pub struct ExecutionBlock {
     pub parent: Option<BlockId>,
     /// Whether the block that was known before is no longer part of the chain.
     pub reorged: bool,
+}
+
+/// Whether a chain's contracts see its own blocks: their numbers as `eth_blockNumber` counts them, and their hashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbering {
+    /// They do: what a call says of its block can be relied on.
+    Own,
+    /// They see the numbers of another chain, or hashes that are none: only a header says which block was read.
+    Foreign,
 }

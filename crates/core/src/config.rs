@@ -12,12 +12,13 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
-use serde::de::Visitor;
+use serde::de::{IgnoredAny, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 use url::Url;
 
-use crate::abi::{delegate_registry, multicall3};
+use crate::abi::delegate_registry;
+use crate::abi::reader::{self, Form};
 use crate::decimal;
 use crate::domain::Domain;
 use crate::eip4361;
@@ -26,7 +27,7 @@ use crate::fact::FactKey;
 use crate::gate::{Gate, GateId};
 use crate::jsonrpc::BlockTag;
 use crate::leaf::{Delegates, Leaf};
-use crate::network::{Network, Numbering};
+use crate::network::Network;
 use crate::pattern::Pattern;
 use crate::presign::{self, Addressing};
 use crate::provider::HeadLimits;
@@ -170,10 +171,10 @@ pub struct Chain {
     pub providers: Vec<Template>,
     /// Which state is read.
     pub read_at: ReadAt,
-    /// Where Multicall3 is; a chain without one is read by JSON-RPC batches.
-    pub multicall3: Option<Address>,
-    /// What contracts see as the block's number.
-    pub numbering: Numbering,
+    /// How it is read; where that is not said, each provider is asked what it can do.
+    pub reader: Option<Form>,
+    /// The gas that a byte of code is taken to cost where the reader runs as creation code.
+    pub deposit_gas: u16,
     /// How many blocks a provider may be behind the others.
     pub tolerance: u64,
     /// How old the newest block may be.
@@ -191,7 +192,7 @@ pub struct Chain {
 pub struct Batch {
     /// Reads, at least 1: each costs gas.
     pub reads: usize,
-    /// Bytes of calldata, or of JSON where there is no Multicall3.
+    /// Bytes of the reader's request.
     pub bytes: usize,
 }
 
@@ -555,7 +556,10 @@ struct RawChain {
     providers: Spanned<Vec<Spanned<String>>>,
     name: Option<Spanned<String>>,
     read_at: Option<Spanned<RawReadAt>>,
-    multicall3: Option<Spanned<String>>,
+    reader: Option<Spanned<String>>,
+    deposit_gas: Option<Spanned<u16>>,
+    /// What `reader` was once called.
+    multicall3: Option<Spanned<IgnoredAny>>,
     tolerance: Option<Spanned<u64>>,
     head_age: Option<Spanned<String>>,
     agreement: Option<Spanned<usize>>,
@@ -1059,10 +1063,28 @@ impl Place<'_> {
             }
         };
         let network = Network::of(id);
-        let multicall3 = match raw.multicall3 {
-            Some(none) if none.get_ref() == "none" => None,
-            Some(address) => Some(self.read(&address)?),
-            None => Some(network.map_or(multicall3::CANONICAL, |network| network.multicall3)),
+        if let Some(key) = raw.multicall3 {
+            return Err(self.error(
+                key.span(),
+                "`multicall3` is `reader` now, and chains are read without Multicall3",
+                "leave it out; or write reader = \"calls\" where it was \"none\", and the address of a deployed reader where providers can do nothing else",
+            ));
+        }
+        let reader = match raw.reader {
+            None => network.and_then(|network| network.reader),
+            Some(form) => Some(match form.get_ref().as_str() {
+                "override" => Form::Override,
+                "creation" => Form::Creation,
+                "calls" => Form::Calls,
+                address if address.starts_with("0x") => Form::Deployed(self.read(&form)?),
+                other => {
+                    return Err(self.error(
+                        form.span(),
+                        format!("{other:?} names no way to read"),
+                        "write \"override\", \"creation\", \"calls\" or the address of a deployed reader; or leave it out to find out by asking",
+                    ));
+                }
+            }),
         };
         let name = match raw.name {
             Some(name) if !is_name(name.get_ref()) => {
@@ -1107,8 +1129,10 @@ impl Place<'_> {
             factories,
             providers,
             read_at,
-            multicall3,
-            numbering: network.map_or(Numbering::Own, |network| network.numbering),
+            reader,
+            deposit_gas: raw
+                .deposit_gas
+                .map_or(reader::DEPOSIT_GAS, Spanned::into_inner),
             tolerance: raw
                 .tolerance
                 .map_or_else(|| Network::tolerance(id), Spanned::into_inner),
@@ -1462,7 +1486,7 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
         assert_eq!(domains, ["localhost:3000", "gate.example"]);
         let chain = config.chain(ChainId::new(1).unwrap()).unwrap();
         assert_eq!(chain.read_at, ReadAt::Confirmations(12));
-        assert_eq!(chain.multicall3, Some(multicall3::CANONICAL));
+        assert_eq!((chain.reader, chain.deposit_gas), (None, 1_530));
         assert_eq!(
             (chain.name.as_str(), chain.tolerance, chain.agreement),
             ("Ethereum", 3, 1)
@@ -1472,6 +1496,28 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
             config.gate("poster").unwrap().stale,
             Duration::from_secs(300),
             "without `stale` nothing outlives `fresh`"
+        );
+    }
+
+    #[test]
+    fn a_chain_is_read_as_the_configuration_or_the_network_says() {
+        let reader = |id: &str, key: &str| {
+            let text = VALID
+                .replace("eip155:1\"", &format!("{id}\""))
+                .replace("read_at = 12", key);
+            let config = Config::parse(&text).unwrap();
+            config.chain(id.parse().unwrap()).unwrap().reader
+        };
+        assert_eq!(reader("eip155:1", ""), None);
+        assert_eq!(reader("eip155:324", ""), Some(Form::Calls), "ZKsync");
+        let form = |text: &str| reader("eip155:324", &format!("reader = \"{text}\""));
+        assert_eq!(form("override"), Some(Form::Override));
+        assert_eq!(form("creation"), Some(Form::Creation));
+        assert_eq!(form("calls"), Some(Form::Calls));
+        let address = "0x5fbdb2315678afecb367f032d93f642f64180aa3";
+        assert_eq!(
+            form(address),
+            Some(Form::Deployed(address.parse().unwrap()))
         );
     }
 
@@ -1799,7 +1845,15 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
                 23,
                 "providers cannot agree",
             ),
-            ("read_at = 12", "multicall3 = \"no\"", 10, "not understood"),
+            (
+                "read_at = 12",
+                "multicall3 = \"none\"",
+                10,
+                "is `reader` now",
+            ),
+            ("read_at = 12", "reader = \"no\"", 10, "no way to read"),
+            ("read_at = 12", "reader = \"0x12\"", 10, "not understood"),
+            ("read_at = 12", "deposit_gas = 65536", 10, "invalid value"),
             ("read_at = 12", "head_age = \"0s\"", 10, "out of range"),
             ("read_at = 12", "tolerance = -1", 10, "invalid value"),
             ("read_at = 12", "name = \"\"", 10, "no name"),

@@ -7,9 +7,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::abi::delegate_registry::{Delegation, Scope};
+use crate::abi::reader::Slice;
 use crate::abi::view::{Element, Returned};
-use crate::abi::{DecodeError, erc20, erc721, erc1155, erc4907, erc6551, multicall3};
+use crate::abi::{DecodeError, erc20, erc721, erc1155, erc4907, erc6551};
 use crate::decimal;
+use crate::jsonrpc::{self, BlockTag, Call, Request};
 use crate::transfer::Transfer;
 use crate::{Address, ChainId, U256};
 
@@ -137,9 +139,9 @@ pub struct Fact {
 }
 
 impl Read {
-    /// The contract to call and the calldata; the chain's own balance is read through Multicall3.
-    pub fn call(&self, multicall3: Address) -> (Address, Vec<u8>) {
-        match self {
+    /// The contract to call and the calldata; none for the balance of the chain's own currency, which is no contract's.
+    pub fn call(&self) -> Option<(Address, Vec<u8>)> {
+        Some(match self {
             Self::Erc721Balance { contract, owner } => (*contract, erc721::balance_of(*owner)),
             Self::Erc721Owner { contract, token_id } => (*contract, erc721::owner_of(*token_id)),
             Self::Erc1155Balance {
@@ -153,7 +155,7 @@ impl Read {
                 ids,
             } => (*contract, erc1155::balance_of_batch(*owner, ids)),
             Self::Erc20Balance { contract, owner } => (*contract, erc20::balance_of(*owner)),
-            Self::NativeBalance { owner } => (multicall3, multicall3::eth_balance(*owner)),
+            Self::NativeBalance { .. } => return None,
             Self::Erc4907User { contract, token_id } => (*contract, erc4907::user_of(*token_id)),
             Self::AccountOwner { account } => (*account, erc6551::owner()),
             Self::View {
@@ -163,6 +165,59 @@ impl Read {
                 registry,
                 delegation,
             } => (*registry, delegation.calldata()),
+        })
+    }
+
+    /// The same as a JSON-RPC request of its own.
+    pub fn request(&self, block: BlockTag) -> Request {
+        match self.call() {
+            Some((target, calldata)) => jsonrpc::eth_call(&Call::to(target, calldata), block),
+            None => jsonrpc::eth_get_balance(self.subject(), block),
+        }
+    }
+
+    /// The account or contract that is asked.
+    pub(crate) const fn subject(&self) -> Address {
+        match self {
+            Self::Erc721Balance { contract, .. }
+            | Self::Erc721Owner { contract, .. }
+            | Self::Erc1155Balance { contract, .. }
+            | Self::Erc1155Balances { contract, .. }
+            | Self::Erc20Balance { contract, .. }
+            | Self::Erc4907User { contract, .. }
+            | Self::View { contract, .. } => *contract,
+            Self::NativeBalance { owner } => *owner,
+            Self::AccountOwner { account } => *account,
+            Self::Delegation { registry, .. } => *registry,
+        }
+    }
+
+    /// Which of the returned bytes it needs.
+    pub(crate) fn slice(&self) -> Slice {
+        match self {
+            // The offset and the length of the list lead it.
+            Self::Erc1155Balances { ids, .. } => Slice {
+                take: u16::try_from((ids.len() + 2) * 32).unwrap_or(u16::MAX),
+                ..Slice::WORD
+            },
+            Self::View { element, .. } => element.slice(),
+            _ => Slice::WORD,
+        }
+    }
+
+    /// Whether what a revert says may be an answer.
+    pub(crate) const fn is_revert_told(&self) -> bool {
+        matches!(
+            self,
+            Self::Erc721Owner { .. } | Self::Erc4907User { .. } | Self::AccountOwner { .. }
+        )
+    }
+
+    /// The value in the bytes of [`Self::slice`], of an answer of `size` bytes.
+    pub(crate) fn decode_slice(&self, size: usize, bytes: &[u8]) -> Result<Value, Unreadable> {
+        match self {
+            Self::View { element, .. } => Ok(Value::Returned(element.decode_slice(size, bytes)?)),
+            _ => self.decode(bytes),
         }
     }
 
@@ -213,7 +268,9 @@ impl Read {
                     .fold(U256::ZERO, U256::saturating_add),
             ),
             Self::Erc20Balance { .. } => Value::Amount(erc20::decode_balance(returned)?),
-            Self::NativeBalance { .. } => Value::Amount(multicall3::decode_eth_balance(returned)?),
+            Self::NativeBalance { .. } => Value::Amount(U256::from_be_bytes(
+                <[u8; 32]>::try_from(returned).map_err(|_| Unreadable)?,
+            )),
             Self::Erc4907User { .. } => {
                 erc4907::decode_user(returned)?.map_or(Value::Nobody, Value::Owner)
             }

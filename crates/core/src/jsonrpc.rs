@@ -1,11 +1,14 @@
 //! JSON-RPC 2.0 requests to an Ethereum node and their replies.
 
+mod logs;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::erc8010::Authorization;
-use crate::transfer::Log;
 use crate::{Address, U256};
+
+pub use self::logs::logs;
 
 /// Which state a call reads: an Ethereum block parameter (EIP-1898).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,15 +109,15 @@ pub struct Call {
     code: Option<Vec<u8>>,
 }
 
-/// Who asks about signatures. Some contracts take a call from the zero address, which is what nodes put where none is
-/// named, for a rehearsal in which signatures need not be checked.
+/// Who asks. Some contracts take a call from the zero address, which is what nodes put where none is named, for a
+/// rehearsal in which signatures need not be checked.
 const CALLER: Address = Address::from_bytes(*b"tokengate sign-in ch");
 
 impl Call {
     /// A call of the contract at `to`.
     pub const fn to(to: Address, data: Vec<u8>) -> Self {
         Self {
-            from: None,
+            from: Some(CALLER),
             to: Some(to),
             data,
             authorization: None,
@@ -408,11 +411,22 @@ impl Answer {
 /// # Errors
 /// [`ReplyError`].
 pub fn header(body: &[u8]) -> Result<Option<Header>, ReplyError> {
+    Ok(header_with_parent(body)?.map(|(header, _)| header))
+}
+
+/// The same, and the hash of the block before it, where the reply says it.
+///
+/// # Errors
+/// [`ReplyError`].
+pub fn header_with_parent(body: &[u8]) -> Result<Option<(Header, Option<[u8; 32]>)>, ReplyError> {
     #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
     struct Block {
         number: String,
         hash: String,
         timestamp: String,
+        #[serde(default)]
+        parent_hash: Option<String>,
     }
     let reply: Reply<Value> = serde_json::from_slice(body).map_err(|_| ReplyError::Malformed)?;
     let has_none = reply.error.is_none() && reply.result.is_none() && reply.jsonrpc == "2.0";
@@ -422,46 +436,18 @@ pub fn header(body: &[u8]) -> Result<Option<Header>, ReplyError> {
     let block = serde_json::from_value::<Block>(result(reply, ID)?);
     let block = block.map_err(|_| ReplyError::Malformed)?;
     let read = || {
-        Some(Header {
+        let header = Header {
             number: number(&block.number)?,
             hash: bytes(&block.hash)?.try_into().ok()?,
             timestamp: number(&block.timestamp)?,
-        })
+        };
+        let parent = match &block.parent_hash {
+            Some(hash) => Some(bytes(hash)?.try_into().ok()?),
+            None => None,
+        };
+        Some((header, parent))
     };
     read().map(Some).ok_or(ReplyError::Malformed)
-}
-
-/// The logs in a reply to [`eth_get_logs`], in the order of the reply. As many as its bytes hold: whoever reads replies
-/// bounds those.
-///
-/// # Errors
-/// [`ReplyError`], also where a single log is none: a list with a gap would pass for a whole one.
-pub fn logs(body: &[u8]) -> Result<Vec<Log>, ReplyError> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Written {
-        address: Address,
-        topics: Vec<String>,
-        data: String,
-        block_number: String,
-        #[serde(default)]
-        removed: bool,
-    }
-    let log = |written: Written| {
-        let topics = written.topics.iter();
-        let topics = topics.map(|topic| bytes(topic)?.try_into().ok());
-        let topics: Vec<[u8; 32]> = topics.collect::<Option<_>>()?;
-        Some(Log {
-            address: written.address,
-            topics: Some(topics).filter(|topics| topics.len() <= 4)?,
-            data: bytes(&written.data)?,
-            block: number(&written.block_number)?,
-            removed: written.removed,
-        })
-    };
-    let written: Vec<Written> = alone(body)?;
-    let logs: Option<_> = written.into_iter().map(log).collect();
-    logs.ok_or(ReplyError::Malformed)
 }
 
 /// The bytes in a reply whose result is DATA (`0x` and pairs of hexadecimal digits).
@@ -491,7 +477,7 @@ mod tests {
         };
         assert_eq!(
             body(Call::to(Address::from_bytes([1; 20]), vec![0xab, 0xcd])),
-            json!({"jsonrpc": "2.0", "id": 1, "method": "eth_call", "params": [{"to": "0x0101010101010101010101010101010101010101", "data": "0xabcd"}, "0xff"]})
+            json!({"jsonrpc": "2.0", "id": 1, "method": "eth_call", "params": [{"from": CALLER.to_lower_hex(), "to": "0x0101010101010101010101010101010101010101", "data": "0xabcd"}, "0xff"]})
         );
         // A check of a signature has a caller, so that no contract takes it for a rehearsal.
         assert_eq!(
@@ -668,53 +654,6 @@ mod tests {
                 }])
             )
         );
-    }
-
-    #[test]
-    fn logs_are_read_whole_or_not_at_all() {
-        let written = json!({
-            "address": format!("0x{}", "01".repeat(20)),
-            "topics": [format!("0x{}", "0a".repeat(32)), format!("0x{}", "0b".repeat(32))],
-            "data": "0x00ff",
-            "blockNumber": "0x10",
-            "blockHash": "0x", "logIndex": "0x0", "removed": false,
-        });
-        let body = |result: Value| json!({"jsonrpc": "2.0", "id": 1, "result": result}).to_string();
-        let log = Log {
-            address: Address::from_bytes([1; 20]),
-            topics: vec![[10; 32], [11; 32]],
-            data: vec![0, 255],
-            block: 16,
-            removed: false,
-        };
-        let read = logs(body(json!([written, written])).as_bytes());
-        assert_eq!(read, Ok(vec![log.clone(), log]));
-        assert_eq!(logs(body(json!([])).as_bytes()), Ok(Vec::new()));
-        for (member, broken) in [
-            ("address", json!("0x01")),
-            ("address", Value::Null),
-            ("topics", json!(["0x0a"])),
-            ("topics", json!(vec![format!("0x{}", "0a".repeat(32)); 5])),
-            ("topics", json!("0x")),
-            ("data", json!("ff")),
-            ("data", Value::Null),
-            // Of a block that is not made yet.
-            ("blockNumber", Value::Null),
-            ("blockNumber", json!("16")),
-            ("removed", json!("no")),
-        ] {
-            let mut other = written.clone();
-            other[member] = broken;
-            let read = logs(body(json!([written, other])).as_bytes());
-            assert_eq!(read, Err(ReplyError::Malformed), "{member}: {other}");
-        }
-        for broken in [Value::Null, json!({}), json!([null]), json!(["0x"])] {
-            let read = logs(body(broken.clone()).as_bytes());
-            assert_eq!(read, Err(ReplyError::Malformed), "{broken}");
-        }
-        let refused =
-            br#"{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"range too large"}}"#;
-        assert_eq!(logs(refused), Err(ReplyError::Node { code: -32602 }));
     }
 
     #[test]

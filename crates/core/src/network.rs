@@ -1,11 +1,11 @@
 //! What is known of the well-known networks. Everything here can be overridden in `tokengate.toml`.
 //!
-//! Names, block times and Multicall3 addresses are those of viem's chain definitions.
+//! Names and block times are those of viem's chain definitions.
 
 use std::time::Duration;
 
-use crate::abi::multicall3::CANONICAL;
-use crate::{Address, ChainId};
+use crate::ChainId;
+use crate::abi::reader::Form;
 
 /// A network's own traits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,19 +16,8 @@ pub struct Network {
     pub name: &'static str,
     /// From block to block, in milliseconds, as far as it is steady.
     pub block_time: u32,
-    /// Where Multicall3 is deployed.
-    pub multicall3: Address,
-    /// What `block.number` is in a contract.
-    pub numbering: Numbering,
-}
-
-/// What a contract on the network sees as `block.number`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Numbering {
-    /// The network's own block number, the one that its nodes report.
-    Own,
-    /// An estimate of the parent chain's (Arbitrum): it says nothing about how far a node has come.
-    Parent,
+    /// How it is read, where that need not be found out by asking.
+    pub reader: Option<Form>,
 }
 
 /// An unknown network is believed to be like Ethereum.
@@ -52,23 +41,9 @@ const fn network(id: u64, name: &'static str, block_time: u32) -> Network {
         id,
         name,
         block_time,
-        multicall3: CANONICAL,
-        numbering: Numbering::Own,
+        reader: None,
     }
 }
-
-const fn arbitrum(id: u64, name: &'static str) -> Network {
-    Network {
-        numbering: Numbering::Parent,
-        ..network(id, name, 250)
-    }
-}
-
-/// Multicall3 of ZKsync Era, whose virtual machine gives contracts addresses of its own.
-const ZKSYNC_MULTICALL3: Address = Address::from_bytes([
-    0xf9, 0xcd, 0xa6, 0x24, 0xfb, 0xc7, 0xe0, 0x59, 0x35, 0x5c, 0xe9, 0x8a, 0x31, 0x69, 0x3d, 0x29,
-    0x9f, 0xac, 0xd9, 0x63,
-]);
 
 /// By id.
 const NETWORKS: [Network; 36] = [
@@ -81,8 +56,9 @@ const NETWORKS: [Network; 36] = [
     network(137, "Polygon", 2_000),
     network(146, "Sonic", 630),
     network(252, "Fraxtal", 2_000),
+    // Its virtual machine runs no EVM bytecode that a call brings along.
     Network {
-        multicall3: ZKSYNC_MULTICALL3,
+        reader: Some(Form::Calls),
         ..network(324, "ZKsync Era", 200)
     },
     network(480, "World Chain", 2_000),
@@ -91,8 +67,8 @@ const NETWORKS: [Network; 36] = [
     network(10_200, "Gnosis Chiado", 5_000),
     network(17_000, "Holesky", 12_000),
     network(34_443, "Mode", 2_000),
-    arbitrum(42_161, "Arbitrum One"),
-    arbitrum(42_170, "Arbitrum Nova"),
+    network(42_161, "Arbitrum One", 250),
+    network(42_170, "Arbitrum Nova", 250),
     network(42_220, "Celo", 1_000),
     network(43_113, "Avalanche Fuji", 1_700),
     network(43_114, "Avalanche", 1_700),
@@ -103,14 +79,14 @@ const NETWORKS: [Network; 36] = [
     network(80_094, "Berachain", 2_000),
     network(81_457, "Blast", 2_000),
     network(84_532, "Base Sepolia", 2_000),
-    arbitrum(421_614, "Arbitrum Sepolia"),
+    network(421_614, "Arbitrum Sepolia", 250),
     network(534_351, "Scroll Sepolia", 3_000),
     network(534_352, "Scroll", 3_000),
     network(560_048, "Hoodi", 12_000),
     network(7_777_777, "Zora", 2_000),
     network(11_155_111, "Sepolia", 12_000),
     network(11_155_420, "OP Sepolia", 2_000),
-    arbitrum(33_139, "ApeChain"),
+    network(33_139, "ApeChain", 250),
 ];
 
 impl Network {
@@ -130,6 +106,14 @@ impl Network {
     pub fn finality_age(chain: ChainId) -> Option<Duration> {
         let network = Self::of(chain)?;
         (!PROVEN_LATE.contains(&network.id)).then_some(FINALITY_AGE)
+    }
+
+    /// About how many blocks `chain` makes in an hour; of an unknown chain, as many as a fast one.
+    pub fn blocks_an_hour(chain: ChainId) -> u64 {
+        const HOUR_MS: u32 = 60 * 60 * 1_000;
+        const FAST_MS: u32 = 200;
+        let block_time = Self::of(chain).map_or(FAST_MS, |network| network.block_time);
+        u64::from(HOUR_MS.div_ceil(block_time))
     }
 
     /// How old the newest block of `chain` may be; of an unknown chain, which may make blocks on demand only, any age.
@@ -161,5 +145,7 @@ mod tests {
         assert_eq!(tolerance(42_161), 60);
         assert_eq!(tolerance(31_337), 3);
         assert_eq!(Network::head_age(ChainId::new(31_337).unwrap()), None);
+        let hour = |id| Network::blocks_an_hour(ChainId::new(id).unwrap());
+        assert_eq!((hour(1), hour(42_161), hour(31_337)), (300, 14_400, 18_000));
     }
 }

@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use self::heads::Heads;
 pub use self::heads::{Head, HeadLimits};
-use crate::block::BlockId;
+use crate::abi::reader::Form;
+use crate::block::{BlockId, Numbering};
+use crate::log_limits::LogLimits;
 
 /// So many failures in a row open a provider's circuit breaker.
 const THRESHOLD: u32 = 3;
@@ -24,6 +26,8 @@ const LONGEST_REST: Duration = Duration::from_secs(30);
 const SAMPLES: usize = 32;
 const SAMPLE_AGE: Duration = Duration::from_secs(60);
 const ENOUGH_SAMPLES: usize = 8;
+/// How long a provider is read in a way that is not the best.
+const FORM_AGE: Duration = Duration::from_secs(600);
 /// A second attempt is not made sooner than this.
 const LEAST_PATIENCE: Duration = Duration::from_millis(25);
 /// What a provider counts as before it was measured, in microseconds: of two unknown ones the preferred goes first, and
@@ -75,8 +79,11 @@ struct Health {
     /// Attempts under way in spite of an open breaker.
     trials: u32,
     takes_batches: bool,
-    /// The most blocks whose logs it lists at once; as many as anybody may ask for, as long as it has refused none.
-    log_range: u64,
+    /// How it is read, and when that was found out.
+    form: Option<(Form, Timestamp)>,
+    numbering: Option<Numbering>,
+    /// How much it lists in one `eth_getLogs`.
+    log_limits: LogLimits,
 }
 
 /// The providers of one chain, by their index in the configuration.
@@ -114,7 +121,9 @@ impl Health {
             outcomes: 0,
             trials: 0,
             takes_batches: true,
-            log_range: u64::MAX,
+            form: None,
+            numbering: None,
+            log_limits: LogLimits::NONE,
         }
     }
 
@@ -276,17 +285,42 @@ impl Pool {
         }
     }
 
-    /// Of how many blocks `provider` lists logs at once, as far as is known.
-    pub fn log_range(&self, provider: usize) -> u64 {
-        self.providers
-            .get(provider)
-            .map_or(u64::MAX, |health| health.log_range)
+    /// How `provider` is read, as far as that was found out. What is less than the best is looked at again now and then.
+    pub fn form(&self, provider: usize, now: Timestamp) -> Option<Form> {
+        let (form, found_at) = self.providers.get(provider)?.form?;
+        let is_recent = now.duration_since(found_at).unsigned_abs() <= FORM_AGE;
+        (form == Form::Override || is_recent).then_some(form)
     }
 
-    /// Notes that it may list those of `range` blocks, and does not list those of more.
-    pub fn refused_range(&mut self, provider: usize, range: u64) {
+    /// Notes how it is read, or that what was found out is not so.
+    pub fn found_form(&mut self, provider: usize, form: Option<Form>, now: Timestamp) {
         if let Some(health) = self.providers.get_mut(provider) {
-            health.log_range = range;
+            health.form = form.map(|form| (form, now));
+        }
+    }
+
+    /// Whether contracts at `provider` see its chain's own blocks, as far as that was found out.
+    pub fn numbering(&self, provider: usize) -> Option<Numbering> {
+        self.providers.get(provider)?.numbering
+    }
+
+    /// Notes whether they do.
+    pub fn found_numbering(&mut self, provider: usize, numbering: Numbering) {
+        if let Some(health) = self.providers.get_mut(provider) {
+            health.numbering = Some(numbering);
+        }
+    }
+
+    /// How much `provider` lists in one `eth_getLogs`, as far as is known.
+    pub fn log_limits(&self, provider: usize, now: Timestamp) -> LogLimits {
+        let health = self.providers.get(provider);
+        health.map_or_else(LogLimits::default, |health| health.log_limits.at(now))
+    }
+
+    /// Keeps what was learned of that.
+    pub fn set_log_limits(&mut self, provider: usize, limits: LogLimits) {
+        if let Some(health) = self.providers.get_mut(provider) {
+            health.log_limits = limits;
         }
     }
 
@@ -480,6 +514,16 @@ impl Pool {
                         Breaker::Probing { since, times } => Some((millis(since), times)),
                     },
                     head: self.heads.of(index).map(head),
+                    form: match health.form {
+                        Some((Form::Override, at)) => Some((SharedForm::Override, millis(at))),
+                        Some((Form::Creation, at)) => Some((SharedForm::Creation, millis(at))),
+                        Some((Form::Calls, at)) => Some((SharedForm::Calls, millis(at))),
+                        // Is configured, not found.
+                        Some((Form::Deployed(_), _)) | None => None,
+                    },
+                    has_own_numbers: health
+                        .numbering
+                        .map(|numbering| numbering == Numbering::Own),
                 })
                 .collect(),
         };
@@ -516,6 +560,28 @@ impl Pool {
             if let Some(head) = other.head.and_then(head) {
                 self.heads.learn(index, head, now);
             }
+            let Some(health) = self.providers.get_mut(index) else {
+                continue;
+            };
+            let found = other.form.and_then(|(form, at)| {
+                let form = match form {
+                    SharedForm::Override => Form::Override,
+                    SharedForm::Creation => Form::Creation,
+                    SharedForm::Calls => Form::Calls,
+                };
+                Some((form, time(at)?))
+            });
+            if let Some(found) = found
+                && health.form.is_none_or(|(_, known)| known < found.1)
+            {
+                health.form = Some(found);
+            }
+            health.numbering = health
+                .numbering
+                .or(other.has_own_numbers.map(|own| match own {
+                    true => Numbering::Own,
+                    false => Numbering::Foreign,
+                }));
         }
         if let Some(reorg) = shared.reorg
             && let Some(noticed_at) = time(reorg.1)
@@ -564,6 +630,17 @@ struct Shared {
 struct SharedProvider {
     open: Option<(i64, u32)>,
     head: Option<SharedHead>,
+    /// How it is read, and when that was found out.
+    form: Option<(SharedForm, i64)>,
+    /// Whether its blocks bear the chain's own numbers.
+    has_own_numbers: Option<bool>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum SharedForm {
+    Override,
+    Creation,
+    Calls,
 }
 
 #[cfg(test)]
@@ -836,6 +913,41 @@ mod tests {
         assert_eq!(fourth.known(), None);
     }
 
+    #[test]
+    fn how_a_provider_is_read_is_shared_and_looked_at_again() {
+        let mut first = Pool::new(4);
+        first.found_form(0, Some(Form::Override), at(0));
+        first.found_form(1, Some(Form::Creation), at(0));
+        first.found_form(2, Some(Form::Calls), at(0));
+        first.found_numbering(0, Numbering::Own);
+        first.found_numbering(1, Numbering::Foreign);
+        let mut second = Pool::new(4);
+        second.found_form(3, Some(Form::Calls), at(5));
+        second.learn(&first.to_bytes(), at(10));
+        let forms = |now| [0, 1, 2, 3].map(|provider| second.form(provider, now));
+        assert_eq!(
+            forms(at(10)),
+            [
+                Some(Form::Override),
+                Some(Form::Creation),
+                Some(Form::Calls),
+                Some(Form::Calls)
+            ]
+        );
+        assert_eq!(forms(at(600_006)), [Some(Form::Override), None, None, None]);
+        assert_eq!(
+            [0, 1, 2].map(|provider| second.numbering(provider)),
+            [Some(Numbering::Own), Some(Numbering::Foreign), None]
+        );
+        let mut third = second.clone();
+        third.found_form(0, None, at(20));
+        assert_eq!(third.form(0, at(20)), None);
+        // An instance that does not know it.
+        third.learn(&Pool::new(4).to_bytes(), at(30));
+        assert_eq!(third.form(0, at(30)), None);
+        assert_eq!(third.numbering(1), Some(Numbering::Foreign));
+    }
+
     proptest! {
         #[test]
         fn nothing_that_a_store_says_takes_a_provider_out_for_long(
@@ -846,7 +958,12 @@ mod tests {
                 believed: Some(head),
                 known: Some((head.0, junk.clone())),
                 reorg: Some((head.0, head.2)),
-                providers: vec![SharedProvider { open: Some(open), head: Some(head) }],
+                providers: vec![SharedProvider {
+                    open: Some(open),
+                    head: Some(head),
+                    form: Some((SharedForm::Calls, head.2)),
+                    has_own_numbers: Some(true),
+                }],
             };
             for bytes in [serde_json::to_vec(&shared).unwrap(), junk.into_bytes()] {
                 let mut pool = Pool::new(1);

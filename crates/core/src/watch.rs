@@ -1,7 +1,8 @@
 //! Following the transfers of a chain, block by block, also where blocks are replaced by others. Pure: what a chain says
 //! is an argument.
 //!
-//! A round starts at the newest block of earlier rounds that is still part of the chain, and ends at a block of its own.
+//! Blocks are read in steps, and the cursor moves with each. A step starts at the newest block of earlier ones that is still
+//! part of the chain, and ends at a block of its own.
 //! Whatever was told of blocks above the first has been undone, and what is told next was found on the chain of the
 //! second. Telling something twice is harmless to whoever listens, and missing something is not: where it is one or the
 //! other, it is told twice.
@@ -32,18 +33,25 @@ pub struct Cursor {
     blocks: Vec<Header>,
     /// What was told of the last [`DEPTH`] blocks, in the order in which it was.
     recent: Vec<Transfer>,
+    /// The last block that need not be read again: its provider had gone on from it far enough when it was read.
+    settled: Option<u64>,
+    /// The last block of which more was told than is in `recent`.
+    incomplete: u64,
+    /// The last block whose number may have been another block's, when facts were read there.
+    reorged: u64,
 }
 
-/// Where a round starts.
+/// Where a step starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Start {
     kept: Cursor,
     undone: Vec<Transfer>,
     next: u64,
     reorganised: bool,
+    all_undone: bool,
 }
 
-/// What a round found, and where the next one starts.
+/// What a step found, and where the next one starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Round {
     /// For the next round.
@@ -52,9 +60,13 @@ pub struct Round {
     pub told: Vec<Transfer>,
     /// Transfers that were told and whose blocks may have been replaced.
     pub undone: Vec<Transfer>,
-    /// Whether blocks were replaced: then a block's number says nothing of what had happened by it.
+    /// Whether blocks were replaced.
     pub reorganised: bool,
-    /// Transfers that are not remembered, as there are too many: a reorganisation will not tell that they were undone.
+    /// The last block whose number says nothing of what had happened by it: another block may have had it.
+    pub reorged: u64,
+    /// Whether transfers were undone that are not remembered one by one: any may have been.
+    pub all_undone: bool,
+    /// Transfers that are not remembered, as there are too many: a reorganisation undoes all transfers then.
     pub dropped: usize,
 }
 
@@ -63,7 +75,8 @@ impl Cursor {
     pub fn at(head: Header) -> Self {
         Self {
             blocks: vec![head],
-            recent: Vec::new(),
+            settled: Some(head.number),
+            ..Self::default()
         }
     }
 
@@ -116,13 +129,24 @@ impl Cursor {
         kept.blocks
             .retain(|block| top.is_some_and(|top| block.number <= top));
         kept.recent.retain(|transfer| transfer.block < next);
+        kept.settled = kept
+            .settled
+            .map(|settled| settled.min(next.saturating_sub(1)));
         let mut undone = self.recent.clone();
         undone.retain(|transfer| transfer.block >= next);
+        let all_undone = reorganised && (top.is_none() || self.incomplete >= next);
+        if reorganised {
+            kept.reorged = self.reorged.max(newest).max(head);
+        }
+        if all_undone {
+            kept.incomplete = 0;
+        }
         Start {
             kept,
             undone,
             next,
             reorganised,
+            all_undone,
         }
     }
 
@@ -133,6 +157,9 @@ impl Cursor {
             e: EDITION,
             b: self.blocks.iter().map(block).collect(),
             t: self.recent.iter().map(write).collect(),
+            s: self.settled,
+            i: self.incomplete,
+            r: self.reorged,
         };
         // Serialising integers and strings into a vector has no way to fail.
         serde_json::to_vec(&stored).unwrap_or_default()
@@ -158,6 +185,9 @@ impl Cursor {
         let cursor = Self {
             blocks: stored.b.iter().map(block).collect::<Option<_>>()?,
             recent: stored.t.iter().map(read).collect::<Option<_>>()?,
+            settled: stored.s,
+            incomplete: stored.i,
+            reorged: stored.r,
         };
         let ascending = cursor
             .blocks
@@ -181,7 +211,14 @@ impl Cursor {
             excess
         });
         let dropped = heavy.count();
-        self.recent.drain(..dropped);
+        let blocks = self.recent.drain(..dropped).map(|transfer| transfer.block);
+        self.incomplete = blocks.fold(self.incomplete, u64::max);
+        if self.incomplete.saturating_add(DEPTH) <= newest {
+            self.incomplete = 0;
+        }
+        if self.reorged < newest {
+            self.reorged = 0;
+        }
         dropped
     }
 }
@@ -192,17 +229,24 @@ impl Start {
         self.next
     }
 
-    /// The block to read from so that up to `overlap` blocks are read once more. Never one from before the first round.
+    /// The block to read from so that up to `overlap` blocks, and all that are not settled, are read once more. Never one
+    /// from before the first round.
     pub fn from(&self, overlap: u64) -> u64 {
         let oldest = self.kept.blocks.first();
         let followed = oldest.map_or(0, |block| block.number.saturating_add(1));
-        let from = self.next.saturating_sub(overlap);
+        let from = match self.kept.settled {
+            Some(settled) => settled.saturating_add(1),
+            None => self.next.saturating_sub(overlap),
+        };
         from.max(followed).min(self.next)
     }
 
     /// Passes over the blocks before the one of number `next`: nobody needs to know of them any longer.
     pub fn skip_to(&mut self, next: u64) {
-        self.next = self.next.max(next);
+        if next > self.next {
+            self.next = next;
+            self.kept.settled = Some(next.saturating_sub(1));
+        }
     }
 
     /// Whether blocks were replaced since the last round.
@@ -210,33 +254,51 @@ impl Start {
         self.reorganised
     }
 
-    /// The round that ends at `end`, for which `transfers` were found on its chain. They may begin before
-    /// [`Self::next`]: what has been told of those blocks is not told again.
-    pub fn end(self, end: Header, transfers: Vec<Transfer>) -> Round {
+    /// The step that ends at `end`, for which `found` was found on its chain. That may begin before [`Self::next`]: what
+    /// has been told of those blocks is not told again; and it may end before it, where blocks are read again only.
+    pub fn end(self, end: Header, found: Found) -> Round {
         let Self {
             mut kept,
             undone,
             next,
             reorganised,
+            all_undone,
         } = self;
-        let mut told = transfers;
+        let mut told = found.transfers;
         told.retain(|transfer| transfer.block >= next || !kept.recent.contains(transfer));
         kept.recent.extend(told.iter().cloned());
+        kept.incomplete = kept.incomplete.max(found.incomplete);
+        kept.settled = kept.settled.max(found.settled);
         if kept
             .newest()
             .is_none_or(|newest| newest.number < end.number)
         {
             kept.blocks.push(end);
         }
+        // Before the cursor lets go of it: it is true of what is told here.
+        let reorged = kept.reorged;
         let dropped = kept.forget();
         Round {
             cursor: kept,
             told,
             undone,
             reorganised,
+            reorged,
+            all_undone,
             dropped,
         }
     }
+}
+
+/// What blocks hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The transfers.
+    pub transfers: Vec<Transfer>,
+    /// The last block that need not be read again, if any of these.
+    pub settled: Option<u64>,
+    /// The last block that holds more than `transfers`; 0 for none.
+    pub incomplete: u64,
 }
 
 /// The number of the last block before `timestamp`, if blocks between `older` and `newer` were made at even times; never
@@ -250,11 +312,8 @@ pub fn estimate(older: &Header, newer: &Header, timestamp: u64) -> u64 {
 }
 
 fn weight(transfers: &[Transfer]) -> usize {
-    let of = |transfer: &Transfer| match &transfer.tokens {
-        Tokens::Amount | Tokens::Token(_) => 1,
-        Tokens::Kinds(ids) => ids.len().max(1),
-    };
-    transfers.iter().map(of).sum()
+    let weights = transfers.iter().map(|transfer| transfer.tokens.weight());
+    weights.sum()
 }
 
 /// The stored form. The field `e` names its edition.
@@ -264,17 +323,32 @@ struct Stored {
     e: u8,
     b: Vec<(u64, String, u64)>,
     t: Vec<Row>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    s: Option<u64>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    i: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    r: u64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes fields by reference"
+)]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 const EDITION: u8 = 1;
 
-/// A transfer: its block, contract, from, to, and what: `a`, `t` and an id, or `k` and ids.
+/// A transfer: its block, contract, from, to, and what: `a`, `t` and an id, `r` and the ends of a range, or `k` and ids.
 type Row = (u64, Address, Address, Address, String);
 
 fn write(transfer: &Transfer) -> Row {
     let tokens = match &transfer.tokens {
         Tokens::Amount => "a".to_owned(),
         Tokens::Token(id) => format!("t{id}"),
+        Tokens::Range(first, last) => format!("r{first},{last}"),
         Tokens::Kinds(ids) => {
             let ids: Vec<_> = ids.iter().map(U256::to_string).collect();
             format!("k{}", ids.join(","))
@@ -291,6 +365,10 @@ fn read((block, contract, from, to, tokens): &Row) -> Option<Transfer> {
     let tokens = match (kind, rest) {
         ("a", "") => Tokens::Amount,
         ("t", id) => Tokens::Token(decimal::parse(id)?),
+        ("r", ends) => {
+            let (first, last) = ends.split_once(',')?;
+            Tokens::Range(decimal::parse(first)?, decimal::parse(last)?)
+        }
         ("k", "") => Tokens::Kinds(Vec::new()),
         ("k", ids) => Tokens::Kinds(ids.split(',').map(decimal::parse).collect::<Option<_>>()?),
         _ => return None,
@@ -334,14 +412,20 @@ mod tests {
         }
     }
 
-    /// A cursor that has ended rounds at these blocks, each with one transfer in it.
+    fn found(transfers: Vec<Transfer>) -> Found {
+        Found {
+            transfers,
+            ..Found::default()
+        }
+    }
+
+    /// A cursor that has ended steps at these blocks, each with one transfer in it.
     fn cursor(numbers: &[u64]) -> Cursor {
         let first = Cursor::at(header(numbers[0], 0));
         numbers[1..].iter().fold(first, |cursor, number| {
             let start = cursor.start(&[*cursor.newest().unwrap()], *number);
-            start
-                .end(header(*number, 0), vec![transfer(*number, *number)])
-                .cursor
+            let found = found(vec![transfer(*number, *number)]);
+            start.end(header(*number, 0), found).cursor
         })
     }
 
@@ -352,13 +436,16 @@ mod tests {
         assert_eq!((same.next(), same.is_reorganised()), (15, false));
         assert!(same.undone.is_empty());
 
-        let found = [header(14, 1), header(12, 0)];
-        let start = cursor.start(&found, 20);
+        let blocks = [header(14, 1), header(12, 0)];
+        let start = cursor.start(&blocks, 20);
         assert_eq!((start.next(), start.is_reorganised()), (13, true));
-        let round = start.end(header(20, 1), vec![transfer(14, 14), transfer(16, 1)]);
+        let round = start.end(
+            header(20, 1),
+            found(vec![transfer(14, 14), transfer(16, 1)]),
+        );
         assert_eq!(round.undone, [transfer(14, 14)]);
         assert_eq!(round.told, [transfer(14, 14), transfer(16, 1)]);
-        assert!(round.reorganised);
+        assert!(round.reorganised && !round.all_undone);
         let names: Vec<_> = round.cursor.blocks.iter().map(|b| b.number).collect();
         assert_eq!(names, [10, 12, 20]);
     }
@@ -377,10 +464,27 @@ mod tests {
     fn what_is_read_once_more_is_not_told_once_more() {
         let cursor = cursor(&[10, 12]);
         let start = cursor.start(&[header(12, 0)], 14);
+        assert_eq!(start.from(0), 11, "none of them is settled");
+        let unknown = Cursor {
+            settled: None,
+            ..cursor
+        };
+        let start = unknown.start(&[header(12, 0)], 14);
         assert_eq!((start.from(0), start.from(1), start.from(9)), (13, 12, 11));
-        let found = vec![transfer(12, 12), transfer(12, 13), transfer(13, 1)];
-        let round = start.end(header(14, 0), found);
+        let again = found(vec![transfer(12, 12), transfer(12, 13), transfer(13, 1)]);
+        let round = start.end(header(14, 0), again);
         assert_eq!(round.told, [transfer(12, 13), transfer(13, 1)]);
+        // Nothing but blocks that were read before: the cursor stays where it is.
+        let start = round.cursor.start(&[header(14, 0)], 15);
+        let again = Found {
+            settled: Some(12),
+            ..found(vec![transfer(12, 14)])
+        };
+        let round = start.end(header(14, 0), again);
+        assert_eq!(round.told, [transfer(12, 14)]);
+        assert_eq!(round.cursor.newest(), Some(&header(14, 0)));
+        let start = round.cursor.start(&[header(14, 0)], 15);
+        assert_eq!((start.from(0), start.next()), (13, 15));
     }
 
     #[test]
@@ -408,24 +512,69 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded_and_what_is_not_is_said() {
-        let found: Vec<_> = (0..3_000).map(|token| transfer(11, token)).collect();
+        let many: Vec<_> = (0..3_000).map(|token| transfer(11, token)).collect();
         let start = Cursor::at(header(10, 0)).start(&[header(10, 0)], 11);
-        let round = start.end(header(11, 0), found.clone());
+        let round = start.end(header(11, 0), found(many.clone()));
         assert_eq!((round.told.len(), round.dropped), (3_000, 1_000));
-        assert_eq!(round.cursor.recent, found[1_000..]);
+        assert_eq!(round.cursor.recent, many[1_000..]);
 
         let kinds = Transfer {
             tokens: Tokens::Kinds(vec![U256::ONE; 2_001]),
             ..transfer(12, 1)
         };
         let start = round.cursor.start(&[header(11, 0)], 12);
-        let round = start.end(header(12, 0), vec![kinds]);
+        let round = start.end(header(12, 0), found(vec![kinds]));
         assert_eq!(round.dropped, 2_001);
         assert!(round.cursor.recent.is_empty());
 
         let start = cursor(&[10, 12]).start(&[header(12, 0)], 12 + DEPTH);
-        let round = start.end(header(12 + DEPTH, 0), Vec::new());
+        let round = start.end(header(12 + DEPTH, 0), found(Vec::new()));
         assert_eq!((round.cursor.recent.len(), round.dropped), (0, 0));
+    }
+
+    #[test]
+    fn a_reorganisation_of_transfers_that_are_not_remembered_undoes_all() {
+        let many: Vec<_> = (0..3_000).map(|token| transfer(11, token)).collect();
+        let start = Cursor::at(header(10, 0)).start(&[header(10, 0)], 12);
+        let cursor = start.end(header(11, 0), found(many)).cursor;
+        let cursor = Cursor::from_bytes(&cursor.to_bytes());
+        let undone = |cursor: &Cursor, found: &[Header]| {
+            let start = cursor.start(found, 13);
+            start.end(header(13, 1), super::Found::default()).all_undone
+        };
+        assert!(undone(&cursor, &[header(11, 1), header(10, 0)]));
+        assert!(!undone(&cursor, &[header(11, 0)]), "they are still there");
+        // Nor is it known what was undone where a block could not be read, or no block is left.
+        let start = Cursor::at(header(10, 0)).start(&[header(10, 0)], 11);
+        let unread = Found {
+            incomplete: 11,
+            ..Found::default()
+        };
+        let cursor = start.end(header(11, 0), unread).cursor;
+        assert!(undone(&cursor, &[header(11, 1), header(10, 0)]));
+        assert!(undone(&self::cursor(&[10, 12]), &[header(10, 1)]));
+        assert!(!undone(
+            &self::cursor(&[10, 12]),
+            &[header(12, 1), header(10, 0)]
+        ));
+        // Later than any reorganisation reaches.
+        let start = cursor.start(&[header(11, 0)], 11 + DEPTH);
+        let cursor = start.end(header(11 + DEPTH, 0), Found::default()).cursor;
+        assert_eq!(cursor.incomplete, 0);
+    }
+
+    #[test]
+    fn the_number_of_a_block_is_uncertain_until_the_replaced_ones_are_passed() {
+        let cursor = cursor(&[10, 12, 14]);
+        let start = cursor.start(&[header(14, 1), header(12, 0)], 20);
+        let round = start.end(header(13, 1), Found::default());
+        assert_eq!(round.reorged, 20);
+        let cursor = Cursor::from_bytes(&round.cursor.to_bytes());
+        let start = cursor.start(&[header(13, 1)], 22);
+        let round = start.end(header(21, 1), Found::default());
+        assert_eq!((round.reorganised, round.reorged), (false, 20));
+        let start = round.cursor.start(&[header(21, 1)], 22);
+        assert_eq!(start.end(header(22, 1), Found::default()).reorged, 0);
     }
 
     #[test]
@@ -434,6 +583,10 @@ mod tests {
         kept.recent.extend([
             Transfer {
                 tokens: Tokens::Amount,
+                ..transfer(12, 0)
+            },
+            Transfer {
+                tokens: Tokens::Range(U256::ONE, U256::MAX),
                 ..transfer(12, 0)
             },
             Transfer {
@@ -459,6 +612,7 @@ mod tests {
             ("\"t12\"", "\"\""),
             ("\"a\"", "\"a1\""),
             ("\"k1,", "\"k1,,"),
+            ("\"r1,", "\"r1"),
             ("}", ""),
         ] {
             assert!(text.contains(from), "{from} in {text}");
@@ -596,7 +750,11 @@ mod tests {
                         let start = cursor.start(&found, head.number);
                         let next = start.next();
                         let end = head.number.min(next + most - 1);
-                        let found = chain.transfers(start.from(overlap), end);
+                        let found = Found {
+                            transfers: chain.transfers(start.from(overlap), end),
+                            settled: Some(end.min(head.number.saturating_sub(overlap))),
+                            incomplete: 0,
+                        };
                         let round = start.end(chain.header(end), found);
                         for transfer in &round.undone {
                             said.insert(key(transfer), false);

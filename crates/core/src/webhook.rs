@@ -5,6 +5,7 @@
 
 mod alchemy;
 mod moralis;
+mod networks;
 mod quicknode;
 mod standard;
 
@@ -110,13 +111,39 @@ pub struct Verified<'a> {
     body: &'a [u8],
 }
 
+/// How a delivery names the chain that it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// It does not.
+    Nothing,
+    /// By its id, or by a name that is known.
+    Chain(ChainId),
+    /// By a name that is not known: at most 64 characters, all of them printable ASCII.
+    Unknown(String),
+}
+
+impl Named {
+    /// A name that is not known, fit for a log: what is not printable ASCII is escaped.
+    fn unknown(name: &str) -> Self {
+        const MAX: usize = 64;
+        let escaped = name.chars().flat_map(char::escape_default);
+        Self::Unknown(escaped.take(MAX).collect())
+    }
+}
+
+impl From<Option<ChainId>> for Named {
+    fn from(chain: Option<ChainId>) -> Self {
+        chain.map_or(Self::Nothing, Self::Chain)
+    }
+}
+
 /// What a delivery tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// Its name, of at most 256 bytes: the same when it is sent again.
     pub id: Option<String>,
-    /// The chain that it is about, if it says so in a name that is known.
-    pub chain: Option<ChainId>,
+    /// The chain that it is about.
+    pub chain: Named,
     /// Its logs, in their order.
     pub logs: Vec<Log>,
     /// How many entries hold no log that can be read.
@@ -206,10 +233,10 @@ impl Verified<'_> {
 }
 
 impl Delivery {
-    fn new(chain: Option<ChainId>) -> Self {
+    fn new(chain: impl Into<Named>) -> Self {
         Self {
             id: None,
-            chain,
+            chain: chain.into(),
             logs: Vec::new(),
             skipped: 0,
         }

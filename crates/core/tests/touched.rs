@@ -99,6 +99,8 @@ fn transfer() -> impl Strategy<Value = Transfer> {
     let tokens = prop_oneof![
         Just(Tokens::Amount),
         (1..5u64).prop_map(|id| Tokens::Token(U256::from(id))),
+        (0..5u64, 0..5u64)
+            .prop_map(|(first, more)| Tokens::Range(U256::from(first), U256::from(first + more))),
         vec(1..5u64, 0..4).prop_map(|ids| Tokens::Kinds(ids.into_iter().map(U256::from).collect())),
     ];
     let account = || select(ACCOUNTS.to_vec()).prop_map(address);
@@ -144,6 +146,11 @@ impl Ledger {
                 .chain((1..5).map(|id| Some(U256::from(id))))
                 .collect(),
             Tokens::Token(id) => vec![None, Some(*id)],
+            Tokens::Range(first, last) => {
+                let ids = (1..5_u64).map(U256::from);
+                let ids = ids.filter(|id| (first..=last).contains(&id));
+                [None].into_iter().chain(ids.map(Some)).collect()
+            }
             Tokens::Kinds(ids) => [None]
                 .into_iter()
                 .chain(ids.iter().copied().map(Some))
@@ -306,6 +313,13 @@ fn each_requirement_is_touched_under_its_own_keys() {
         [token(one(3))]
     );
     assert_eq!(touched(listed.clone(), Tokens::Token(one(5))), []);
+    let range = |first, last| Tokens::Range(one(first), one(last));
+    assert_eq!(touched(listed.clone(), range(4, 5_000)), [token(one(4))]);
+    assert_eq!(
+        touched(listed.clone(), range(0, 4)),
+        [token(one(3)), token(one(4))]
+    );
+    assert_eq!(touched(listed.clone(), range(5, 5_000)), []);
     assert_eq!(
         touched(listed, Tokens::Amount),
         [token(one(3)), token(one(4))],

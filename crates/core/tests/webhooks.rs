@@ -12,10 +12,10 @@ mod support;
 use http::HeaderMap;
 use serde_json::{Value, json};
 use support::{headers, kind, read, sign, text};
-use tokengate_core::Timestamp;
 use tokengate_core::secret::Secret;
-use tokengate_core::transfer::{Log, Transfer};
-use tokengate_core::webhook::{Delivery, Key, KeyError, Kind, Malformed, Unverified};
+use tokengate_core::transfer::{Log, TOPICS, Tokens, Transfer};
+use tokengate_core::webhook::{Delivery, Key, KeyError, Kind, Malformed, Named, Unverified};
+use tokengate_core::{Address, ChainId, Timestamp, U256};
 
 const SECRET: &str = "a-signing-key-of-the-tests";
 /// 24 bytes of 7.
@@ -59,11 +59,11 @@ fn each_source_is_read_as_it_signs_and_writes() {
         let delivery = verified.expect(&what).read().expect(&what);
         let logs: Vec<_> = delivery.logs.iter().map(shown).collect();
         assert_eq!(Value::from(logs), vector["logs"], "{what}");
-        assert_eq!(
-            delivery.chain.map(|chain| chain.to_string()).as_deref(),
-            text(vector, "chain"),
-            "{what}"
-        );
+        let chain = match &delivery.chain {
+            Named::Chain(chain) => Some(chain.to_string()),
+            Named::Nothing | Named::Unknown(_) => None,
+        };
+        assert_eq!(chain.as_deref(), text(vector, "chain"), "{what}");
         assert_eq!(delivery.skipped, vector["skipped"], "{what}");
         let id = match kind(vector) {
             Kind::Alchemy => serde_json::from_str::<Value>(body).unwrap()["id"].clone(),
@@ -75,7 +75,7 @@ fn each_source_is_read_as_it_signs_and_writes() {
         // All but one of the logs are transfers.
         let approval = "0x17307eab39ab6107e8899845ad3d59bd9653f200f220920489ca2b5937696c31";
         for log in &delivery.logs {
-            let is_transfer = Transfer::read(log).is_some();
+            let is_transfer = !Transfer::read(log).unwrap().is_empty();
             assert_eq!(is_transfer, shown(log)["topics"][0] != approval, "{what}");
         }
     }
@@ -298,4 +298,92 @@ fn a_body_of_another_shape_is_malformed_and_an_unreadable_log_is_skipped() {
         let delivery = delivery(Kind::Alchemy, &body.to_string()).unwrap();
         assert_eq!(delivery.id.is_some(), kept, "{len}");
     }
+}
+
+/// The accounts, the block and the tokens of what Moralis tells.
+fn told(body: &Value) -> (usize, Vec<(Address, Address, Tokens)>, usize) {
+    let read = delivery(Kind::Moralis, &body.to_string()).unwrap();
+    let transfers = read.logs.iter().flat_map(|log| {
+        assert_eq!(log.block, 7);
+        Transfer::read(log).unwrap()
+    });
+    let transfers = transfers.map(|transfer| (transfer.from, transfer.to, transfer.tokens));
+    (read.logs.len(), transfers.collect(), read.skipped)
+}
+
+#[test]
+fn transfers_that_moralis_tells_without_logs_are_read() {
+    let account = |byte| Address::from_bytes([byte; 20]);
+    let transfer = |index: u64, number: &str| {
+        json!({
+            "transactionHash": "0xab", "logIndex": index.to_string(), "contract": account(9),
+            "from": account(1), "to": account(2), "tokenId": number, "value": number, "amount": "1",
+        })
+    };
+    let body = |logs: Value, nfts: Value, erc20: Value| {
+        json!({
+            "chainId": "0x1", "block": {"number": "7"},
+            "logs": logs, "nftTransfers": nfts, "erc20Transfers": erc20,
+        })
+    };
+    let token = |id: u64| (account(1), account(2), Tokens::Token(U256::from(id)));
+    let amount = (account(1), account(2), Tokens::Amount);
+    let both = body(
+        json!([]),
+        json!([transfer(3, "5")]),
+        json!([transfer(4, "6")]),
+    );
+    assert_eq!(told(&both), (2, vec![token(5), amount.clone()], 0));
+    let without = |name: &str| {
+        let mut body = both.clone();
+        body.as_object_mut().unwrap().remove(name);
+        told(&body)
+    };
+    assert_eq!(without("logs").1, [token(5), amount.clone()]);
+    assert_eq!(without("nftTransfers").1, [amount]);
+    // What is among the logs is told once, by its place in the chain.
+    let topic = |byte| format!("0x{}{}", "00".repeat(12), format!("{byte:02x}").repeat(20));
+    let log = json!({
+        "transactionHash": "0xab", "logIndex": "3", "address": account(9), "data": "0x",
+        "topic0": format!("0x{}", hex::encode(TOPICS[0])), "topic1": topic(1), "topic2": topic(2),
+        "topic3": format!("0x{:064x}", 5),
+    });
+    let nfts = json!([transfer(3, "5"), transfer(4, "5")]);
+    assert_eq!(
+        told(&body(json!([log]), nfts, json!([]))),
+        (2, vec![token(5); 2], 0)
+    );
+    // What cannot be read is counted.
+    let broken = |name: &str| {
+        let mut transfer = transfer(3, "5");
+        transfer[name] = "x".into();
+        transfer
+    };
+    let nfts = ["contract", "from", "to", "tokenId"].map(broken);
+    assert_eq!(
+        told(&body(json!([]), nfts.as_slice().into(), json!([]))),
+        (0, vec![], 4)
+    );
+    let list = body(json!([]), json!({}), json!([]));
+    assert_eq!(delivery(Kind::Moralis, &list.to_string()), Err(Malformed));
+}
+
+#[test]
+fn a_network_is_named_by_a_known_name_an_unknown_one_or_not_at_all() {
+    let chain = |network: Value| {
+        let body = json!({"event": {"network": network, "activity": []}});
+        delivery(Kind::Alchemy, &body.to_string()).map(|delivery| delivery.chain)
+    };
+    let known = |id| Ok(Named::Chain(ChainId::new(id).unwrap()));
+    assert_eq!(chain("ETH_MAINNET".into()), known(1));
+    assert_eq!(chain("RONIN_MAINNET".into()), known(2_020));
+    assert_eq!(chain(Value::Null), Ok(Named::Nothing));
+    assert_eq!(chain(7.into()), Err(Malformed));
+    let unknown = |name: &str| Ok(Named::Unknown(name.into()));
+    assert_eq!(chain("NEW_MAINNET".into()), unknown("NEW_MAINNET"));
+    assert_eq!(
+        chain("\u{9b}2J\u{202e}\n\"".into()),
+        unknown("\\u{9b}2J\\u{202e}\\n\\\"")
+    );
+    assert_eq!(chain("x".repeat(5_000).into()), unknown(&"x".repeat(64)));
 }

@@ -34,7 +34,7 @@ pub fn recovery(message: &str, signature: &str, count: u32) -> Result<Duration, 
     let message = Message::parse(message).map_err(|error| error.to_string())?;
     let signature = bytes_from_hex(signature).map_err(|error| error.to_string())?;
     time(count, || {
-        Verification::new(&message, Scheme::Eip191, black_box(signature.clone()))
+        Verification::new(&message, Scheme::Eip191, black_box(signature.clone()), &[])
             .map_err(|error| error.to_string())
     })
 }

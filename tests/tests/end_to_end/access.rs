@@ -174,7 +174,7 @@ async fn a_batch_is_decided_with_one_request_to_the_provider() -> anyhow::Result
         .access(&token, &json!({ "resources": resources }))
         .await?
         .expect(200)?;
-    let asked = world.provider.take();
+    let asked = world.provider.calls();
     ensure!(asked.len() == 1, "{} requests: {asked:?}", asked.len());
 
     let results = reply["results"].as_array().context("no results")?;

@@ -7,11 +7,10 @@ use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use tokengate_core::abi::delegate_registry::{self, Delegation, Scope};
 use tokengate_core::abi::erc1271::{Check, Verdict};
-use tokengate_core::abi::signature_validator;
+use tokengate_core::abi::signature_validator::{self, Preparation};
 use tokengate_core::erc6492;
 use tokengate_core::jsonrpc::{self, BlockTag, Call};
-use tokengate_tests::accounts::erc6492 as wrap_erc6492;
-use tokengate_tests::accounts::{Counterfactual, Delegated, Registry, Safe};
+use tokengate_tests::accounts::{Counterfactual, Delegated, Market, Registry, Safe};
 use tokengate_tests::accounts::{authorise_calldata, authorization, personal_sign};
 use tokengate_tests::chain::{CHAIN_ID, Chain, ERC20, ERC721, ERC1155, MULTICALL3, OWNER};
 use tokengate_tests::wallet::Wallet;
@@ -77,19 +76,43 @@ async fn verdict(
         hash: hash().0,
         signature,
     };
-    let factory = factory.as_ref();
-    let factory = factory.map(|(factory, calldata)| (ours(*factory), calldata.as_slice()));
-    let call = Call::deployless(signature_validator::calldata(&check, factory));
-    let answer = eth_call(chain, &call).await?;
-    let (id, verdict) = signature_validator::decode(&answer)?;
-    ensure!(id.id() == CHAIN_ID, "chain {id}");
-    let block = U256::from_be_slice(answer.get(32..64).context("no block")?);
-    let latest = chain.call("eth_blockNumber", json!([])).await?;
-    ensure!(
-        latest == format!("{block:#x}"),
-        "block {block}, not {latest}"
-    );
-    Ok(verdict)
+    let preparation = match &factory {
+        Some((factory, calldata)) => Preparation::Factory(ours(*factory), calldata),
+        None => Preparation::None,
+    };
+    verdict_after(chain, &check, preparation).await
+}
+
+/// The same after any preparation, run in both ways.
+async fn verdict_after(
+    chain: &Chain,
+    check: &Check<'_>,
+    preparation: Preparation<'_>,
+) -> anyhow::Result<Verdict> {
+    let code = signature_validator::code(check, preparation);
+    let latest = json!(["latest", false]);
+    let latest = chain.call("eth_getBlockByNumber", latest).await?;
+    let mut verdicts = Vec::new();
+    for call in [
+        Call::deployless(code.clone()),
+        Call::with_code(signature_validator::ADDRESS, code, Vec::new()),
+    ] {
+        let answer = eth_call(chain, &call).await?;
+        let (id, block, verdict) = signature_validator::decode(&answer)?;
+        ensure!(id.id() == CHAIN_ID, "chain {id}");
+        ensure!(
+            latest["number"] == format!("{:#x}", block.number),
+            "{block:?}, not {latest}"
+        );
+        if let Some(parent) = block.parent {
+            let hash = hex::encode_prefixed(parent.hash);
+            ensure!(latest["parentHash"] == hash, "{block:?}, not {latest}");
+        }
+        ensure!(block.parent.is_some() == (block.number > 0), "{block:?}");
+        verdicts.push(verdict);
+    }
+    ensure!(verdicts.first() == verdicts.last(), "{verdicts:?}");
+    verdicts.pop().context("no verdict")
 }
 
 /// What a node answers to a call of the service's.
@@ -353,26 +376,90 @@ async fn the_validator_deploys_an_account_that_is_not_there_yet() -> anyhow::Res
 }
 
 #[tokio::test]
-async fn the_validator_calls_the_factory_only_for_an_account_that_does_not_accept_yet()
--> anyhow::Result<()> {
+async fn the_validator_calls_no_factory_for_an_account_with_code() -> anyhow::Result<()> {
     let chain = Chain::start(0).await?;
     let [wallet, session] = wallets(["wallet", "session"])?;
     let delegate = chain.deploy_own("DelegatedAccount").await?;
     let account = Delegated::new(&chain, &wallet, delegate).await?;
+    // It would accept after this call, which anybody may make.
     let prepare = authorise_calldata(&wallet, CHAIN_ID, session.address());
-    let wrapped = wrap_erc6492(account.address(), prepare, session.sign_hash(hash()));
-    let (signature, factory) = unwrap_erc6492(&wrapped)?;
-    let unprepared = verdict(&chain, account.address(), &signature, None).await?;
-    ensure!(unprepared == Verdict::Refused, "{unprepared:?}");
-    let prepared = verdict(&chain, account.address(), &signature, factory).await?;
-    ensure!(prepared == Verdict::Accepted, "{prepared:?}");
+    let signature = session.sign_hash(hash());
+    let at = account.address();
+    let by_factory = verdict(&chain, at, &signature, Some((at, prepare.clone()))).await?;
+    ensure!(by_factory == Verdict::Refused, "{by_factory:?}");
+    // As the account's own initialisation it is reported apart.
+    let check = Check {
+        account: ours(at),
+        hash: hash().0,
+        signature: &signature,
+    };
+    let initialised = verdict_after(&chain, &check, Preparation::Initialisation(&prepare)).await?;
+    ensure!(initialised == Verdict::Initialised, "{initialised:?}");
 
     // A signature that is good already is not put at risk: this call would take the session key's place.
     account.authorise(&chain, session.address()).await?;
     let replace = authorise_calldata(&wallet, CHAIN_ID, Address::repeat_byte(1));
-    let factory = Some((account.address(), replace));
-    let accepted = verdict(&chain, account.address(), &signature, factory).await?;
+    let accepted = verdict_after(&chain, &check, Preparation::Initialisation(&replace)).await?;
     ensure!(accepted == Verdict::Accepted, "{accepted:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_validator_believes_a_factory_only_that_returns_the_account() -> anyhow::Result<()> {
+    let chain = Chain::start(0).await?;
+    let [owner, attacker] = wallets(["owner", "attacker"])?;
+    let market = Market::new(&chain).await?;
+    let signature = attacker.sign_hash(hash());
+    let buy = |id| market.buy_and_deploy(id, attacker.address());
+
+    // Deployed: the owner could be bought within the call.
+    let deployed = market.account(1, owner.address(), true).await?;
+    let factory = Some((market.buyer(), buy(1)));
+    let refused = verdict(&chain, deployed, &signature, factory).await?;
+    ensure!(refused == Verdict::Refused, "{refused:?}");
+
+    // Not deployed: another account's initialisation buys the owner and has the account deployed by the way.
+    let undeployed = market.account(2, owner.address(), false).await?;
+    let relay = (market.buyer(), market.relay(buy(2)));
+    let safe = Safe::undeployed(&chain, &[&attacker], 1, Some(relay)).await?;
+    let (_, factory) = unwrap_erc6492(&safe.wrap(vec![]))?;
+    let by_the_way = verdict(&chain, undeployed, &signature, factory.clone()).await?;
+    ensure!(by_the_way == Verdict::NoCode, "{by_the_way:?}");
+    // That Safe itself is deployed by the same call.
+    let own = safe.sign(hash(), &[&attacker]);
+    let own = verdict(&chain, safe.address(), &own, factory).await?;
+    ensure!(own == Verdict::Accepted, "{own:?}");
+    // The validator takes a liar's word: only listed factories are called at all.
+    let factory = Some((market.buyer(), buy(2)));
+    let by_liar = verdict(&chain, undeployed, &signature, factory).await?;
+    ensure!(by_liar == Verdict::Accepted, "{by_liar:?}");
+    ensure!(
+        market.owner_of(2).await? == owner.address(),
+        "nothing was bought"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_block_is_arb_syss_where_that_answers() -> anyhow::Result<()> {
+    let chain = Chain::start(0).await?;
+    let arb_sys = address!("0x0000000000000000000000000000000000000064");
+    // Answers every call with the same word: a number of 7, and a hash.
+    chain.set_code(arb_sys, "0x60075f5260205ff3").await?;
+    let check = Check {
+        account: ours(Address::repeat_byte(1)),
+        hash: hash().0,
+        signature: &[],
+    };
+    let code = signature_validator::code(&check, Preparation::None);
+    let answer = eth_call(&chain, &Call::deployless(code)).await?;
+    let (_, block, _) = signature_validator::decode(&answer)?;
+    ensure!(block.number == 7, "{block:?}");
+    let parent = block.parent.context("no parent")?;
+    ensure!(
+        parent.number == 6 && parent.hash == U256::from(7).to_be_bytes(),
+        "{block:?}"
+    );
     Ok(())
 }
 

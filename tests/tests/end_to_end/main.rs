@@ -22,6 +22,7 @@ mod operator;
 mod parts;
 mod presigned;
 mod providers;
+mod reader;
 mod requirements;
 mod sessions;
 mod shared_cache;

@@ -105,16 +105,10 @@ async fn a_healthy_world_is_well() -> anyhow::Result<()> {
         provider["chain_id"] == 31337 && provider["position"] == 1,
         "{provider}"
     );
-    for ability in [
-        "batch",
-        "multicall3",
-        "safe",
-        "finalized",
-        "block_hash",
-        "archive",
-    ] {
+    for ability in ["batch", "safe", "finalized", "block_hash", "archive"] {
         ensure!(provider[ability] == true, "{ability}: {provider}");
     }
+    ensure!(provider["reader"] == "override", "{provider}");
     ensure!(provider["lag_blocks"] == 0, "{provider}");
     ensure!(
         document["buckets"][0]["answer"] == "NoSuchKey",
@@ -169,10 +163,10 @@ async fn what_is_wrong_is_named_and_nothing_secret_is() -> anyhow::Result<()> {
             [provider, "read_at = \"safe\""],
         ),
         (
-            "no Multicall3",
-            chain("multicall3 = \"0x0000000000000000000000000000000000000001\""),
+            "no reader",
+            chain("reader = \"0x0000000000000000000000000000000000000bad\""),
             faithful,
-            [provider, "Multicall3 cannot be used"],
+            [provider, "the chain cannot be read: there is no contract"],
         ),
         (
             "a provider that hangs up",

@@ -431,7 +431,7 @@ require = {{ all = [{}, {}, {}] }}
     let took = asked.elapsed();
     ensure!(grant["gate"] == "everywhere", "{grant}");
     for (chain, provider) in chains.iter().zip(&providers) {
-        let requests = provider.take();
+        let requests = provider.calls();
         ensure!(requests.len() == 1, "{chain}: {requests:?}");
     }
     ensure!(took < 2 * delay, "one after another: {took:?}");
@@ -439,10 +439,10 @@ require = {{ all = [{}, {}, {}] }}
 }
 
 #[tokio::test]
-async fn without_multicall3_batches_and_single_calls_say_the_same() -> anyhow::Result<()> {
+async fn without_a_reader_batches_and_single_calls_say_the_same() -> anyhow::Result<()> {
     let grounds = Grounds::new().await?;
     let provider = Faulty::start(grounds.chain.url()).await?;
-    let configure = |config: &mut Config| config.chain = "multicall3 = \"none\"".to_owned();
+    let configure = |config: &mut Config| config.chain = "reader = \"calls\"".to_owned();
     for fault in [Fault::None, Fault::NoBatches] {
         let outcome = under(&grounds, fault, &provider, &[], configure).await?;
         ensure!(
@@ -504,7 +504,7 @@ require = {{ any = [{}, {{ erc721 = {{ chain = "{CHAIN}", contract = "{ERC721}" 
     gate.ask(&holder, "media/burning/x").await?.expect(200)?;
     gate.ask(&former, "media/burning/x").await?.problem(503)?;
     // A provider that takes no large requests answers small ones.
-    provider.behave(Fault::Small(1_200)).await?;
+    provider.behave(Fault::Small(110)).await?;
     provider.take();
     ensure!(ask(&gate, &holder).await?.0 == 200);
     ensure!(ask(&gate, &former).await?.0 == 403);

@@ -59,7 +59,7 @@ async fn a_rented_token_opens_for_its_user_while_the_rent_lasts() -> anyhow::Res
     let granted = expect(&world.gate, &token, "rent", 200).await?;
     ensure!(granted["basis"]["chain"] == CHAIN, "{granted}");
     ensure!(
-        world.provider.take().len() == 1,
+        world.provider.calls().len() == 1,
         "one call for three tokens"
     );
     contracts.rent(2, stranger.address(), 1).await?;
@@ -297,7 +297,7 @@ async fn amounts_have_decimals_and_ids_come_in_ranges_and_one_by_one() -> anyhow
     ensure!(ids == [&json!(["6"]), &json!(["8"])], "{refused}");
     world.provider.take();
     expect(&world.gate, &token, "range", 200).await?;
-    ensure!(world.provider.take().len() == 1, "one call for 256 tokens");
+    ensure!(world.provider.calls().len() == 1, "one call for 256 tokens");
     let other = world.gate.sign_in(&Wallet::stranger()?).await?;
     let refused = expect(&world.gate, &other, "range", 403).await?;
     ensure!(

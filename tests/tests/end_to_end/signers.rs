@@ -3,18 +3,22 @@
 use alloy_primitives::{Address, B256, eip191_hash_message, hex, keccak256};
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
-use tokengate_tests::accounts::{Counterfactual, Delegated, REGISTRY, Registry, Safe};
+use tokengate_tests::accounts::{
+    Counterfactual, Delegated, FACTORY, Market, REGISTRY, Registry, SAFE_FACTORY, Safe,
+};
 use tokengate_tests::accounts::{authorise_calldata, authorization, erc6492, erc8010};
 use tokengate_tests::chain::{CHAIN_ID, ERC721};
 use tokengate_tests::client::{CHAIN, Gate, Reply};
 use tokengate_tests::config::DOMAIN;
+use tokengate_tests::faulty::Fault;
 use tokengate_tests::wallet::Wallet;
 use tokengate_tests::world::{HELLO, World};
 
-/// A service that also knows a second chain, so that a message can name it.
+/// A service that also knows a second chain, so that a message can name it, and may call the factories of the tests.
 async fn world() -> anyhow::Result<World> {
     World::with(
         |config| {
+            config.chain = format!("factories = [\"{FACTORY}\", \"{SAFE_FACTORY}\"]");
             config.more =
                 "\n[[chain]]\nid = \"eip155:10\"\nproviders = [\"{rpc_url}\"]\n".to_owned();
         },
@@ -218,15 +222,6 @@ async fn an_account_that_is_not_deployed_yet_signs_in_and_also_afterwards() -> a
             others.sign_wrapped(hash),
             "account-not-deployed",
         ),
-        (
-            "a factory that is nobody",
-            erc6492(
-                Address::repeat_byte(9),
-                vec![1, 2, 3],
-                owner.sign_hash(hash),
-            ),
-            "account-not-deployed",
-        ),
         ("no wrapper", account.sign(hash), "signature-mismatch"),
     ] {
         let problem = present(&world.gate, &message, &signature)
@@ -252,7 +247,90 @@ async fn an_account_that_is_not_deployed_yet_signs_in_and_also_afterwards() -> a
 }
 
 #[tokio::test]
-async fn a_delegated_account_signs_in_as_its_code_says() -> anyhow::Result<()> {
+async fn a_factory_that_is_not_listed_is_named_and_no_chain_is_asked() -> anyhow::Result<()> {
+    let world = world().await?;
+    let owner = Wallet::seeded("owner")?;
+    let account = Counterfactual::new(&world.chain, &owner, keccak256("salt")).await?;
+    let message = message(&world.gate, account.address()).await?;
+    let signature = owner.sign_hash(eip191_hash_message(&message));
+    let unlisted = Address::repeat_byte(9);
+    world.provider.take();
+    let problem = present(
+        &world.gate,
+        &message,
+        &erc6492(unlisted, vec![1], signature),
+    )
+    .await?
+    .problem(401)?;
+    ensure!(problem["code"] == "account-not-deployed", "{problem}");
+    let detail = problem["detail"].as_str().context("no detail")?;
+    ensure!(
+        detail.contains(&unlisted.to_string()) && detail.contains("`factories`"),
+        "{detail}"
+    );
+    ensure!(world.provider.take().is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_account_whose_owner_is_bought_within_the_call_does_not_sign_in() -> anyhow::Result<()> {
+    let world = world().await?;
+    let (owner, attacker) = (Wallet::seeded("owner")?, Wallet::seeded("attacker")?);
+    let market = Market::new(&world.chain).await?;
+    for (id, deployed) in [(1, true), (2, false)] {
+        let account = market.account(id, owner.address(), deployed).await?;
+        let message = message(&world.gate, account).await?;
+        let signature = attacker.sign_hash(eip191_hash_message(&message));
+        let buy = market.buy_and_deploy(id, attacker.address());
+        // By a factory of the attacker's, and by the initialisation of the attacker's own Safe out of the Safe's factory.
+        let by_itself = erc6492(market.buyer(), buy.clone(), signature.clone());
+        let relay = (market.buyer(), market.relay(buy));
+        let safe = Safe::undeployed(&world.chain, &[&attacker], 1, Some(relay)).await?;
+        let by_safe = safe.wrap(signature.clone());
+        for (what, signature) in [
+            ("unwrapped", signature),
+            ("by itself", by_itself),
+            ("by a Safe", by_safe),
+        ] {
+            present(&world.gate, &message, &signature)
+                .await?
+                .problem(401)
+                .with_context(|| format!("{what}, deployed: {deployed}"))?;
+        }
+        ensure!(
+            market.owner_of(id).await? == owner.address(),
+            "nothing was bought"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_safe_that_is_not_deployed_yet_signs_in_through_its_own_factory() -> anyhow::Result<()> {
+    // The factories that a service knows by itself.
+    let world = World::start().await?;
+    let (one, two) = (Wallet::seeded("one")?, Wallet::seeded("two")?);
+    let safe = Safe::undeployed(&world.chain, &[&one, &two], 2, None).await?;
+    let message = message(&world.gate, safe.address()).await?;
+    let hash = eip191_hash_message(&message);
+    let problem = present(&world.gate, &message, &safe.wrap(safe.sign(hash, &[&one])))
+        .await?
+        .problem(401)?;
+    ensure!(problem["code"] == "signature-refused", "{problem}");
+    let session = present(
+        &world.gate,
+        &message,
+        &safe.wrap(safe.sign(hash, &[&one, &two])),
+    )
+    .await?
+    .expect(201)?;
+    ensure!(session["wallets"][0]["chain"] == CHAIN, "{session}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_delegated_account_signs_in_by_its_key_and_by_what_its_code_accepts() -> anyhow::Result<()>
+{
     let world = world().await?;
     let (wallet, other) = (Wallet::seeded("delegating")?, Wallet::seeded("other")?);
     let code = world.chain.deploy_own("DelegatedAccount").await?;
@@ -281,25 +359,181 @@ async fn a_delegated_account_signs_in_as_its_code_says() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn an_account_with_code_does_not_sign_in_by_its_key_alone() -> anyhow::Result<()> {
+async fn a_delegated_accounts_key_signs_in_whatever_its_delegate_says() -> anyhow::Result<()> {
     let world = world().await?;
-    let wallet = Wallet::seeded("mute")?;
-    let before = message(&world.gate, wallet.address()).await?;
-    present(
-        &world.gate,
-        &before,
-        &wallet.sign_hash(eip191_hash_message(&before)),
-    )
-    .await?
-    .expect(201)?;
-    let mute = world.chain.deploy_own("MuteDelegate").await?;
-    Delegated::new(&world.chain, &wallet, mute).await?;
-    let message = message(&world.gate, wallet.address()).await?;
-    let signature = wallet.sign_hash(eip191_hash_message(&message));
-    let problem = present(&world.gate, &message, &signature)
-        .await?
-        .problem(401)?;
-    ensure!(problem["code"] == "signature-refused", "{problem}");
+    let other = Wallet::seeded("other")?;
+    for delegate in ["MuteDelegate", "RefusingDelegate", "RevertingDelegate"] {
+        let wallet = Wallet::seeded(delegate)?;
+        let code = world.chain.deploy_own(delegate).await?;
+        Delegated::new(&world.chain, &wallet, code).await?;
+        let message = message(&world.gate, wallet.address()).await?;
+        let hash = eip191_hash_message(&message);
+        let problem = present(&world.gate, &message, &other.sign_hash(hash))
+            .await?
+            .problem(401)?;
+        ensure!(
+            problem["code"] == "signature-refused",
+            "{delegate}: {problem}"
+        );
+        let session = present(&world.gate, &message, &wallet.sign_hash(hash))
+            .await?
+            .expect(201)
+            .context(delegate)?;
+        ensure!(
+            session["wallets"][0]["chain"].is_null(),
+            "{delegate}: {session}"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_signs_in_while_no_provider_answers_and_a_contract_does_not() -> anyhow::Result<()> {
+    let world = world().await?;
+    let wallet = Wallet::seeded("key")?;
+    let owner = Wallet::seeded("owner")?;
+    let safe = Safe::deploy(&world.chain, &[&owner], 1).await?;
+    for fault in [
+        Fault::Refused,
+        Fault::TooMany(1),
+        Fault::Silent,
+        Fault::Unsynced,
+    ] {
+        world.provider.behave(Fault::None).await?;
+        let of_safe = message(&world.gate, safe.address()).await?;
+        let of_key = message(&world.gate, wallet.address()).await?;
+        world.provider.behave(fault).await?;
+        let signature = safe.sign(eip191_hash_message(&of_safe), &[&owner]);
+        let problem = present(&world.gate, &of_safe, &signature)
+            .await?
+            .problem(503)
+            .with_context(|| format!("{fault:?}"))?;
+        ensure!(
+            problem["code"] == "chain-unavailable",
+            "{fault:?}: {problem}"
+        );
+        let signature = wallet.sign_hash(eip191_hash_message(&of_key));
+        present(&world.gate, &of_key, &signature)
+            .await?
+            .expect(201)
+            .with_context(|| format!("{fault:?}"))?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn on_a_chain_that_runs_less_each_account_signs_in_that_can_be_checked() -> anyhow::Result<()>
+{
+    let world = world().await?;
+    let (wallet, owner) = (Wallet::seeded("key")?, Wallet::seeded("owner")?);
+    let session_key = Wallet::seeded("session key")?;
+    let safe = Safe::deploy(&world.chain, &[&owner], 1).await?;
+    let counterfactual = Counterfactual::new(&world.chain, &owner, keccak256("salt")).await?;
+    let code = world.chain.deploy_own("DelegatedAccount").await?;
+    let own = authorization(&wallet, CHAIN_ID, code, 0);
+    let initialisation = authorise_calldata(&wallet, CHAIN_ID, session_key.address());
+    let by_key = |hash| wallet.sign_hash(hash);
+    let by_safe = |hash| safe.sign(hash, &[&owner]);
+    let by_factory = |hash| counterfactual.sign_wrapped(hash);
+    let by_session_key = |hash: B256| {
+        erc8010(
+            &session_key.sign_hash(hash),
+            &own,
+            Some((None, &initialisation)),
+        )
+    };
+    let at = wallet.address();
+    let rows: [(Fault, &str, Address, &Sign<'_>, Option<&str>); 9] = [
+        (Fault::NoDestinationless, "a key", at, &by_key, None),
+        (
+            Fault::NoDestinationless,
+            "a Safe",
+            safe.address(),
+            &by_safe,
+            None,
+        ),
+        (
+            Fault::NoDestinationless,
+            "a factory",
+            counterfactual.address(),
+            &by_factory,
+            None,
+        ),
+        (
+            Fault::NoDestinationless,
+            "a delegation",
+            at,
+            &by_session_key,
+            None,
+        ),
+        (Fault::NoOverrides, "a key", at, &by_key, None),
+        // Multicall3 is deployed: it can ask, and prepare nothing.
+        (Fault::NoOverrides, "a Safe", safe.address(), &by_safe, None),
+        (
+            Fault::NoOverrides,
+            "a factory",
+            counterfactual.address(),
+            &by_factory,
+            Some("account-not-deployed"),
+        ),
+        (
+            Fault::NoOverrides,
+            "a delegation",
+            at,
+            &by_session_key,
+            Some("signature-refused"),
+        ),
+        (
+            Fault::NoAuthorizations,
+            "a delegation",
+            at,
+            &by_session_key,
+            Some("account-not-delegated"),
+        ),
+    ];
+    for (fault, what, address, sign, refusal) in rows {
+        world.provider.behave(fault).await?;
+        let what = || format!("{fault:?}, {what}");
+        let message = message(&world.gate, address).await?;
+        let signature = sign(eip191_hash_message(&message));
+        let reply = present(&world.gate, &message, &signature).await?;
+        match refusal {
+            None => drop(reply.expect(201).with_context(what)?),
+            Some(code) => {
+                let problem = reply.problem(401).with_context(what)?;
+                ensure!(problem["code"] == code, "{}: {problem}", what());
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_delegation_that_was_revoked_stays_so_at_a_node_that_ignores_nonces() -> anyhow::Result<()>
+{
+    let world = world().await?;
+    let (wallet, attacker) = (Wallet::seeded("revoked")?, Wallet::seeded("attacker")?);
+    let code = world.chain.deploy_own("OpenDelegate").await?;
+    Delegated::new(&world.chain, &wallet, code).await?;
+    Delegated::new(&world.chain, &wallet, Address::ZERO).await?;
+    // Anybody can read this authorization off the chain, and initialise what it delegated to.
+    let past = authorization(&wallet, CHAIN_ID, code, 0);
+    let initialise = keccak256("initialise()")[..4].to_vec();
+    let at = wallet.address();
+    for fault in [Fault::None, Fault::IgnoresNonces(at)] {
+        world.provider.behave(fault).await?;
+        let message = message(&world.gate, at).await?;
+        let signature = attacker.sign_hash(eip191_hash_message(&message));
+        for call in [None, Some((None, initialise.as_slice()))] {
+            let problem = present(&world.gate, &message, &erc8010(&signature, &past, call))
+                .await?
+                .problem(401)?;
+            ensure!(
+                problem["code"] == "account-not-delegated",
+                "{fault:?}: {problem}"
+            );
+        }
+    }
     Ok(())
 }
 
@@ -321,6 +555,14 @@ async fn an_account_signs_in_by_a_delegation_that_it_has_signed_and_not_sent() -
         proven_on: None,
     };
     account.signs_in_alone(&world.gate).await?;
+    // A call of anything but the account is not made.
+    let elsewhere = message(&world.gate, wallet.address()).await?;
+    let signature = session_key.sign_hash(eip191_hash_message(&elsewhere));
+    let call = Some((Some(code), initialisation.as_slice()));
+    let problem = present(&world.gate, &elsewhere, &erc8010(&signature, &own, call))
+        .await?
+        .problem(401)?;
+    ensure!(problem["code"] == "signature-refused", "{problem}");
     let initialised = Account {
         what: "a pre-delegated account, initialised with a key",
         sign: &|hash| {
@@ -349,7 +591,7 @@ async fn an_account_signs_in_by_a_delegation_that_it_has_signed_and_not_sent() -
             authorization(&wallet, CHAIN_ID, Address::repeat_byte(7), 0),
         ),
     ] {
-        let signature = erc8010(&wallet.sign_hash(hash), &delegation, None);
+        let signature = erc8010(&session_key.sign_hash(hash), &delegation, None);
         let problem = present(&world.gate, &message, &signature)
             .await?
             .problem(401)
@@ -453,7 +695,7 @@ require = {{ erc721 = {{ chain = "{CHAIN}", contract = "{ERC721}", at_least = "1
     name(rights("tokengate"), true).await?;
     world.provider.take();
     ask("media/vaults/x", vault).await?.expect(200)?;
-    let calls = world.provider.take();
+    let calls = world.provider.calls();
     ensure!(calls.len() == 1, "{} calls for one decision", calls.len());
     world
         .gate

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokengate_core::abi::multicall3::AggregateError;
+use tokengate_core::abi::reader::ReaderError;
 use tokengate_core::jsonrpc::ReplyError;
 use tokengate_core::provider::Failure;
 use tokengate_core::signer::Unbelievable;
@@ -32,9 +32,9 @@ pub(crate) enum Fault {
     /// The reply is no result.
     #[error(transparent)]
     Reply(#[from] ReplyError),
-    /// The result is not that of the contract that was called, or another chain's.
+    /// The result is not the reader's, or another chain's.
     #[error(transparent)]
-    Answer(#[from] AggregateError),
+    Answer(#[from] ReaderError),
     /// The result is not that of the signature check, or another chain's.
     #[error(transparent)]
     Signature(#[from] Unbelievable),
@@ -53,6 +53,9 @@ pub(crate) enum Fault {
     /// It has not come to a block yet at which something is known to have happened.
     #[error("it is at block {0} and something has happened at {1}")]
     NotYet(u64, u64),
+    /// It refuses to list the logs of a single block.
+    #[error("it does not list the logs of block {0}")]
+    Unlisted(u64),
     /// Its newest block is too old.
     #[error("its newest block is {0} seconds old")]
     Old(u64),
@@ -73,17 +76,19 @@ impl Fault {
             Self::Reply(error) if error.is_rate_limit() => Failure::Rest(Duration::from_secs(1)),
             Self::Call(CallError::Denied)
             | Self::Status(400..=428 | 430..=499, _)
-            | Self::Answer(_)
+            | Self::Answer(ReaderError::WrongChain)
             | Self::Signature(_)
-            | Self::AnotherBlock(..)
             | Self::Old(_) => Failure::Lasting,
             Self::Behind(..)
             | Self::Ahead(_)
             | Self::Early
+            | Self::AnotherBlock(..)
             | Self::Call(_)
             | Self::Status(..)
             | Self::Reply(_)
+            | Self::Answer(ReaderError::Unsupported)
             | Self::NotYet(..)
+            | Self::Unlisted(_)
             | Self::Replaced
             | Self::Pieces => Failure::Passing,
         }
@@ -101,22 +106,25 @@ impl Fault {
                 matches!(error, ReplyError::Malformed | ReplyError::Node { .. })
                     && !error.is_rate_limit()
             }
-            Self::Replaced | Self::NotYet(..) => true,
+            Self::Replaced | Self::AnotherBlock(..) | Self::NotYet(..) => true,
             Self::Answer(_)
             | Self::Signature(_)
             | Self::Behind(..)
             | Self::Ahead(_)
-            | Self::AnotherBlock(..)
             | Self::Early
+            | Self::Unlisted(_)
             | Self::Old(_)
             | Self::Pieces => false,
         }
     }
 
     /// Whether it counts against the provider's breaker. One that is behind is asked last instead, and one that has not
-    /// come to a block may be honest: a webhook can be faster than a node.
+    /// come to a block may be honest: a webhook can be faster than a node. Anybody may fill a block with logs.
     pub(crate) const fn counts(&self) -> bool {
-        !matches!(self, Self::Behind(..) | Self::NotYet(..))
+        !matches!(
+            self,
+            Self::Behind(..) | Self::NotYet(..) | Self::Unlisted(_)
+        )
     }
 
     /// Whose failure it is where strangers choose what is asked: their contracts may make any provider fail.
@@ -125,7 +133,7 @@ impl Fault {
             Self::Call(CallError::Timeout | CallError::TooLong) => Blame::Question,
             Self::Call(_)
             | Self::Status(401 | 403 | 429, _)
-            | Self::Answer(AggregateError::WrongChain)
+            | Self::Answer(ReaderError::WrongChain)
             | Self::Signature(Unbelievable::WrongChain)
             | Self::Ahead(_)
             | Self::AnotherBlock(..)
@@ -134,10 +142,11 @@ impl Fault {
             Self::Status(..) => Blame::Either,
             Self::Reply(error) if error.is_rate_limit() => Blame::Provider,
             Self::Reply(_)
-            | Self::Answer(AggregateError::Answer)
+            | Self::Answer(ReaderError::Unsupported)
             | Self::Signature(Unbelievable::Form)
             | Self::Behind(..)
             | Self::NotYet(..)
+            | Self::Unlisted(_)
             | Self::Replaced
             | Self::Pieces => Blame::Question,
         }
@@ -151,5 +160,24 @@ impl Fault {
                 | Self::Status(413, _)
                 | Self::Reply(ReplyError::Node { .. } | ReplyError::Reverted(_))
         )
+    }
+
+    /// Whether so much of a chain's state at once may have been too much. Who answers so because of how many requests there
+    /// were is not asked for the same in more of them.
+    pub(crate) const fn is_of_reads(&self) -> bool {
+        match self {
+            Self::Reply(error) if error.is_rate_limit() => false,
+            fault => fault.is_of_size(),
+        }
+    }
+
+    /// Whether it may be how a node says that it does not run what it was asked in the form in which it was asked.
+    pub(crate) const fn may_be_of_form(&self) -> bool {
+        match self {
+            Self::Reply(error) => !error.is_rate_limit(),
+            Self::Status(400 | 404 | 405 | 422 | 501, _)
+            | Self::Answer(ReaderError::Unsupported) => true,
+            _ => false,
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::{select, try_join};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use tokengate_core::abi::multicall3::AggregateError;
+use tokengate_core::abi::reader::ReaderError;
 use tokengate_core::jsonrpc::{self, BlockTag, Header};
 use tokengate_core::provider::Head;
 
@@ -25,7 +25,7 @@ pub(super) async fn is_the_chain<P: Ports>(provider: &Provider<'_, P>) -> Result
     if chain == provider.chain.id.id() {
         Ok(())
     } else {
-        Err(AggregateError::WrongChain.into())
+        Err(ReaderError::WrongChain.into())
     }
 }
 

@@ -15,13 +15,12 @@ mod snapshot;
 use futures_util::future::join_all;
 use tokengate_core::config::Chain;
 use tokengate_core::fact::{Fact, FactKey, Read, Unreadable};
-use tokengate_core::network::Numbering;
 use tokengate_core::provider::{Pool, Reorg};
 use tokengate_core::signer::{Verification, VerifiedSigner, VerifyError};
 use tokengate_core::{ChainId, Timestamp};
 
 pub(crate) use self::believed::Doubt;
-pub(crate) use self::following::{Followed, Following};
+pub(crate) use self::following::{Followed, Following, MAX_TRANSFERS};
 pub(crate) use self::gossip::pull;
 use self::question::{Answer, Question};
 use self::reading::Reading;
@@ -104,10 +103,8 @@ async fn agreed<P: Ports>(
             .ok_or(Unavailable);
     };
     let numbers = || readings.iter().map(|(_, reading)| reading.number);
-    // Nobody may choose a block of long ago, and what contracts take for the number may be another chain's.
-    let close = |least: u64, most: u64| {
-        chain.numbering == Numbering::Own && (1..=chain.tolerance).contains(&(most - least))
-    };
+    // Nobody may choose a block of long ago.
+    let close = |least: u64, most: u64| (1..=chain.tolerance).contains(&(most - least));
     let bounds = numbers().min().zip(numbers().max());
     let Some((number, _)) = bounds.filter(|(least, most)| close(*least, *most)) else {
         return Err(disagree(context, chain, reads, &readings, split));

@@ -93,6 +93,16 @@ impl<P: Ports> Provider<'_, P> {
         Ok(header.ok_or(ReplyError::Malformed)?)
     }
 
+    /// The same, and the hash of the block before it, where the provider says it.
+    pub(super) async fn header_with_parent(
+        &self,
+        block: BlockTag,
+    ) -> Result<(Header, Option<[u8; 32]>), Fault> {
+        let request = jsonrpc::eth_get_block_by_number(block);
+        let header = jsonrpc::header_with_parent(&self.send(request.to_body()).await?)?;
+        Ok(header.ok_or(ReplyError::Malformed)?)
+    }
+
     /// The block, if the provider has it.
     pub(super) async fn find(&self, block: BlockTag) -> Result<Option<Header>, Fault> {
         let request = jsonrpc::eth_get_block_by_number(block);

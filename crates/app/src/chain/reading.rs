@@ -12,7 +12,7 @@ use crate::ports::Ports;
 #[derive(Clone, Debug)]
 pub(super) struct Reading {
     pub(super) values: Vec<Result<Value, Unreadable>>,
-    /// The block's number.
+    /// The block's number, as `eth_blockNumber` counts.
     pub(super) number: u64,
     /// What may yet show that it was behind.
     pub(super) doubt: Option<Doubt>,

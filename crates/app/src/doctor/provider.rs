@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use futures_util::join;
 use serde::Serialize;
-use tokengate_core::abi::multicall3::Aggregate;
+use tokengate_core::abi::reader::{Form, Reader};
 use tokengate_core::config::{Chain, ReadAt, Template};
 use tokengate_core::jsonrpc::{self, Answer, BlockTag, Header, ReplyError, Request};
 use tokengate_core::secret::Secret;
@@ -63,8 +63,8 @@ pub struct ProviderReport {
     pub head_age_seconds: Option<i64>,
     /// Whether it answers several requests in one body.
     pub batch: Option<bool>,
-    /// Whether Multicall3 is there and answers.
-    pub multicall3: Option<bool>,
+    /// How its chain is read: "override", "creation", the address of a deployed reader or "calls".
+    pub reader: Option<String>,
     /// Whether it knows the newest safe block.
     pub safe: Option<bool>,
     /// Whether it knows the newest finalised block.
@@ -182,7 +182,7 @@ impl<P: Web> Provider<'_, P> {
             lag_blocks: None,
             head_age_seconds: None,
             batch: None,
-            multicall3: None,
+            reader: None,
             safe: None,
             finalized: None,
             block_hash: None,
@@ -273,10 +273,10 @@ impl<P: Web> Provider<'_, P> {
             ReadAt::Tag(tag) => tag,
             ReadAt::Confirmations(count) => BlockTag::Number(head.number.saturating_sub(count)),
         };
-        let (code, newest, configured, safe, finalized, batch, by_hash, archive) = join!(
+        let form = self.form().await;
+        let (code, configured, safe, finalized, batch, by_hash, archive) = join!(
             self.code(),
-            self.reads_at(BlockTag::Latest),
-            self.reads_at(state),
+            self.reads_at(form.unwrap_or(Form::Calls), state),
             self.block(BlockTag::Safe),
             self.block(BlockTag::Finalized),
             self.takes_batches(),
@@ -289,16 +289,20 @@ impl<P: Web> Provider<'_, P> {
         report.batch = Some(batch);
         report.block_hash = Some(by_hash);
         report.archive = Some(archive);
-        report.multicall3 = self.chain.multicall3.map(|_| newest);
-        if let Some(multicall3) = self.chain.multicall3.filter(|_| !newest) {
-            let problem = match code {
-                Some(0) => format!("there is no contract at {multicall3}"),
-                _ => format!("what is at {multicall3} does not answer aggregate3"),
+        report.reader = form.map(|form| form.to_string());
+        if form.is_none() {
+            let problem = match (self.chain.reader, code) {
+                (Some(Form::Deployed(address)), Some(0)) => {
+                    format!("there is no contract at {address}")
+                }
+                (Some(Form::Deployed(address)), _) => format!("what is at {address} is no reader"),
+                (Some(form), _) => format!("it does not run `reader = \"{form}\"`"),
+                (None, _) => "it answers neither the reader nor single calls".to_owned(),
             };
             report.findings.push(Finding::error(
-                "multicall3",
-                format!("Multicall3 cannot be used: {problem}"),
-                "set `multicall3` under [[chain]] to where it is on this chain, and see that the node is synced",
+                "reader",
+                format!("the chain cannot be read: {problem}"),
+                "leave `reader` under [[chain]] out to find out what the provider can do, and see that the node is synced",
             ));
         } else if !configured {
             let read_at = match self.chain.read_at {
@@ -313,23 +317,40 @@ impl<P: Web> Provider<'_, P> {
         }
     }
 
-    /// The length of the code where Multicall3 should be.
+    /// The length of the code where the reader is said to be deployed.
     async fn code(&self) -> Option<usize> {
-        let request = jsonrpc::eth_get_code(self.chain.multicall3?);
-        let reply = self.call(request).await;
+        let Some(Form::Deployed(address)) = self.chain.reader else {
+            return None;
+        };
+        let reply = self.call(jsonrpc::eth_get_code(address)).await;
         Some(jsonrpc::data(&reply.ok()?).ok()?.len())
     }
 
+    /// How decisions read it: as is configured, else the best of what it can do.
+    async fn form(&self) -> Option<Form> {
+        let ways = [Form::Override, Form::Creation, Form::Calls];
+        let ways = match &self.chain.reader {
+            Some(form) => std::slice::from_ref(form),
+            None => &ways,
+        };
+        for form in ways {
+            if self.reads_at(*form, BlockTag::Latest).await {
+                return Some(*form);
+            }
+        }
+        None
+    }
+
     /// Whether decisions could be read at `state`: by the call that they make, with nothing in it.
-    async fn reads_at(&self, state: BlockTag) -> bool {
-        let Some(multicall3) = self.chain.multicall3 else {
+    async fn reads_at(&self, form: Form, state: BlockTag) -> bool {
+        let reader = Reader::new(self.chain.id, Vec::new(), None);
+        let Some(call) = reader.call(form, self.chain.deposit_gas) else {
             return self.knows_state(state).await;
         };
-        let aggregate = Aggregate::new(self.chain.id, multicall3, Vec::new(), None);
-        let Ok(reply) = self.call(jsonrpc::eth_call(&aggregate.call(), state)).await else {
+        let Ok(reply) = self.call(jsonrpc::eth_call(&call, state)).await else {
             return false;
         };
-        jsonrpc::data(&reply).is_ok_and(|returned| aggregate.decode(&returned).is_ok())
+        jsonrpc::data(&reply).is_ok_and(|returned| reader.decode(&returned).is_ok())
     }
 
     /// Whether the state at a block can be asked for at all.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use quick_cache::unsync::Cache;
 use quick_cache::{DefaultHashBuilder, Equivalent, Lifecycle, OptionsBuilder, Weighter};
 use tokengate_core::fact::{Fact, FactKey};
+use tokengate_core::{Address, ChainId};
 
 /// What an entry takes beside its key and its fact.
 const OVERHEAD: usize = 64;
@@ -178,6 +179,15 @@ impl FactMemory {
         }
     }
 
+    /// Forgets all facts of a contract.
+    pub(crate) fn remove_of(&self, chain: ChainId, contract: Address) {
+        if let Some(cache) = &self.cache {
+            let is_of =
+                |key: &Key| key.key.chain == chain && key.key.read.contract() == Some(contract);
+            cache.borrow_mut().retain(|key, _| !is_of(key));
+        }
+    }
+
     /// Whether a fact is asked for often enough to be read before it is too old.
     pub(crate) fn is_hot(&self, agreement: usize, key: &FactKey, now: Duration) -> bool {
         self.cache.as_ref().is_some_and(|cache| {
@@ -204,7 +214,7 @@ impl std::fmt::Debug for FactMemory {
 #[cfg(test)]
 mod tests {
     use tokengate_core::fact::{Read, Value};
-    use tokengate_core::{Address, ChainId, Timestamp, U256};
+    use tokengate_core::{Timestamp, U256};
 
     use super::*;
 
@@ -248,6 +258,36 @@ mod tests {
         let none = FactMemory::new(1 << 20, Duration::ZERO);
         none.put(1, &key(1), &fact(7), seconds(10));
         assert_eq!(none.get(1, &key(1), seconds(10)), None);
+    }
+
+    #[test]
+    fn facts_of_a_contract_are_forgotten_together() {
+        let memory = FactMemory::new(1 << 20, seconds(1));
+        let contract = Address::from_bytes([9; 20]);
+        let of = |chain, contract| FactKey {
+            chain: ChainId::new(chain).unwrap(),
+            read: Read::Erc20Balance {
+                contract,
+                owner: Address::from_bytes([1; 20]),
+            },
+        };
+        let gone = of(1, contract);
+        let stay = [
+            of(10, contract),
+            of(1, Address::from_bytes([8; 20])),
+            key(1),
+        ];
+        for key in stay.iter().chain([&gone]) {
+            memory.put(1, key, &fact(7), seconds(1));
+            memory.put(2, key, &fact(7), seconds(1));
+        }
+        memory.remove_of(ChainId::new(1).unwrap(), contract);
+        for agreement in [1, 2] {
+            assert_eq!(memory.get(agreement, &gone, seconds(1)), None);
+            for key in &stay {
+                assert_eq!(memory.get(agreement, key, seconds(1)), Some(fact(7)));
+            }
+        }
     }
 
     #[test]

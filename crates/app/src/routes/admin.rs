@@ -129,7 +129,9 @@ fn describe(chain: &str, report: &Report) -> Value {
         "transfers": report.transfers,
         "undone": report.undone,
         "outdated": report.outdated,
+        "contracts": report.contracts,
         "skipped": report.skipped,
+        "unreadable": report.unreadable,
         "dropped": report.dropped,
     })
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokengate_core::config::{Chain, Config};
 use tokengate_core::sealed::Kind;
 use tokengate_core::transfer::Transfer;
-use tokengate_core::webhook::{self, Delivery, Verified};
+use tokengate_core::webhook::{self, Delivery, Named, Verified};
 use tokengate_core::{Timestamp, fingerprint};
 
 use crate::forget::{self, Entry};
@@ -17,7 +17,7 @@ use crate::ports::{Ports, StoreError};
 use crate::problem::Problem;
 use crate::router::{self, Context, Needs, Request, Response, Route};
 use crate::store::{PREFIX, timed};
-use crate::touch::{touch, touches};
+use crate::touch::{Invalidations, touch, touch_of};
 
 /// How long a delivery is remembered that was seen to: vendors give up repeating one earlier.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
@@ -53,12 +53,23 @@ async fn receive<P: Ports>(
     let delivery = verified.read().map_err(malformed)?;
     let config = context.service.config()?;
     let outcome = match chain(config, name, &delivery) {
-        Some(chain) => attend(context, name, chain, &delivery).await?,
-        None => Outcome {
+        Ok(Some(chain)) => attend(context, name, chain, &delivery).await?,
+        Ok(None) => Outcome {
             ignored: Some("other-chain"),
             ..Outcome::of(&delivery)
         },
+        // What tries whether a new webhook works is about no chain, and has to be answered well.
+        Err(_) if delivery.logs.is_empty() && delivery.skipped == 0 => Outcome::default(),
+        Err(problem) => {
+            note(context, name, &delivery, "not taken");
+            return Err(problem);
+        }
     };
+    if let Some(ignored) = outcome.ignored {
+        note(context, name, &delivery, ignored);
+    } else if outcome.skipped > 0 || outcome.unreadable > 0 {
+        note(context, name, &delivery, "read in part");
+    }
     Ok(router::json(StatusCode::OK, &outcome.document()))
 }
 
@@ -75,12 +86,35 @@ where
     Ok(key.verify(request.headers(), request.body(), context.ports.now())?)
 }
 
-/// The chain that the delivery is about, if the service and the source are for it.
-fn chain<'a>(config: &'a Config, name: &str, delivery: &Delivery) -> Option<&'a Chain> {
-    let own = config.source(name)?.chain;
-    let chain = delivery.chain.or(own)?;
+/// The chain that the delivery is about, if the service and the source are for it. A name that is not known may be any
+/// network's: block numbers of another chain would invalidate facts that they say nothing of.
+fn chain<'a>(
+    config: &'a Config,
+    name: &str,
+    delivery: &Delivery,
+) -> Result<Option<&'a Chain>, Problem> {
+    let own = config.source(name).and_then(|source| source.chain);
+    let chain = match (&delivery.chain, own) {
+        (Named::Chain(chain), _) => *chain,
+        (Named::Nothing, Some(own)) => own,
+        (Named::Nothing, None) => return Err(Problem::ChainNotNamed),
+        (Named::Unknown(network), _) => return Err(Problem::UnknownNetwork(network.clone())),
+    };
     let fits = own.is_none_or(|own| own == chain);
-    config.chain(chain).filter(|_| fits)
+    Ok(config.chain(chain).filter(|_| fits))
+}
+
+/// Notes in the log what became of a delivery that invalidated less than it may have told.
+fn note<P: Ports>(context: &Context<'_, P>, name: &str, delivery: &Delivery, what: &str) {
+    let about = match &delivery.chain {
+        Named::Chain(chain) => format!(" about {chain}"),
+        Named::Nothing => String::new(),
+        Named::Unknown(network) => format!(" about the network {network}, which is not known"),
+    };
+    let (logs, skipped) = (delivery.logs.len(), delivery.skipped);
+    context.record.fault(format!(
+        "events {name}: a delivery{about}: {what}; {logs} logs, {skipped} skipped"
+    ));
 }
 
 /// Outdates what the delivery's transfers touch, once.
@@ -92,17 +126,29 @@ async fn attend<P: Ports>(
 ) -> Result<Outcome, Problem> {
     let config = context.service.config()?;
     let now = context.ports.now();
-    let transfers: Vec<_> = delivery.logs.iter().filter_map(Transfer::read).collect();
-    let mut outcome = Outcome {
-        transfers: transfers.len(),
-        ..Outcome::of(delivery)
-    };
-    let touches = transfers
-        .iter()
-        .flat_map(|transfer| touches(config, chain, transfer, transfer.removed, now));
-    let touches: Vec<_> = touches.collect();
+    let mut outcome = Outcome::of(delivery);
+    let watched = config.watched(chain.id);
+    let mut invalidations = Invalidations::default();
+    for log in &delivery.logs {
+        let touch = touch_of(log.block, log.removed, now);
+        match Transfer::read(log) {
+            Ok(transfers) => {
+                outcome.transfers += usize::from(!transfers.is_empty());
+                for transfer in &transfers {
+                    invalidations.add(config, chain, transfer, touch);
+                }
+            }
+            Err(_) => {
+                outcome.unreadable += 1;
+                if watched.contains(&log.address) {
+                    invalidations.add_contract(chain, log.address, touch);
+                }
+            }
+        }
+    }
+    outcome.contracts = invalidations.contracts();
     // Of what touches nothing there is nothing to remember.
-    if touches.is_empty() {
+    if invalidations.is_empty() {
         return Ok(outcome);
     }
     let limit = config.deadlines.store;
@@ -115,6 +161,7 @@ async fn attend<P: Ports>(
         let seen = store.get_sealed(Kind::Delivery, key);
         match timed(context, limit, seen).await {
             Ok(Some(_)) => {
+                outcome.contracts = 0;
                 outcome.replayed = true;
                 return Ok(outcome);
             }
@@ -125,7 +172,7 @@ async fn attend<P: Ports>(
             }
         }
     }
-    outcome.outdated = touch(context, touches)
+    outcome.outdated = touch(context, invalidations)
         .await
         .map_err(|_| Problem::StoreUnavailable)?;
     // Only now: a source repeats what was not answered, and must not find it remembered.
@@ -147,7 +194,9 @@ struct Outcome {
     logs: usize,
     transfers: usize,
     outdated: usize,
+    contracts: usize,
     skipped: usize,
+    unreadable: usize,
     replayed: bool,
     ignored: Option<&'static str>,
 }
@@ -169,8 +218,18 @@ impl Outcome {
             "skipped": self.skipped,
             "replayed": self.replayed,
         });
-        if let (Some(members), Some(reason)) = (document.as_object_mut(), self.ignored) {
-            members.insert("ignored".into(), reason.into());
+        if let Some(members) = document.as_object_mut() {
+            for (name, count) in [
+                ("contracts", self.contracts),
+                ("unreadable", self.unreadable),
+            ] {
+                if count > 0 {
+                    members.insert(name.into(), count.into());
+                }
+            }
+            if let Some(reason) = self.ignored {
+                members.insert("ignored".into(), reason.into());
+            }
         }
         document
     }

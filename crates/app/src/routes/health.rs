@@ -10,7 +10,7 @@ use crate::limits;
 use crate::ports::Ports;
 use crate::problem::Problem;
 use crate::router::{self, Context, Needs, Request, Response, Route};
-use crate::store;
+use crate::{store, watch};
 
 /// The routes of this function.
 pub fn routes<P: Ports>() -> Vec<Route<P>> {
@@ -62,6 +62,12 @@ async fn readiness<P: Ports>(
     checks.insert("store".into(), word(store.is_ok()));
     for (chain, ok) in &chains {
         checks.insert(chain.to_string(), word(*ok));
+    }
+    // It decides nevertheless, so this is for whoever looks: a fact lives for as long as `fresh` and `stale` allow.
+    for chain in config.chains() {
+        if watch::is_stuck(context, config, chain.id).await {
+            checks.insert(format!("{} transfers", chain.id), word(false));
+        }
     }
     let ok = store.is_ok() && chains.iter().all(|(_, ok)| *ok);
     let status = if ok {

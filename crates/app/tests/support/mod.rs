@@ -4,6 +4,8 @@
     reason = "each test program is compiled with all of it and uses a part"
 )]
 
+pub(crate) mod reader;
+
 use std::any::Any;
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};

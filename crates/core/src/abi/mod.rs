@@ -7,8 +7,8 @@ pub mod erc20;
 pub mod erc4907;
 pub mod erc6551;
 pub mod erc721;
-pub mod multicall3;
 pub mod multicall3_check;
+pub mod reader;
 pub mod signature_validator;
 pub mod view;
 

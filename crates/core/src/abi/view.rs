@@ -14,6 +14,7 @@ use alloy_dyn_abi::{DynSolType, DynSolValue};
 use alloy_primitives::{I256, keccak256};
 
 use super::DecodeError;
+use super::reader::Slice;
 use crate::address::AddressError;
 use crate::{Address, U256, decimal};
 
@@ -485,6 +486,39 @@ impl Element {
     /// of an address without code.
     pub fn decode(&self, returned: &[u8]) -> Result<Returned, DecodeError> {
         self.find(returned)
+            .filter(|value| self.kind.has(value))
+            .ok_or(DecodeError)
+    }
+
+    /// Which of the returned bytes it needs.
+    pub(crate) fn slice(&self) -> Slice {
+        let take = if self.kind.is_long() {
+            MAX_VALUE_LEN
+        } else {
+            32
+        };
+        let bytes = |length: usize| u16::try_from(length).unwrap_or(u16::MAX);
+        Slice {
+            skip: bytes(self.at * 32),
+            take: bytes(take),
+            is_dynamic: self.kind.is_long(),
+        }
+    }
+
+    /// The value in those bytes, of an answer of `size` bytes.
+    ///
+    /// # Errors
+    /// As of [`Self::decode`].
+    pub(crate) fn decode_slice(&self, size: usize, bytes: &[u8]) -> Result<Returned, DecodeError> {
+        if size < self.head * 32 || bytes.len() > MAX_VALUE_LEN {
+            return Err(DecodeError);
+        }
+        let value = if self.kind.is_long() {
+            Returned::Bytes(bytes.to_vec())
+        } else {
+            Returned::Word(bytes.try_into().map_err(|_| DecodeError)?)
+        };
+        Some(value)
             .filter(|value| self.kind.has(value))
             .ok_or(DecodeError)
     }

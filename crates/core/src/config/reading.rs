@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Chain, ReadAt};
+use crate::abi::reader::Form;
 use crate::gate::Gate;
 use crate::jsonrpc::BlockTag;
 use crate::{ChainId, fingerprint};
@@ -52,9 +53,9 @@ fn reading(chain: &Chain) -> String {
         // Their URLs are variables, and whom an operator adds or removes says nothing of what the others have answered.
         providers: _,
         read_at,
-        multicall3,
-        // Follows from the id.
-        numbering: _,
+        reader,
+        // What a reader's answer costs says nothing of what it is.
+        deposit_gas: _,
         tolerance,
         head_age,
         agreement: _,
@@ -70,10 +71,14 @@ fn reading(chain: &Chain) -> String {
         ReadAt::Tag(BlockTag::Hash(hash)) => format!("hash:{}", hex::encode(hash)),
         ReadAt::Confirmations(count) => format!("confirmations:{count}"),
     };
-    let reader = multicall3.map_or_else(
-        || "calls".to_owned(),
-        |address| format!("multicall3:{}", address.to_lower_hex()),
-    );
+    let reader = match reader {
+        // Which of them each provider takes is found at run time.
+        None => "any".to_owned(),
+        Some(Form::Override) => "override".to_owned(),
+        Some(Form::Creation) => "creation".to_owned(),
+        Some(Form::Calls) => "calls".to_owned(),
+        Some(Form::Deployed(address)) => address.to_lower_hex(),
+    };
     let head_age = head_age.map_or_else(|| "none".to_owned(), |age| age.as_millis().to_string());
     format!(
         "edition={EDITION} chain={id} block={block} reader={reader} head_age={head_age} tolerance={tolerance}"
@@ -121,7 +126,7 @@ mod tests {
     }
 
     /// Settings of a chain of which any two are another way of reading it.
-    const READINGS: [&str; 15] = [
+    const READINGS: [&str; 16] = [
         "",
         "read_at = \"safe\"",
         "read_at = \"finalized\"",
@@ -131,8 +136,9 @@ mod tests {
         "agreement = 2",
         "agreement = 3",
         "agreement = 2\nread_at = \"finalized\"",
-        "multicall3 = \"none\"",
-        "multicall3 = \"0x5fbdb2315678afecb367f032d93f642f64180aa3\"",
+        "reader = \"calls\"",
+        "reader = \"override\"",
+        "reader = \"0x5fbdb2315678afecb367f032d93f642f64180aa3\"",
         "head_age = \"none\"",
         "head_age = \"7s\"",
         "tolerance = 0",

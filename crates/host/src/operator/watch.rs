@@ -1,6 +1,7 @@
 //! `tokengate watch`: has a running service follow the transfers of gated tokens, again and again. It is a client of the
 //! service, because the store belongs to the process that serves.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -30,7 +31,11 @@ struct Outcome {
     behind: bool,
 }
 
-/// Watches until a signal comes, or for a round. The exit code says whether the last round was whole.
+/// So many rounds in a row that were not whole are said, and are in the exit code.
+const STUCK: u32 = 3;
+
+/// Watches until a signal comes, or for a round. The exit code says whether the last round was whole, or until a signal,
+/// whether one of the last few was.
 pub(crate) fn watch(asked: &Watch, stderr: &Stderr) -> anyhow::Result<u8> {
     let service = Service::new(&asked.service, "/v1/admin/watch")?;
     let pace = match asked.once {
@@ -38,11 +43,12 @@ pub(crate) fn watch(asked: &Watch, stderr: &Stderr) -> anyhow::Result<u8> {
         false => format!("every {:?}", asked.every),
     };
     say(&[format!("watching {} {pace}", asked.service.base())])?;
+    let failures = Cell::new(0_u32);
     on_this_machine("", &BTreeMap::new(), async |ports| {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let rounds = async {
-            let (mut failures, mut said) = (0, Vec::new());
+            let mut said = Vec::new();
             loop {
                 let Outcome {
                     lines,
@@ -56,18 +62,24 @@ pub(crate) fn watch(asked: &Watch, stderr: &Stderr) -> anyhow::Result<u8> {
                         stderr.say(format!("error: {error}\n"));
                     }
                 }
-                failures = if errors.is_empty() { 0 } else { failures + 1 };
+                failures.set(match errors.is_empty() {
+                    true => 0,
+                    false => failures.get().saturating_add(1),
+                });
+                if failures.get() == STUCK {
+                    stderr.say(format!("error: {STUCK} rounds in a row were not whole: transfers are not followed, and a token that was sold opens its gate for as long as `fresh` and `stale` allow{LOG}\n"));
+                }
                 if asked.once {
-                    return Ok(u8::from(failures > 0));
+                    return Ok(u8::from(failures.get() > 0));
                 }
                 said = errors;
-                tokio::time::sleep(pause(asked.every, failures, behind)).await;
+                tokio::time::sleep(pause(asked.every, failures.get(), behind)).await;
             }
         };
         tokio::select! {
             code = rounds => code,
-            _ = interrupt.recv() => Ok(0),
-            _ = terminate.recv() => Ok(0),
+            _ = interrupt.recv() => Ok(u8::from(failures.get() >= STUCK)),
+            _ = terminate.recv() => Ok(u8::from(failures.get() >= STUCK)),
         }
     })
 }
@@ -128,7 +140,9 @@ fn line(chain: &str, report: &Value) -> Option<String> {
         counted("transfers", "transfer"),
         counted("undone", "transfer").map(|text| format!("{text} undone")),
         counted("outdated", "fact").map(|text| format!("{text} outdated")),
+        counted("contracts", "contract").map(|text| format!("all facts of {text} outdated")),
         counted("skipped", "block").map(|text| format!("{text} skipped")),
+        counted("unreadable", "transfer").map(|text| format!("{text} not readable")),
         counted("dropped", "transfer").map(|text| format!("{text} too many to be undone")),
         counted("behind", "block").map(|text| format!("{text} behind")),
     ];
@@ -149,7 +163,7 @@ mod tests {
     #[test]
     fn a_line_says_what_happened_and_nothing_where_nothing_did() {
         let report = |members: &Value| {
-            let mut report = json!({"chain": "eip155:1", "from": 9, "to": 8, "head": 8, "behind": 0, "transfers": 0, "undone": 0, "outdated": 0, "skipped": 0, "dropped": 0});
+            let mut report = json!({"chain": "eip155:1", "from": 9, "to": 8, "head": 8, "behind": 0, "transfers": 0, "undone": 0, "outdated": 0, "contracts": 0, "skipped": 0, "unreadable": 0, "dropped": 0});
             let all = report.as_object_mut().unwrap();
             all.extend(members.as_object().unwrap().clone());
             report
@@ -157,14 +171,14 @@ mod tests {
         let quiet = report(&json!({}));
         let told = report(&json!({"from": 7, "transfers": 1, "outdated": 2}));
         let much = report(
-            &json!({"from": 8, "undone": 2, "skipped": 1, "dropped": 3, "behind": 4, "head": 12}),
+            &json!({"from": 8, "undone": 2, "contracts": 1, "skipped": 1, "unreadable": 1, "dropped": 3, "behind": 4, "head": 12}),
         );
         let failing = json!({"chain": "eip155:10", "problem": {"detail": "It could\n not."}});
         let chains = [quiet, told, much, failing];
         let expected = Outcome {
             lines: vec![
                 "eip155:1 blocks 7 to 8: 1 transfer, 2 facts outdated".to_owned(),
-                "eip155:1 block 8: 2 transfers undone, 1 block skipped, 3 transfers too many to be undone, 4 blocks behind".to_owned(),
+                "eip155:1 block 8: 2 transfers undone, all facts of 1 contract outdated, 1 block skipped, 1 transfer not readable, 3 transfers too many to be undone, 4 blocks behind".to_owned(),
             ],
             errors: vec!["eip155:10: It could not; the service's log says more".to_owned()],
             behind: true,

@@ -16,7 +16,7 @@ use tokengate_core::nonce::{self, Binding};
 use tokengate_core::session::{self, Admission, Lifetime};
 use tokengate_core::signature;
 use tokengate_core::signer::{Scheme, Verification};
-use tokengate_core::{Address, ChainId, Timestamp, U256};
+use tokengate_core::{Address, ChainId, Timestamp};
 use tokengate_tests::chain::CHAIN_ID;
 use tokengate_tests::client::Gate;
 use tokengate_tests::config::DOMAIN;
@@ -244,9 +244,8 @@ fn token(n: usize, now: Timestamp) -> anyhow::Result<String> {
     let text = challenge.to_string();
     let message = Message::parse(&text)?;
     let signature = signature::bytes_from_hex(&wallet.personal_sign(&text))?;
-    let verification = Verification::new(&message, Scheme::Eip191, signature)?;
-    let words = [CHAIN_ID, 1, 0].map(|word| U256::from(word).to_be_bytes::<32>());
-    let signer = verification.conclude(&words.concat())??;
+    let verification = Verification::new(&message, Scheme::Eip191, signature, &[])?;
+    let signer = verification.by_key().context("not signed by the key")?;
     let pending = nonce::check(&keys, &nonce, &binding, now, ttl)?;
     let admission = Admission {
         signer,

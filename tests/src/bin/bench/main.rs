@@ -146,6 +146,7 @@ async fn decisions(options: &Options, time: Duration) -> anyhow::Result<()> {
     steps(&world, &token).await?;
     one_by_one(&world).await?;
     delayed(&world).await?;
+    reads::run(&world).await?;
     println!("host: {} resident", resident(world.service.id())?);
     Ok(())
 }
