@@ -587,6 +587,21 @@ fn a_proof_has_up_to_64_nodes_of_32_bytes() {
 }
 
 #[test]
+fn an_answer_shorter_than_a_word_is_no_balance() {
+    let (contract, owner) = (OWN, OWN);
+    for read in [
+        Read::Erc721Balance { contract, owner },
+        Read::Erc20Balance { contract, owner },
+        Read::NativeBalance { owner },
+    ] {
+        for length in [0, 1, 31] {
+            assert_eq!(read.decode(&vec![0; length]), Err(Unreadable), "{read:?}");
+        }
+        assert!(read.decode(&[0; 32]).is_ok(), "{read:?}");
+    }
+}
+
+#[test]
 fn a_time_includes_its_start_and_not_its_end() {
     let at = |require: &str, time: &str| {
         let gate = beside_a_list(require);
