@@ -1177,6 +1177,16 @@ fn what_the_store_must_know_is_not_assumed_without_it() {
         visit.ask(Method::DELETE, "/v1/session", None).0,
         StatusCode::SERVICE_UNAVAILABLE
     );
+    for (method, path) in [
+        (Method::GET, "/v1/session"),
+        (Method::POST, "/v1/session/renew"),
+    ] {
+        assert_eq!(
+            visit.ask(method, path, None).0,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the session may have been ended: {path}"
+        );
+    }
     let check = "/v1/gates/season-1/check?address=0x5fbdb2315678afecb367f032d93f642f64180aa3";
     assert_eq!(
         visit.ask(Method::GET, check, None).0,
@@ -1388,6 +1398,28 @@ fn a_message_signs_in_once_here_and_now_and_nobody_else() {
         code(&unending),
         "expired-nonce",
         "without an expiry of its own a message has the nonce's"
+    );
+}
+
+#[test]
+fn a_nonce_that_is_used_while_a_sign_in_is_under_way_is_refused() {
+    let visit = Visit::new();
+    let mut body = visit.signed(&visit.challenge());
+    body["link"] = json!(false);
+    let first = visit.request(Method::POST, "/v1/session", Some(body.clone()));
+    let ports = visit.ports.clone();
+    let task = async move {
+        let service = Service::load(&ports, NEEDS).await;
+        let response = serve(&routes::all(), &service, &ports, first).await;
+        assert_eq!(response.status(), StatusCode::CREATED);
+    };
+    let world = &visit.ports.0;
+    world.meanwhile.replace(Some((":nonce:", Box::pin(task))));
+    let (status, problem) = visit.ask(Method::POST, "/v1/session", Some(body));
+    assert!(world.meanwhile.take().is_none(), "its use was not counted");
+    assert_eq!(
+        (status, &problem["code"], &problem["token"]),
+        (StatusCode::UNAUTHORIZED, &json!("used-nonce"), &Value::Null)
     );
 }
 
@@ -1698,7 +1730,9 @@ fn sessions_between_two_ends_of_all_stay_ended_when_the_first_is_forgotten() {
     visit.token = between;
     for minute in 30..89 {
         assert_eq!(other.sign_in().0, StatusCode::CREATED, "{minute}");
-        assert_eq!(visit.access().1["code"], "revoked-session", "{minute}");
+        // An instance that has seen the session ended would need no store to know.
+        let fresh = visit.beside();
+        assert_eq!(fresh.access().1["code"], "revoked-session", "{minute}");
         visit.ports.advance(60);
     }
     for _ in 89..120 {
