@@ -63,6 +63,7 @@ require = { erc721 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f03
 
 const NEEDS: Needs = Needs {
     config: true,
+    store: true,
     keys: true,
     providers: true,
     storage: true,
@@ -195,8 +196,10 @@ impl Ports for Simulated {
         [self.0.random.get(); 16]
     }
 
-    /// Time passes at once wherever somebody waits for nothing else.
-    async fn sleep(&self, _: Duration) {}
+    /// Time passes as soon as nothing else goes on any more.
+    async fn sleep(&self, duration: Duration) {
+        support::yield_for(duration).await;
+    }
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         self.0.tasks.push(task);
@@ -262,6 +265,7 @@ impl Ports for Simulated {
     async fn variable(&self, name: &str) -> Result<Option<String>, String> {
         Ok(Some(match name {
             "service_keys" => format!("a:{}", "11".repeat(32)),
+            "store_keys" => support::STORE_KEYS.to_owned(),
             "media_access_key_id" => "AKIAEXAMPLE".to_owned(),
             "media_secret_access_key" => "a secret".to_owned(),
             _ => return Ok(None),
