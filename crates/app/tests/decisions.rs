@@ -900,6 +900,28 @@ fn a_lagging_provider_that_answers_first_is_not_believed() {
 }
 
 #[test]
+fn a_lagging_provider_that_has_to_agree_keeps_its_breaker_closed() {
+    let visit = Visit::with(|config| {
+        let chain = "id = \"eip155:1\"\n";
+        config.replace(chain, &format!("{chain}agreement = 2\n"))
+    });
+    visit.ports.0.providers[0].set(Provider::Behind(18));
+    for _ in 0..6 {
+        assert_eq!(visit.access().0, StatusCode::SERVICE_UNAVAILABLE);
+        visit.ports.advance(1);
+    }
+    let log = visit.ports.0.log.take().concat();
+    assert!(
+        log.contains("it is at block 82 and the others at 100"),
+        "{log}"
+    );
+    assert!(!log.contains("not asked for a while"), "{log}");
+    // As soon as it has caught up it agrees.
+    visit.ports.0.providers[0].set(Provider::Honest);
+    assert_eq!(visit.access().0, StatusCode::OK);
+}
+
+#[test]
 fn a_head_that_comes_late_has_the_facts_read_again() {
     // Longer than an answer waits for the others' heads: one provider's answer suffices, until it is refuted.
     let visit = a_lagging_provider_beside_a_slow_one(18, 1_500);
