@@ -338,10 +338,10 @@ impl Front {
             }
             Fault::WrongId => answer["id"] = 4711.into(),
             Fault::Ahead(blocks) => {
-                let result = &mut answer["result"];
+                // Batches are of calls, which name their block by its hash.
                 let number = match asked["method"].as_str() {
-                    Some("eth_blockNumber") => Some(result),
-                    Some("eth_getBlockByNumber") => result.get_mut("number"),
+                    Some("eth_blockNumber") => answer.get_mut("result"),
+                    Some("eth_getBlockByNumber") => answer.pointer_mut("/result/number"),
                     _ => None,
                 };
                 if let Some(number) = number {

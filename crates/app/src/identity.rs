@@ -13,8 +13,9 @@ use crate::ports::{Ports, StoreError};
 use crate::router::Context;
 use crate::store::{PREFIX, timed};
 
-/// How long an instance uses what it knows before it reads it again: a store may have been emptied meanwhile.
-const CONFIRMED: Duration = Duration::from_secs(60);
+/// How long an instance uses what it knows before it reads it again: a store may have been emptied meanwhile, and until all
+/// instances know that, challenges of the one are not those of the other.
+const CONFIRMED: Duration = Duration::from_secs(1);
 
 /// How often an identity that another instance is making is looked for, and how long between two looks.
 const LOOKS: u32 = 5;

@@ -360,7 +360,7 @@ async fn components_that_contradict_each_other_are_named() -> anyhow::Result<()>
             "components have different files mounted as tokengate.toml",
             "component health has another value of rpc_url",
             "eip155:31337 provider 2 is not known to health",
-            "3 errors, 0 warnings",
+            "3 errors, 1 warning",
         ],
     )
 }

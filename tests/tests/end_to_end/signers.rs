@@ -579,16 +579,28 @@ async fn an_account_signs_in_by_a_delegation_that_it_has_signed_and_not_sent() -
     initialised.signs_in_alone(&world.gate).await?;
     let message = message(&world.gate, wallet.address()).await?;
     let hash = eip191_hash_message(&message);
-    for (what, delegation) in [
-        ("by another key", authorization(&other, CHAIN_ID, code, 0)),
-        ("for another chain", authorization(&wallet, 10, code, 0)),
+    const UNDELEGATED: &str = "account-not-delegated";
+    for (what, delegation, code) in [
+        (
+            "by another key",
+            authorization(&other, CHAIN_ID, code, 0),
+            UNDELEGATED,
+        ),
+        (
+            "for another chain",
+            authorization(&wallet, 10, code, 0),
+            UNDELEGATED,
+        ),
         (
             "of another nonce",
             authorization(&wallet, CHAIN_ID, code, 7),
+            UNDELEGATED,
         ),
+        // The delegation itself is code, which then answers nothing.
         (
-            "to nobody",
+            "to an address without code",
             authorization(&wallet, CHAIN_ID, Address::repeat_byte(7), 0),
+            "signature-refused",
         ),
     ] {
         let signature = erc8010(&session_key.sign_hash(hash), &delegation, None);
@@ -596,10 +608,7 @@ async fn an_account_signs_in_by_a_delegation_that_it_has_signed_and_not_sent() -
             .await?
             .problem(401)
             .context(what)?;
-        ensure!(
-            problem["code"] == "account-not-delegated",
-            "{what}: {problem}"
-        );
+        ensure!(problem["code"] == code, "{what}: {problem}");
     }
     Ok(())
 }

@@ -15,8 +15,8 @@ use crate::store::{chain_key, within};
 /// How often an instance pulls, and how often it publishes what changes all the time.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// How long it is of use to others: the last block that was believed bounds the next one for as long.
-const TTL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// How long it is of use to others. What was known longer ago is asked for again.
+const TTL: Duration = Duration::from_secs(60 * 60);
 
 fn key(config: &Config, chain: &Chain) -> String {
     chain_key(config, "chain", chain.id)
