@@ -1139,6 +1139,33 @@ fn what_was_read_at_a_block_that_has_been_replaced_is_read_again() {
 }
 
 #[test]
+fn a_fresh_instance_notices_a_reorg_in_every_state_that_a_chain_is_read_at() {
+    for how in [
+        "read_at = \"latest\"",
+        "read_at = \"safe\"",
+        "read_at = 2",
+        "reader = \"creation\"",
+    ] {
+        let visit = Visit::with(|config| {
+            let chain = "id = \"eip155:1\"\n";
+            config.replace(chain, &format!("{chain}{how}\n"))
+        });
+        assert_eq!(visit.access().0, StatusCode::OK, "{how}");
+        visit.ports.0.hash.set(2);
+        visit.ports.0.balance.set(0);
+        // Nothing here has read anything before: what the block was called that was believed last is in the store.
+        let fresh = visit.beside();
+        let check = format!("/v1/gates/outsiders/check?address=0x{}", "07".repeat(20));
+        assert_eq!(fresh.ask(Method::GET, &check, None).0, StatusCode::OK);
+        assert_eq!(fresh.access().0, StatusCode::FORBIDDEN, "{how}");
+        // The others are told.
+        visit.ports.advance(6);
+        let third = visit.beside();
+        assert_eq!(third.access().0, StatusCode::FORBIDDEN, "{how}");
+    }
+}
+
+#[test]
 fn a_fresh_instance_knows_whom_its_neighbours_have_given_up() {
     let visit = Visit::new();
     visit.ports.0.providers[0].set(Provider::OtherChain);

@@ -1082,6 +1082,13 @@ impl Place<'_> {
                 let span = read_at.span();
                 match read_at.into_inner() {
                     RawReadAt::Tag(tag) if tag == "latest" => ReadAt::Tag(BlockTag::Latest),
+                    _ if Network::knows_latest_alone(id) => {
+                        return Err(self.error(
+                            span,
+                            format!("chain {id} answers calls at its newest block only"),
+                            "write \"latest\", or leave it out",
+                        ));
+                    }
                     RawReadAt::Tag(tag) if tag == "safe" => ReadAt::Tag(BlockTag::Safe),
                     RawReadAt::Tag(tag) if tag == "finalized" => ReadAt::Tag(BlockTag::Finalized),
                     RawReadAt::Confirmations(count @ 0..=10_000) => {
@@ -1880,6 +1887,12 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
                 "not understood",
             ),
             ("read_at = 12", "read_at = \"newest\"", 10, "names no state"),
+            (
+                "id = \"eip155:1\"",
+                "id = \"eip155:728126428\"",
+                10,
+                "at its newest block only",
+            ),
             ("read_at = 12", "read_at = -1", 10, "names no state"),
             (
                 "read_at = 12",

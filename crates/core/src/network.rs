@@ -33,6 +33,9 @@ const HEAD_AGE: Duration = Duration::from_secs(300);
 /// How long finality takes at the most where it takes minutes: some four times Ethereum's.
 const FINALITY_AGE: Duration = Duration::from_secs(60 * 60);
 
+/// Tron and its test networks Shasta and Nile, whose JSON-RPC reference has "latest" for `eth_call` and nothing else.
+const TRON: [u64; 3] = [728_126_428, 2_494_104_990, 3_448_148_188];
+
 /// Networks whose finality waits for a proof of validity: ZKsync Era, Linea, Scroll and their test networks.
 const PROVEN_LATE: [u64; 5] = [324, 59_141, 59_144, 534_351, 534_352];
 
@@ -99,6 +102,11 @@ impl Network {
     pub fn tolerance(chain: ChainId) -> u64 {
         let block_time = Self::of(chain).map_or(DEFAULT_BLOCK_TIME, |network| network.block_time);
         u64::from(TOLERANCE_MS.div_ceil(block_time)).max(LEAST_TOLERANCE)
+    }
+
+    /// Whether nodes of `chain` answer `eth_call` at no other block than the newest one.
+    pub fn knows_latest_alone(chain: ChainId) -> bool {
+        TRON.contains(&chain.id())
     }
 
     /// How far the `safe` or `finalized` block of `chain` may be behind its newest one before its finality must have
