@@ -202,14 +202,6 @@ pub fn eth_get_balance(owner: Address, block: BlockTag) -> Request {
     }
 }
 
-/// `eth_blockNumber`.
-pub fn eth_block_number() -> Request {
-    Request {
-        method: "eth_blockNumber",
-        params: json!([]),
-    }
-}
-
 /// `eth_chainId`.
 pub fn eth_chain_id() -> Request {
     Request {
@@ -557,12 +549,13 @@ mod tests {
 
     #[test]
     fn a_batch_is_answered_in_any_order_and_whole() {
-        let requests = [eth_block_number(), eth_chain_id()];
+        let owner = Address::from_bytes([7; 20]);
+        let requests = [eth_get_balance(owner, BlockTag::Latest), eth_chain_id()];
         let sent: Value = serde_json::from_slice(&batch(&requests)).unwrap();
         assert_eq!(
             sent,
             json!([
-                {"jsonrpc": "2.0", "id": 1, "method": "eth_blockNumber", "params": []},
+                {"jsonrpc": "2.0", "id": 1, "method": "eth_getBalance", "params": [owner.to_lower_hex(), "latest"]},
                 {"jsonrpc": "2.0", "id": 2, "method": "eth_chainId", "params": []},
             ])
         );

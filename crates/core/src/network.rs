@@ -116,14 +116,6 @@ impl Network {
         (!PROVEN_LATE.contains(&network.id)).then_some(FINALITY_AGE)
     }
 
-    /// About how many blocks `chain` makes in an hour; of an unknown chain, as many as a fast one.
-    pub fn blocks_an_hour(chain: ChainId) -> u64 {
-        const HOUR_MS: u32 = 60 * 60 * 1_000;
-        const FAST_MS: u32 = 200;
-        let block_time = Self::of(chain).map_or(FAST_MS, |network| network.block_time);
-        u64::from(HOUR_MS.div_ceil(block_time))
-    }
-
     /// How old the newest block of `chain` may be; of an unknown chain, which may make blocks on demand only, any age.
     pub fn head_age(chain: ChainId) -> Option<Duration> {
         Self::of(chain).map(|_| HEAD_AGE)
@@ -153,7 +145,5 @@ mod tests {
         assert_eq!(tolerance(42_161), 60);
         assert_eq!(tolerance(31_337), 3);
         assert_eq!(Network::head_age(ChainId::new(31_337).unwrap()), None);
-        let hour = |id| Network::blocks_an_hour(ChainId::new(id).unwrap());
-        assert_eq!((hour(1), hour(42_161), hour(31_337)), (300, 14_400, 18_000));
     }
 }

@@ -46,7 +46,7 @@ const EARNED_BY: u32 = 10;
 pub enum Failure {
     /// It may pass: several in a row open the breaker.
     Passing,
-    /// It will not pass by asking again: another chain's endpoint, one that has fallen behind, one that refuses.
+    /// It will not pass by asking again: another chain's endpoint, one whose newest block is too old, one that refuses.
     Lasting,
     /// It asks to be left alone for so long.
     Rest(Duration),

@@ -461,7 +461,7 @@ async fn facts_that_were_read_in_another_way_do_not_outlive_a_restart() -> anyho
             "chain",
         ),
         (
-            "without Multicall3",
+            "by single calls",
             "providers = [\"{rpc_url}\"]\nreader = \"calls\"",
             "[cache]",
             200,
