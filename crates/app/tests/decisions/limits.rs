@@ -432,7 +432,13 @@ fn typed_data_signs_in_where_it_is_configured_and_names_the_domain() {
     let off = Visit::new();
     let offered = challenge(&off);
     assert!(offered["typed_data"].is_null(), "{offered}");
-    let (status, problem) = typed(&off, offered["message"].as_str().unwrap());
+    let plain = offered["message"].as_str().unwrap();
+    let statement = offered["statement"].as_str().unwrap();
+    // Also where it names the domain, as it would have to where it is on.
+    let named = plain.replacen(statement, &format!("gate.example: {statement}"), 1);
+    assert_ne!(named, plain);
+    assert_eq!(typed(&off, &named).0, StatusCode::UNPROCESSABLE_ENTITY);
+    let (status, problem) = typed(&off, plain);
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
     assert_eq!(problem["code"], "malformed-signature");
 
