@@ -82,8 +82,9 @@ async fn ask(http: &Http, url: &str, body: &[u8]) -> anyhow::Result<(Duration, u
         let asked = Instant::now();
         let reply: Value = http.send(request).await?.expect(200)?;
         times.push(asked.elapsed());
-        ensure!(reply["error"].is_null(), "{reply}");
-        length = reply["result"].as_str().unwrap_or_default().len();
+        ensure!(reply.get("error").is_none(), "{reply}");
+        let result = reply.get("result").and_then(Value::as_str);
+        length = result.unwrap_or_default().len();
     }
     times.sort();
     Ok((times.get(ROUNDS / 2).copied().unwrap_or_default(), length))
