@@ -590,7 +590,7 @@ impl History {
 
     fn run(mut self, seed: u64) -> Tally {
         let mut tally = Tally::default();
-        let mut instances = vec![Instance::new(&self.ports), Instance::new(&self.ports)];
+        let mut instances = [Instance::new(&self.ports), Instance::new(&self.ports)];
         let tokens: Vec<_> = (0..WALLETS)
             .map(|wallet| instances[0].sign_in(wallet))
             .collect();
