@@ -331,7 +331,7 @@ struct Stored {
     r: u64,
 }
 
-#[expect(
+#[allow(
     clippy::trivially_copy_pass_by_ref,
     reason = "serde passes fields by reference"
 )]
