@@ -1707,6 +1707,20 @@ fn a_sign_in_that_links_leaves_nothing_to_whoever_knew_the_old_session() {
 }
 
 #[test]
+fn a_used_nonce_is_refused_before_a_chain_is_asked() {
+    let visit = Visit::new();
+    visit.ports.0.contract.set(1);
+    let body = visit.of_contract();
+    let (status, session) = visit.ask(Method::POST, "/v1/session", Some(body.clone()));
+    assert_eq!(status, StatusCode::CREATED, "{session}");
+    assert!(visit.calls() > 0, "a contract is asked");
+    for _ in 0..3 {
+        let (_, problem) = visit.ask(Method::POST, "/v1/session", Some(body.clone()));
+        assert_eq!((&problem["code"], visit.calls()), (&json!("used-nonce"), 0));
+    }
+}
+
+#[test]
 fn a_link_prolongs_nothing() {
     let mut visit = Visit::new();
     visit.ports.advance(3000);
