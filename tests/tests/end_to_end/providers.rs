@@ -421,7 +421,7 @@ require = {{ all = [{}, {}, {}] }}
         .service(&all, configure, |settings| settings)
         .await?;
     let holder = gate.sign_in(&grounds.holder).await?;
-    let delay = Duration::from_millis(700);
+    let delay = Duration::from_millis(400);
     for provider in &providers {
         provider.behave(Fault::Slow(delay)).await?;
         provider.take();
