@@ -16,7 +16,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::chain::ERC721;
+use crate::chain::{ERC721, ERC1155};
 use crate::client::Http;
 
 const MAX_BODY: usize = 1 << 20;
@@ -70,6 +70,8 @@ pub enum Fault {
     Small(usize),
     /// Lists so many transfers of other people's tokens more in each block.
     Dust(u64),
+    /// Lists so many batches of 256 ERC-1155 ids between other people more in each block.
+    Batches(u64),
     /// Refuses calls without a destination, as nodes of ZK stack chains and Tron do.
     NoDestinationless,
     /// The same, and refuses state overrides too.
@@ -334,7 +336,10 @@ impl Front {
                 answer["result"] = format!("{:#x}", head.saturating_sub(blocks)).into();
             }
             Fault::Dust(count) if asked["method"] == "eth_getLogs" => {
-                add_dust(&asked, &mut answer, count)?;
+                add_logs(&asked, &mut answer, count, 8_000, single_transfer)?;
+            }
+            Fault::Batches(count) if asked["method"] == "eth_getLogs" => {
+                add_logs(&asked, &mut answer, count, 64, batch_transfer)?;
             }
             Fault::WrongId => answer["id"] = 4711.into(),
             Fault::Ahead(blocks) => {
@@ -536,34 +541,77 @@ fn delegate(asked: &mut Value, authority: Address) {
     params[2][authority.to_string().to_lowercase()] = json!({"code": code});
 }
 
-/// Adds logs of transfers between accounts that nobody asks about, at most as many as make the answer too long to be read.
-fn add_dust(asked: &Value, answer: &mut Value, count: u64) -> anyhow::Result<()> {
-    const MOST: usize = 8_000;
+/// Ids in one batch of [`Fault::Batches`].
+pub const BATCH_IDS: u64 = 256;
+
+/// Adds `per_block` logs to each block of the range asked for, at most `most`, which make the answer too long to be read.
+fn add_logs(
+    asked: &Value,
+    answer: &mut Value,
+    per_block: u64,
+    most: usize,
+    log: fn(u64, u64) -> Value,
+) -> anyhow::Result<()> {
     let filter = &asked["params"][0];
     let (from, to) = (
         quantity(&filter["fromBlock"])?,
         quantity(&filter["toBlock"])?,
     );
     let logs = answer["result"].as_array_mut().context("no logs")?;
-    let numbers = (from..=to).flat_map(|block| (0..count).map(move |index| (block, index)));
-    for (block, index) in numbers.take(MOST) {
-        let account = |kind: &str| format!("0x{}{kind}{block:016x}{index:020x}", "0".repeat(24));
-        logs.push(json!({
-            "address": ERC721.to_string().to_lowercase(),
-            "topics": [
-                "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef",
-                account("dead"),
-                account("beef"),
-                format!("0x{:064x}", 1_000_000 + index),
-            ],
-            "data": "0x",
-            "blockNumber": format!("{block:#x}"),
-            "blockHash": format!("0x{block:064x}"),
-            "logIndex": format!("{index:#x}"),
-            "removed": false,
-        }));
+    let places = (from..=to).flat_map(|block| (0..per_block).map(move |index| (block, index)));
+    for (block, index) in places.take(most) {
+        let mut log = log(block, index);
+        log["blockNumber"] = format!("{block:#x}").into();
+        log["blockHash"] = format!("0x{block:064x}").into();
+        log["logIndex"] = format!("{index:#x}").into();
+        log["removed"] = false.into();
+        logs.push(log);
     }
     Ok(())
+}
+
+/// An account of its own for each log, as a topic.
+fn account(kind: &str, block: u64, index: u64) -> String {
+    format!("0x{}{kind}{block:016x}{index:020x}", "0".repeat(24))
+}
+
+/// An ERC-721 `Transfer` between accounts that no request names.
+fn single_transfer(block: u64, index: u64) -> Value {
+    json!({
+        "address": ERC721.to_string().to_lowercase(),
+        "topics": [
+            "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef",
+            account("dead", block, index),
+            account("beef", block, index),
+            format!("0x{:064x}", 1_000_000 + index),
+        ],
+        "data": "0x",
+    })
+}
+
+/// An ERC-1155 `TransferBatch` of the ids 0 to 255, one of each, between accounts that no request names.
+fn batch_transfer(block: u64, index: u64) -> Value {
+    let word = |number: u64| format!("{number:064x}");
+    let ids: String = (0..BATCH_IDS).map(word).collect();
+    let amounts = word(1).repeat(usize::try_from(BATCH_IDS).unwrap_or_default());
+    let data = [
+        word(64),
+        word(64 + 32 + 32 * BATCH_IDS),
+        word(BATCH_IDS),
+        ids,
+        word(BATCH_IDS),
+        amounts,
+    ];
+    json!({
+        "address": ERC1155.to_string().to_lowercase(),
+        "topics": [
+            "0x4a39dc06d4c0dbc64b70af90fd698a233a518aa5d07e595d983b8c0526c8f7fb",
+            account("feed", block, index),
+            account("dead", block, index),
+            account("beef", block, index),
+        ],
+        "data": format!("0x{}", data.concat()),
+    })
 }
 
 fn quantity(value: &Value) -> anyhow::Result<u64> {

@@ -223,6 +223,18 @@ impl Service {
         self.process.id()
     }
 
+    /// Most resident memory that it has had since it started, in bytes (`VmHWM` of proc_pid_status(5)).
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn peak_memory(&self) -> anyhow::Result<u64> {
+        let id = self.id().context("the service has ended")?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let peak = peak.and_then(|line| line.trim().strip_suffix(" kB"));
+        Ok(peak.context("no VmHWM")?.parse::<u64>()? << 10)
+    }
+
     /// Ends it as an operator does and answers its exit status.
     pub async fn stop(&mut self) -> anyhow::Result<ExitStatus> {
         self.process.stop(Duration::from_secs(30)).await

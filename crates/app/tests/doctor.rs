@@ -65,6 +65,11 @@ impl Simulated {
             "eth_getBlockByNumber" => {
                 json!({"number": format!("{head:#x}"), "hash": format!("0x{}", "07".repeat(32)), "timestamp": format!("{made:#x}")})
             }
+            "eth_call" if reader::request(&request["params"]).is_none() => {
+                // The signature validator's five words: an account without code.
+                let words = [1, head, made, 1, 0].map(word);
+                format!("0x{}", hex::encode(words.concat())).into()
+            }
             "eth_call" => {
                 let asked = reader::request(&request["params"]).unwrap();
                 assert!(asked.is_empty());
@@ -289,6 +294,10 @@ fn a_healthy_world_has_no_findings() {
         assert_eq!(ability, Some(true));
     }
     assert_eq!(provider.reader.as_deref(), Some("override"));
+    assert_eq!(
+        (provider.block_numbers, provider.signature_checks),
+        (Some("own"), Some("creation"))
+    );
     let bucket = &report.buckets[0];
     assert_eq!(
         (
@@ -418,6 +427,87 @@ fn a_state_that_is_configured_and_not_supported_is_an_error() {
             "{read_at}"
         );
     }
+}
+
+/// Whether a request is a call of the signature validator.
+fn is_signature_check(request: &Value) -> bool {
+    request["method"] == "eth_call" && reader::request(&request["params"]).is_none()
+}
+
+#[test]
+fn each_way_of_checking_signatures_is_found_and_none_is_a_warning() {
+    let no_creation: Whim = |request| {
+        let refused = is_signature_check(request) && request["params"][0]["to"].is_null();
+        refused.then(|| error(request, -32602).unwrap())
+    };
+    // What a node answers that runs no code in calls without a destination.
+    let empty_creation: Whim = |request| {
+        let refused = is_signature_check(request) && request["params"][0]["to"].is_null();
+        refused.then(|| Ok(json!({"jsonrpc": "2.0", "id": request["id"], "result": "0x"})))
+    };
+    let none: Whim = |request| is_signature_check(request).then(|| error(request, -32602).unwrap());
+    let of_another_chain: Whim = |request| {
+        let words = [5, HEAD, 1, 1, 0].map(word).concat();
+        is_signature_check(request).then(|| {
+            let result = format!("0x{}", hex::encode(words));
+            Ok(json!({"jsonrpc": "2.0", "id": request["id"], "result": result}))
+        })
+    };
+    for (whim, way) in [
+        (no_creation, Some("override")),
+        (empty_creation, Some("override")),
+        (none, None),
+        (of_another_chain, None),
+    ] {
+        let mut world = well();
+        world.whims[1] = whim;
+        let report = report(world);
+        let provider = &report.chains[0].providers[1];
+        assert_eq!(provider.signature_checks, way);
+        let codes: Vec<_> = provider.findings.iter().map(|one| one.code).collect();
+        let expected: &[&str] = if way.is_some() {
+            &[]
+        } else {
+            &["signature-checks"]
+        };
+        assert_eq!(codes, expected);
+    }
+}
+
+#[test]
+fn a_chain_whose_contracts_see_the_blocks_of_another_is_named() {
+    let mut world = well();
+    world.whims[1] = |request| {
+        let params = &request["params"];
+        let asked = reader::request(params).filter(|_| request["method"] == "eth_call")?;
+        let now: Timestamp = NOW.parse().unwrap();
+        let block = Block {
+            chain: 1,
+            number: 7_000,
+            timestamp: u64::try_from(now.as_second()).unwrap() - 4,
+            parent: word(9),
+            known: word(0),
+        };
+        let answer = reader::answer(block, &asked, |_| panic!("nothing is read"));
+        Some(Ok(
+            json!({"jsonrpc": "2.0", "id": request["id"], "result": format!("0x{answer}")}),
+        ))
+    };
+    let report = report(world);
+    let provider = &report.chains[0].providers[1];
+    assert_eq!(provider.block_numbers, Some("foreign"));
+    let [finding] = provider.findings.as_slice() else {
+        panic!("{:?}", provider.findings)
+    };
+    assert_eq!(
+        (finding.severity, finding.code),
+        (Severity::Warning, "foreign-block-numbers")
+    );
+    assert!(
+        finding
+            .problem
+            .contains("see block 7000 where the chain counts 20000")
+    );
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Blocks: their names, and what a call can tell of the one it ran at.
 
+use crate::jsonrpc::LinkedHeader;
+
 /// A block by number and hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockId {
@@ -29,4 +31,19 @@ pub enum Numbering {
     Own,
     /// They see the numbers of another chain, or hashes that are none: only a header says which block was read.
     Foreign,
+}
+
+impl Numbering {
+    /// Compares a block's header with the block as a contract saw it; `None` if their times say that they are two blocks.
+    pub fn of(header: &LinkedHeader, seen: &ExecutionBlock) -> Option<Self> {
+        let LinkedHeader { header, parent } = header;
+        if seen.timestamp != header.timestamp {
+            return None;
+        }
+        let is_parent = seen
+            .parent
+            .is_none_or(|seen| parent.is_none_or(|parent| parent == seen.hash));
+        let is_own = seen.number == header.number && is_parent;
+        Some(if is_own { Self::Own } else { Self::Foreign })
+    }
 }

@@ -7,8 +7,8 @@
 //! delegation (ERC-8010).
 
 use crate::abi::erc1271::{Check, Verdict};
-use crate::abi::multicall3_check;
 use crate::abi::signature_validator::{self, Preparation};
+use crate::abi::{DecodeError, multicall3_check};
 use crate::address::Address;
 use crate::block::ExecutionBlock;
 use crate::chain::ChainId;
@@ -188,6 +188,42 @@ impl Evidence {
     }
 }
 
+/// A check in this way.
+fn call_in(way: Way, check: &Check<'_>, preparation: Preparation<'_>) -> Call {
+    let call = match way {
+        Way::Creation => Call::deployless(signature_validator::code(check, preparation)),
+        Way::Override => Call::with_code(
+            signature_validator::ADDRESS,
+            signature_validator::code(check, preparation),
+            Vec::new(),
+        ),
+        Way::Multicall3 => Call::to(multicall3_check::ADDRESS, multicall3_check::calldata(check)),
+    };
+    call.checking(GAS)
+}
+
+fn decode_in(way: Way, returned: &[u8]) -> Result<(ChainId, ExecutionBlock, Verdict), DecodeError> {
+    match way {
+        Way::Creation | Way::Override => signature_validator::decode(returned),
+        Way::Multicall3 => multicall3_check::decode(returned),
+    }
+}
+
+/// A check that finds out whether a provider runs checks in a way: of an account without code.
+pub fn probe(way: Way) -> Call {
+    let check = Check {
+        account: Address::from_bytes(*b"tokengate no account"),
+        hash: [0; 32],
+        signature: &[],
+    };
+    call_in(way, &check, Preparation::None)
+}
+
+/// Whether this is what a provider of `chain` answers to [`probe`] if it runs checks in that way.
+pub fn runs_checks(way: Way, chain: ChainId, returned: &[u8]) -> bool {
+    matches!(decode_in(way, returned), Ok((served, _, Verdict::NoCode)) if served == chain)
+}
+
 impl Verification {
     /// Reads `signature` over `message`; its wrapper is looked for first, as ERC-6492 demands. `factories` may be called
     /// to deploy the account; what another one would do is not run.
@@ -299,19 +335,7 @@ impl Verification {
                 .as_deref()
                 .map_or(Preparation::None, Preparation::Initialisation),
         };
-        let call = match way {
-            Way::Creation => Call::deployless(signature_validator::code(&check, preparation)),
-            Way::Override => Call::with_code(
-                signature_validator::ADDRESS,
-                signature_validator::code(&check, preparation),
-                Vec::new(),
-            ),
-            Way::Multicall3 => Call::to(
-                multicall3_check::ADDRESS,
-                multicall3_check::calldata(&check),
-            ),
-        };
-        let call = call.checking(GAS);
+        let call = call_in(way, &check, preparation);
         match &self.form {
             Form::Delegated { authorization, .. } => call.authorized_by(authorization),
             Form::Plain | Form::Counterfactual { .. } => call,
@@ -365,11 +389,7 @@ impl Verification {
         returned: &[u8],
         state: Option<&AccountState>,
     ) -> Result<Evidence, Unbelievable> {
-        let decoded = match way {
-            Way::Creation | Way::Override => signature_validator::decode(returned),
-            Way::Multicall3 => multicall3_check::decode(returned),
-        };
-        let (chain, block, verdict) = decoded.map_err(|_| Unbelievable::Form)?;
+        let (chain, block, verdict) = decode_in(way, returned).map_err(|_| Unbelievable::Form)?;
         if chain != self.chain {
             return Err(Unbelievable::WrongChain);
         }

@@ -79,10 +79,8 @@ impl Application {
         limits: engine::InstanceLimits,
     ) -> Result<Self, Error> {
         let manifest = Manifest::read(sources.manifest)?;
-        let state_directory = match sources.state_directory {
-            Some(directory) => directory.to_owned(),
-            None => manifest.directory.join(".spin/tokengate"),
-        };
+        let state_directory =
+            runtime_config::state_directory(sources.state_directory, &manifest.directory);
         let variables = Variables::resolve(&manifest.variables, sources.variables, |name| {
             std::env::var_os(name)
         })?;

@@ -76,6 +76,17 @@ pub(crate) struct Origin {
     variables: Vec<Variable>,
 }
 
+/// Where key-value stores are.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Stores {
+    /// Spin's runtime configuration: where key-value stores keep their data
+    #[arg(long, value_name = "FILE")]
+    pub(crate) runtime_config_file: Option<PathBuf>,
+    /// Where embedded stores live [default: .spin/tokengate beside the manifest]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+}
+
 impl Origin {
     /// The variables given on the command line.
     pub(crate) fn variables(&self) -> Vec<(String, String)> {
@@ -90,6 +101,8 @@ impl Origin {
 pub(crate) struct Doctor {
     #[command(flatten)]
     pub(crate) origin: Origin,
+    #[command(flatten)]
+    pub(crate) stores: Stores,
     /// One JSON document in place of tables
     #[arg(long)]
     pub(crate) json: bool,
@@ -170,12 +183,8 @@ pub(crate) struct Up {
     /// Address to listen on, for HTTP/1.1; port 0 takes a free one. TLS and HTTP/2 are for a proxy in front
     #[arg(long, default_value = "127.0.0.1:3000", value_name = "ADDRESS")]
     listen: SocketAddr,
-    /// Spin's runtime configuration: where key-value stores keep their data
-    #[arg(long, value_name = "FILE")]
-    pub(crate) runtime_config_file: Option<PathBuf>,
-    /// Where embedded stores live [default: .spin/tokengate beside the manifest]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) stores: Stores,
     /// Where compiled components are kept; must be writable by this user alone [default: tokengate in $XDG_CACHE_HOME or ~/.cache]
     #[arg(long, value_name = "DIR")]
     pub(crate) cache_dir: Option<PathBuf>,

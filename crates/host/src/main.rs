@@ -98,8 +98,8 @@ fn serve(up: &Up, stderr: &Stderr) -> anyhow::Result<()> {
         &Sources {
             manifest: &up.origin.from,
             variables: &up.origin.variables(),
-            runtime_config: up.runtime_config_file.as_deref(),
-            state_directory: up.state_dir.as_deref(),
+            runtime_config: up.stores.runtime_config_file.as_deref(),
+            state_directory: up.stores.state_dir.as_deref(),
             cache_directory: up.cache_dir.as_deref(),
         },
         up.instance_limits(),

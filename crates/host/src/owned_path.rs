@@ -35,6 +35,37 @@ pub(crate) fn directory(directory: &Path) -> Result<(), Error> {
     }
 }
 
+/// Who else may use a file or directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exposure {
+    /// Nobody but this user.
+    Private,
+    /// Others may read what is in it, or what it is called.
+    Readable,
+    /// Others own it or may write it, or it is a link.
+    Writable,
+}
+
+/// How exposed a file or directory is; `None` if there is none. Nothing is changed.
+///
+/// # Errors
+/// [`io::Error`], if it cannot be looked at.
+pub(crate) fn exposure(path: &Path) -> io::Result<Option<Exposure>> {
+    let metadata = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let is_kept = metadata.is_dir() || metadata.is_file();
+    Ok(Some(if !is_kept || !is_ours(&metadata) {
+        Exposure::Writable
+    } else if metadata.mode() & ANYTHING_FOR_OTHERS == 0 {
+        Exposure::Private
+    } else {
+        Exposure::Readable
+    }))
+}
+
 /// An existing file for reading. What is checked is what is read: the name is resolved once, and not through a link.
 pub(crate) fn open(path: &Path) -> Result<fs::File, Error> {
     let file = fs::File::options()
@@ -167,6 +198,31 @@ mod tests {
             );
             assert_eq!(mode(&path), writable, "it is left as it was found");
         }
+    }
+
+    #[test]
+    fn an_exposed_file_or_directory_is_told_and_left_as_it_is() {
+        let parent = tempfile::tempdir().unwrap();
+        let (directory, file) = (parent.path().join("d"), parent.path().join("f"));
+        fs::create_dir(&directory).unwrap();
+        fs::write(&file, "").unwrap();
+        for path in [&directory, &file] {
+            for (permissions, expected) in [
+                (0o700, Exposure::Private),
+                (0o750, Exposure::Readable),
+                (0o701, Exposure::Readable),
+                (0o770, Exposure::Writable),
+                (0o702, Exposure::Writable),
+            ] {
+                set(path, permissions);
+                assert_eq!(exposure(path).unwrap(), Some(expected), "{permissions:o}");
+                assert_eq!(mode(path), permissions);
+            }
+        }
+        let link = parent.path().join("link");
+        symlink(&file, &link).unwrap();
+        assert_eq!(exposure(&link).unwrap(), Some(Exposure::Writable));
+        assert_eq!(exposure(&parent.path().join("none")).unwrap(), None);
     }
 
     #[test]

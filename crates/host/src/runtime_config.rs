@@ -18,6 +18,14 @@ pub(crate) enum KeyValueStore {
     Redis { url: RedisUrl },
 }
 
+/// Where embedded stores live: as the operator says, else beside the manifest.
+pub(crate) fn state_directory(named: Option<&Path>, manifest_directory: &Path) -> PathBuf {
+    named.map_or_else(
+        || manifest_directory.join(".spin/tokengate"),
+        Path::to_owned,
+    )
+}
+
 /// The configured stores by label, among them always [`DEFAULT_STORE`].
 pub(crate) fn key_value_stores(
     file: Option<&Path>,

@@ -1,5 +1,7 @@
 //! What an operator asks on the command line: `tokengate doctor` and `tokengate check`, over a real chain and a real store.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -111,6 +113,10 @@ async fn a_healthy_world_is_well() -> anyhow::Result<()> {
         ensure!(provider[ability] == true, "{ability}: {provider}");
     }
     ensure!(provider["reader"] == "override", "{provider}");
+    ensure!(
+        provider["block_numbers"] == "own" && provider["signature_checks"] == "creation",
+        "{provider}"
+    );
     ensure!(provider["lag_blocks"] == 0, "{provider}");
     ensure!(
         document["buckets"][0]["answer"] == "NoSuchKey",
@@ -126,6 +132,48 @@ async fn a_healthy_world_is_well() -> anyhow::Result<()> {
             && holders["gates"][0] == "holders",
         "{holders}"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_store_that_others_may_read_or_write_is_named_and_left_as_it_is() -> anyhow::Result<()> {
+    let world = world().await?;
+    let parent = tempfile::tempdir()?;
+    let (directory, file) = (parent.path().join("state"), "default.redb");
+    std::fs::create_dir(&directory)?;
+    std::fs::write(directory.join(file), "")?;
+    for (directory_mode, file_mode, code, finding) in [
+        (0o700, 0o600, 0, None),
+        (0o750, 0o600, 0, Some(("readable-store", "chmod 700"))),
+        (0o700, 0o644, 0, Some(("readable-store", "chmod 600"))),
+        (0o777, 0o600, 1, Some(("writable-store", "chmod 700"))),
+        (0o700, 0o620, 1, Some(("writable-store", "chmod 600"))),
+    ] {
+        let set = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+        };
+        set(&directory, directory_mode)?;
+        set(&directory.join(file), file_mode)?;
+        let path = directory.to_str().context("not UTF-8")?;
+        let arguments = ["doctor", "--json", "--state-dir", path];
+        let said = ask(&world.settings, &arguments).await?;
+        said.expect(code, &[])?;
+        let findings = &said.json()?["config"]["findings"];
+        let found = findings.as_array().context("no findings")?;
+        match finding {
+            None => ensure!(found.is_empty(), "{findings}"),
+            Some((code, mend)) => ensure!(
+                found.len() == 1
+                    && found[0]["code"] == code
+                    && found[0]["mend"]
+                        .as_str()
+                        .is_some_and(|said| said.starts_with(mend)),
+                "{directory_mode:o} {file_mode:o}: {findings}"
+            ),
+        }
+        let mode = directory.join(file).metadata()?.permissions().mode() & 0o777;
+        ensure!(mode == file_mode, "{mode:o}");
+    }
     Ok(())
 }
 

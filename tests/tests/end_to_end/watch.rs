@@ -7,9 +7,11 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use http::Method;
 use serde_json::json;
+use tokengate_core::Address;
+use tokengate_tests::chain::ERC1155;
 use tokengate_tests::client::{CHAIN, Gate};
 use tokengate_tests::demo::{Demo, Ports};
-use tokengate_tests::faulty::Fault;
+use tokengate_tests::faulty::{BATCH_IDS, Fault};
 use tokengate_tests::service::watch_once;
 use tokengate_tests::wallet::Wallet;
 use tokengate_tests::world::{HELLO, World};
@@ -120,13 +122,56 @@ async fn a_transfer_that_a_reorganisation_undoes_gives_its_owner_the_gate_back()
     Ok(())
 }
 
-#[tokio::test]
-async fn a_hundred_thousand_transfers_are_followed_round_by_round_in_bounded_memory()
--> anyhow::Result<()> {
+/// What stands between a service and the transfer that it has to notice.
+struct Backlog {
+    /// Gates beside those that all tests have.
+    more: String,
+    /// What the owner holds and sells, and what it opens.
+    sold: Sold,
+    /// What each block lists besides.
+    fault: Fault,
+    /// How many transfers that is, at the least.
+    transfers: u64,
+}
+
+#[derive(Clone, Copy)]
+enum Sold {
+    Token,
+    Pass,
+}
+
+impl Sold {
+    const fn opens(self) -> &'static str {
+        match self {
+            Self::Token => HELLO,
+            Self::Pass => "media/pass/extra.txt",
+        }
+    }
+
+    async fn to(self, world: &World, buyer: Address) -> anyhow::Result<()> {
+        match self {
+            Self::Token => world.chain.transfer_token(0, buyer).await,
+            Self::Pass => world.chain.transfer_pass(buyer).await,
+        }
+    }
+}
+
+/// Sells what opens a gate in the midst of a hundred blocks, and follows transfers until all are known: each round has to
+/// get on, no instance may reach 32 MiB, and the sale has to be noticed.
+async fn is_followed(backlog: Backlog) -> anyhow::Result<()> {
+    /// All instances that a round and a few requests take, with the host that they run in.
+    const GROWTH: u64 = 64 << 20;
+    let Backlog {
+        more,
+        sold,
+        fault,
+        transfers: expected,
+    } = backlog;
     let world = World::with(
         |config| {
             config.fresh = "12h";
             config.deadlines = "provider = \"10s\"\nchain = \"20s\"";
+            config.more = more;
         },
         |settings| {
             let settings = settings.variable("admin_token", TOKEN);
@@ -136,19 +181,22 @@ async fn a_hundred_thousand_transfers_are_followed_round_by_round_in_bounded_mem
     .await?;
     let (owner, stranger) = (Wallet::owner()?, Wallet::stranger()?);
     let theirs = world.gate.sign_in(&owner).await?;
+    let status = async || -> anyhow::Result<u16> {
+        let status = world.gate.ask(&theirs, sold.opens()).await?.status.as_u16();
+        settle().await;
+        Ok(status)
+    };
     round(&world).await?;
-    ensure!(status(&world.gate, &theirs).await? == 200);
+    ensure!(status().await? == 200);
     world.chain.mine(49, 1).await?;
-    world.chain.transfer_token(0, stranger.address()).await?;
-    let sold = world.chain.call("eth_blockNumber", json!([])).await?;
-    let sold = sold.as_str().context("no number")?.trim_start_matches("0x");
-    let sold = u64::from_str_radix(sold, 16)?;
+    sold.to(&world, stranger.address()).await?;
+    let sale = world.chain.call("eth_blockNumber", json!([])).await?;
+    let sale = sale.as_str().context("no number")?.trim_start_matches("0x");
+    let sale = u64::from_str_radix(sale, 16)?;
     world.chain.mine(50, 1).await?;
-    world.provider.behave(Fault::Dust(1_000)).await?;
-    ensure!(
-        status(&world.gate, &theirs).await? == 200,
-        "nobody says otherwise"
-    );
+    world.provider.behave(fault).await?;
+    ensure!(status().await? == 200, "nothing says otherwise yet");
+    let resident = world.service.peak_memory()?;
 
     let (mut transfers, mut before, mut rounds, mut refused) = (0, 0, 0, false);
     loop {
@@ -162,10 +210,10 @@ async fn a_hundred_thousand_transfers_are_followed_round_by_round_in_bounded_mem
         ensure!(to > before, "no progress after block {before}: {answer}");
         transfers += number("transfers")?;
         (before, rounds) = (to, rounds + 1);
-        if to >= sold && !refused {
+        if to >= sale && !refused {
             // What an instance has in memory it believes for a second.
             tokio::time::sleep(Duration::from_secs(1)).await;
-            ensure!(status(&world.gate, &theirs).await? == 403, "round {rounds}");
+            ensure!(status().await? == 403, "round {rounds}");
             refused = true;
         }
         if number("behind")? == 0 {
@@ -173,13 +221,49 @@ async fn a_hundred_thousand_transfers_are_followed_round_by_round_in_bounded_mem
         }
     }
     ensure!(
-        refused && transfers >= 100_000,
+        refused && transfers >= expected,
         "{transfers} transfers in {rounds} rounds"
     );
     let log = world.service.log();
     ensure!(!log.contains("an instance failed"), "{log}");
-    println!("{transfers} transfers in {rounds} rounds");
+    let grown = world.service.peak_memory()? - resident;
+    println!(
+        "{transfers} transfers in {rounds} rounds; the service grew by {} KiB from {} KiB, no instance beyond 32 MiB",
+        grown >> 10,
+        resident >> 10
+    );
+    ensure!(grown < GROWTH, "grown by {grown} bytes");
     Ok(())
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_transfers_are_followed_round_by_round_in_bounded_memory()
+-> anyhow::Result<()> {
+    is_followed(Backlog {
+        more: String::new(),
+        sold: Sold::Token,
+        fault: Fault::Dust(1_000),
+        transfers: 100_000,
+    })
+    .await
+}
+
+/// Each batch changes 512 balances, and with a delegation what the two accounts' agents may use.
+#[tokio::test]
+async fn batches_of_256_ids_with_a_delegation_are_followed_in_bounded_memory() -> anyhow::Result<()>
+{
+    let ids: Vec<_> = (0..BATCH_IDS).map(|id| format!("\"{id}\"")).collect();
+    let more = format!(
+        "[[gate]]\nid = \"collection\"\nresources = [\"media/collection/**\"]\nfresh = \"12h\"\ndelegation = {{}}\nrequire = {{ erc1155 = {{ chain = \"{CHAIN}\", contract = \"{ERC1155}\", token_ids = [{}], at_least = \"1\" }} }}\n",
+        ids.join(", ")
+    );
+    is_followed(Backlog {
+        more,
+        sold: Sold::Pass,
+        fault: Fault::Batches(4),
+        transfers: 400,
+    })
+    .await
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use tokengate_core::abi::reader::{self, Form, Limits, Outcome, Reader, ReaderErr
 use tokengate_core::block::{BlockId, ExecutionBlock, Numbering};
 use tokengate_core::config::Chain;
 use tokengate_core::fact::{Read, Unreadable, Value};
-use tokengate_core::jsonrpc::{self, Answer, BlockTag, Header, LinkedHeader, ReplyError, Request};
+use tokengate_core::jsonrpc::{self, Answer, BlockTag, LinkedHeader, ReplyError, Request};
 
 use super::fault::Fault;
 use super::gossip;
@@ -179,7 +179,7 @@ async fn by_reader<P: Ports>(
     is_asked_for(block, told.block.number)?;
     if let Some(pinned) = pinned {
         let pinned = pinned?;
-        if pinned.judge(&told.block) != Some(Numbering::Own) {
+        if Numbering::of(&pinned.linked, &told.block) != Some(Numbering::Own) {
             // Between the two a block may have been made, or the chain's contracts see other blocks.
             return Pieces::new(provider, form, reads, pinned, begun)
                 .read(vec![whole])
@@ -197,7 +197,7 @@ async fn by_reader<P: Ports>(
         });
     }
     let pinned = Pinned::at(provider, BlockTag::Number(told.block.number)).await?;
-    if pinned.judge(&told.block) != Some(Numbering::Own) {
+    if Numbering::of(&pinned.linked, &told.block) != Some(Numbering::Own) {
         return Err(Fault::Replaced);
     }
     let mut pieces = Pieces::new(provider, form, reads, pinned, begun);
@@ -225,45 +225,27 @@ fn is_asked_for(block: BlockTag, number: u64) -> Result<(), Fault> {
 /// The one block of several calls.
 #[derive(Clone, Copy)]
 struct Pinned {
-    header: Header,
-    parent: Option<[u8; 32]>,
+    linked: LinkedHeader,
     /// By its hash (EIP-1898), or by its number where the node does not know that.
     by_hash: bool,
 }
 
 impl Pinned {
     async fn at<P: Ports>(provider: &Provider<'_, P>, block: BlockTag) -> Result<Self, Fault> {
-        let LinkedHeader { header, parent } = provider.header_with_parent(block).await?;
-        is_asked_for(block, header.number)?;
+        let linked = provider.header_with_parent(block).await?;
+        is_asked_for(block, linked.header.number)?;
         Ok(Self {
-            header,
-            parent,
+            linked,
             by_hash: true,
         })
     }
 
     const fn tag(self) -> BlockTag {
         if self.by_hash {
-            BlockTag::Hash(self.header.hash)
+            BlockTag::Hash(self.linked.header.hash)
         } else {
-            BlockTag::Number(self.header.number)
+            BlockTag::Number(self.linked.header.number)
         }
-    }
-
-    /// What it says of the chain that contracts see this block as `seen`; none where that is another block.
-    fn judge(&self, seen: &ExecutionBlock) -> Option<Numbering> {
-        if seen.timestamp != self.header.timestamp {
-            return None;
-        }
-        let is_parent = seen
-            .parent
-            .is_none_or(|seen| self.parent.is_none_or(|parent| parent == seen.hash));
-        let is_own = seen.number == self.header.number && is_parent;
-        Some(if is_own {
-            Numbering::Own
-        } else {
-            Numbering::Foreign
-        })
     }
 
     /// The block, if its number still names it: it may have been an orphan. And whether the block that was believed last
@@ -272,7 +254,7 @@ impl Pinned {
         &self,
         provider: &Provider<'_, P>,
     ) -> Result<ExecutionBlock, Fault> {
-        let number = self.header.number;
+        let number = self.linked.header.number;
         let known = provider.pool(|pool| pool.known());
         let known = known.filter(|known| known.number <= number);
         let named = provider.header(BlockTag::Number(number));
@@ -282,12 +264,12 @@ impl Pinned {
                     let header = provider.find(BlockTag::Number(known.number)).await?;
                     Ok(header.is_some_and(|header| header.hash != known.hash))
                 }
-                Some(known) => Ok(known.hash != self.header.hash),
+                Some(known) => Ok(known.hash != self.linked.header.hash),
                 None => Ok(false),
             }
         };
         let (named, reorged) = try_join(named, earlier).await?;
-        if named.hash == self.header.hash {
+        if named.hash == self.linked.header.hash {
             Ok(ExecutionBlock {
                 reorged,
                 ..self.block()
@@ -299,11 +281,11 @@ impl Pinned {
 
     const fn block(&self) -> ExecutionBlock {
         ExecutionBlock {
-            number: self.header.number,
-            timestamp: self.header.timestamp,
+            number: self.linked.header.number,
+            timestamp: self.linked.header.timestamp,
             parent: Some(BlockId {
-                number: self.header.number,
-                hash: self.header.hash,
+                number: self.linked.header.number,
+                hash: self.linked.header.hash,
             }),
             reorged: false,
         }
@@ -474,9 +456,9 @@ impl<'a, 'b, P: Ports> Pieces<'a, 'b, P> {
 
     /// That contracts have seen the block that was named; and as what.
     fn is_the_block(&mut self, seen: &ExecutionBlock) -> Result<(), Fault> {
-        let (number, seen_number) = (self.pinned.header.number, seen.number);
+        let (number, seen_number) = (self.pinned.linked.header.number, seen.number);
         let other = Fault::AnotherBlock(seen_number, number);
-        let numbering = self.pinned.judge(seen).ok_or(other.clone())?;
+        let numbering = Numbering::of(&self.pinned.linked, seen).ok_or(other.clone())?;
         let known = self
             .provider
             .pool(|pool| pool.numbering(self.provider.index));

@@ -6,10 +6,12 @@ use futures_util::future::join_all;
 use futures_util::join;
 use serde::Serialize;
 use tokengate_core::abi::reader::{Form, Reader};
+use tokengate_core::block::Numbering;
 use tokengate_core::config::{Chain, ReadAt, Template};
 use tokengate_core::endpoint::Authority;
 use tokengate_core::jsonrpc::{self, Answer, BlockTag, Header, ReplyError, Request};
 use tokengate_core::secret::Secret;
+use tokengate_core::signer::{self, Way};
 use tokengate_core::{Address, ChainId};
 
 use super::{Finding, MAX_REPLY_LEN, Web, call_finding, host};
@@ -64,6 +66,10 @@ pub struct ProviderReport {
     pub batch: Option<bool>,
     /// How its chain is read: "override", "creation", the address of a deployed reader or "calls".
     pub reader: Option<String>,
+    /// Whether the chain's contracts see its own blocks ("own") or those of another chain ("foreign").
+    pub block_numbers: Option<&'static str>,
+    /// How it checks signatures of contract accounts: "creation", "override" or "multicall3".
+    pub signature_checks: Option<&'static str>,
     /// Whether it knows the newest safe block.
     pub safe: Option<bool>,
     /// Whether it knows the newest finalised block.
@@ -174,6 +180,14 @@ fn tag_name(tag: BlockTag) -> String {
     }
 }
 
+const fn way_name(way: Way) -> &'static str {
+    match way {
+        Way::Creation => "creation",
+        Way::Override => "override",
+        Way::Multicall3 => "multicall3",
+    }
+}
+
 fn compare(report: &mut ProviderReport, head: &Header, best: &Header) {
     let blocks = best.number.saturating_sub(head.number);
     let seconds = best.timestamp.saturating_sub(head.timestamp);
@@ -210,6 +224,8 @@ impl<P: Web> Provider<'_, P> {
             head_age_seconds: None,
             batch: None,
             reader: None,
+            block_numbers: None,
+            signature_checks: None,
             safe: None,
             finalized: None,
             block_hash: None,
@@ -301,9 +317,11 @@ impl<P: Web> Provider<'_, P> {
             ReadAt::Confirmations(count) => BlockTag::Number(head.number.saturating_sub(count)),
         };
         let form = self.form().await;
-        let (code, configured, safe, finalized, batch, by_hash, archive) = join!(
+        let (code, configured, numbering, way, safe, finalized, batch, by_hash, archive) = join!(
             self.code(),
             self.reads_at(form.unwrap_or(Form::Calls), state),
+            self.numbering(form.unwrap_or(Form::Calls), head.number),
+            self.signature_checks(),
             self.block(BlockTag::Safe),
             self.block(BlockTag::Finalized),
             self.takes_batches(),
@@ -317,6 +335,28 @@ impl<P: Web> Provider<'_, P> {
         report.block_hash = Some(by_hash);
         report.archive = Some(archive);
         report.reader = form.map(|form| form.to_string());
+        report.block_numbers = numbering.map(|(numbering, _)| match numbering {
+            Numbering::Own => "own",
+            Numbering::Foreign => "foreign",
+        });
+        report.signature_checks = way.map(way_name);
+        if let Some((Numbering::Foreign, seen)) = numbering {
+            report.findings.push(Finding::warning(
+                "foreign-block-numbers",
+                format!(
+                    "contracts of this chain see block {seen} where the chain counts {}: they see the blocks of another chain",
+                    head.number
+                ),
+                "nothing has to be done: reads name their block by its header, which takes two more calls; in gates, name blocks and times as the contracts see them",
+            ));
+        }
+        if form.is_some() && way.is_none() {
+            report.findings.push(Finding::warning(
+                "signature-checks",
+                "it checks no signatures: contract accounts (ERC-1271) cannot sign in through it",
+                "choose a provider that runs calls without a destination or with a state override, or have Multicall3 deployed at its canonical address",
+            ));
+        }
         if form.is_none() {
             let problem = match (self.chain.reader, code) {
                 (Some(Form::Deployed(address)), Some(0)) => {
@@ -363,6 +403,37 @@ impl<P: Web> Provider<'_, P> {
         for form in ways {
             if self.reads_at(*form, BlockTag::Latest).await {
                 return Some(*form);
+            }
+        }
+        None
+    }
+
+    /// Whose blocks contracts see, and the number that they see of the block of this number. `None` where a reader cannot
+    /// be asked for that block.
+    async fn numbering(&self, form: Form, number: u64) -> Option<(Numbering, u64)> {
+        let block = BlockTag::Number(number);
+        let reader = Reader::new(self.chain.id, Vec::new(), None);
+        let call = reader.call(form, self.chain.deposit_gas)?;
+        let (header, reply) = join!(
+            self.call(jsonrpc::eth_get_block_by_number(block)),
+            self.call(jsonrpc::eth_call(&call, block)),
+        );
+        let header = jsonrpc::header_with_parent(&header.ok()?).ok()??;
+        let returned = jsonrpc::data(&reply.ok()?).ok()?;
+        let seen = reader.decode(&returned).ok()?.block;
+        Some((Numbering::of(&header, &seen)?, seen.number))
+    }
+
+    /// The first way in which it runs the check that sign-ins of contract accounts make.
+    async fn signature_checks(&self) -> Option<Way> {
+        for way in [Way::Creation, Way::Override, Way::Multicall3] {
+            let request = jsonrpc::eth_call(&signer::probe(way), BlockTag::Latest);
+            let Ok(reply) = self.call(request).await else {
+                continue;
+            };
+            let runs = |returned: Vec<u8>| signer::runs_checks(way, self.chain.id, &returned);
+            if jsonrpc::data(&reply).is_ok_and(runs) {
+                return Some(way);
             }
         }
         None

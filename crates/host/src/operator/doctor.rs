@@ -1,5 +1,9 @@
 //! `tokengate doctor`: what is wrong, before the first request finds out.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
 use serde_json::{Value, json};
 use tokengate_app::doctor::{
     self, BucketReport, ChainReport, ContractReport, Finding, ProviderReport, Report, Severity,
@@ -11,6 +15,8 @@ use super::table::{count, table};
 use super::{Answer, Installed, run};
 use crate::cli::Doctor;
 use crate::guest::ComponentSettings;
+use crate::owned_path::{self, Exposure};
+use crate::runtime_config::{self, KeyValueStore};
 
 /// The number of the shape of the JSON document.
 const VERSION: u32 = 1;
@@ -38,6 +44,7 @@ pub(crate) fn doctor(asked: &Doctor) -> anyhow::Result<Answer> {
         .map_err(|problem| anyhow::anyhow!("{}", problem.code()))?;
     let mut findings = installed.findings.clone();
     findings.extend(unreachable(config, &installed));
+    findings.extend(exposed(&stores(asked, &installed)?)?);
     let examined = Examined {
         counts: [
             count(config.gates().len(), "gate"),
@@ -64,6 +71,50 @@ pub(crate) fn doctor(asked: &Doctor) -> anyhow::Result<Answer> {
         text,
         code: u8::from(failing),
     })
+}
+
+/// The files of the embedded stores that `tokengate up` would open.
+fn stores(asked: &Doctor, installed: &Installed) -> anyhow::Result<Vec<PathBuf>> {
+    let directory = runtime_config::state_directory(
+        asked.stores.state_dir.as_deref(),
+        &installed.manifest_directory,
+    );
+    let file = asked.stores.runtime_config_file.as_deref();
+    let stores = runtime_config::key_value_stores(file, &directory)?;
+    let paths = stores.into_values().filter_map(|store| match store {
+        KeyValueStore::Embedded { path } => Some(path),
+        KeyValueStore::Redis { .. } => None,
+    });
+    Ok(paths.collect())
+}
+
+/// Stores, and the directories that they are in, which other users of this machine may read or write.
+fn exposed(stores: &[PathBuf]) -> anyhow::Result<Vec<Finding>> {
+    let directories = stores.iter().filter_map(|store| store.parent());
+    let directories: BTreeSet<_> = directories.collect();
+    let files = stores.iter().map(|store| (store.as_path(), "600"));
+    let paths = directories.into_iter().map(|path| (path, "700"));
+    let mut findings = Vec::new();
+    for (path, mode) in paths.chain(files) {
+        let shown = path.display();
+        let exposure = owned_path::exposure(path);
+        let exposure = exposure.with_context(|| format!("{shown} cannot be looked at"))?;
+        let mend = format!("chmod {mode} {shown}, and chown if others own it");
+        match exposure {
+            Some(Exposure::Readable) => findings.push(Finding::warning(
+                "readable-store",
+                format!("others on this machine may read {shown}, where the key-value store is: which wallets have signed in, and what they hold"),
+                mend,
+            )),
+            Some(Exposure::Writable) => findings.push(Finding::error(
+                "writable-store",
+                format!("others own or may write {shown}, where the key-value store is, or it is a link: `tokengate up` refuses it"),
+                mend,
+            )),
+            Some(Exposure::Private) | None => {}
+        }
+    }
+    Ok(findings)
 }
 
 /// Providers that a component which reads chains may not call, or does not know.

@@ -55,6 +55,8 @@ struct Installed {
     components: Vec<ComponentSettings>,
     /// The configuration's text.
     config: String,
+    /// Where its manifest is.
+    manifest_directory: PathBuf,
     /// What the components call variables, and their values.
     variables: BTreeMap<String, String>,
     /// Where the components contradict each other.
@@ -123,6 +125,7 @@ impl Installed {
         Ok(Self {
             components,
             config,
+            manifest_directory: manifest.directory,
             variables,
             findings,
         })

@@ -179,6 +179,11 @@ fn chunks_of_one_byte_cost_no_more_than_their_bytes() {
     });
     is_read(&host, &streams);
     let (during, _) = host.memory();
+    println!(
+        "{CONNECTIONS} bodies of {CHUNKS} chunks: {} KiB resident before, {} KiB with them",
+        before >> 10,
+        during >> 10
+    );
     assert!(
         during < before + (8 << 20),
         "{before} bytes before, {during} with {CONNECTIONS} bodies of {CHUNKS} chunks"
