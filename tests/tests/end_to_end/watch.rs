@@ -4,10 +4,10 @@
 use std::process::Output;
 use std::time::Duration;
 
+use alloy_primitives::Address;
 use anyhow::{Context, ensure};
 use http::Method;
 use serde_json::json;
-use tokengate_core::Address;
 use tokengate_tests::chain::ERC1155;
 use tokengate_tests::client::{CHAIN, Gate};
 use tokengate_tests::demo::{Demo, Ports};
