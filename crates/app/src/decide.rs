@@ -367,6 +367,7 @@ impl Gathered {
         context
             .record
             .wait_ends(Outside::Chain, context.ports.elapsed());
+        let (memory, elapsed) = (context.service.memory(), context.ports.elapsed());
         for landing in landings {
             for fault in &landing.faults {
                 context.record.fault(fault.clone());
@@ -382,8 +383,14 @@ impl Gathered {
                             fact.contradicts(known) && !chain::is_undone(context, key, known)
                         }) => {}
                     Ok(fact) => {
+                        // Another read that has ended meanwhile may know a later block.
+                        let held = memory.facts.peek(self.agreement, key, elapsed);
+                        let later = held.filter(|held| {
+                            fact.contradicts(held) && !chain::is_undone(context, key, held)
+                        });
                         self.tiers.insert(key.clone(), Tier::Chain);
-                        self.facts.insert(key.clone(), fact.clone());
+                        self.facts
+                            .insert(key.clone(), later.unwrap_or_else(|| fact.clone()));
                     }
                     // Neither a yes nor a no, and what was known before is not believed any longer.
                     Err(_) => self.facts.remove(key),

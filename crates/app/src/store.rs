@@ -11,6 +11,7 @@ use tokengate_core::fact::{Fact, FactKey, Known, Touch};
 use tokengate_core::nonce::{CLOCK_SKEW, PendingNonce};
 use tokengate_core::sealed::Kind;
 use tokengate_core::session::{Epochs, Member, Session};
+use tokengate_core::tombstone::Tombstone;
 use tokengate_core::wallet::{Control, Wallet};
 use tokengate_core::{Address, ChainId, Timestamp};
 
@@ -527,10 +528,10 @@ pub(crate) async fn outdate<P: Ports>(
                 let touch = match known {
                     Standing::Nothing => return ahead.then(|| (name, touch.to_bytes(now))),
                     Standing::Known(Known::Fact(fact)) if touch.is_known_to(&fact) => return None,
-                    Standing::Known(Known::Touched(other, _)) if other.and(**touch) == other => {
-                        return None;
+                    Standing::Known(Known::Touched(other, at)) => {
+                        let other = Tombstone { touch: other, at };
+                        other.merged(**touch, now, OBEYED)?.touch
                     }
-                    Standing::Known(Known::Touched(other, _)) => other.and(**touch),
                     Standing::Known(Known::Fact(_)) | Standing::Garbage => {
                         outdated += 1;
                         **touch

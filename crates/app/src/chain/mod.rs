@@ -244,6 +244,13 @@ pub(crate) fn is_undone<P: Ports>(context: &Context<'_, P>, key: &FactKey, fact:
     })
 }
 
+/// Whether the chain can have come to a block of this number, as far as this instance knows.
+pub(crate) fn is_possible<P: Ports>(context: &Context<'_, P>, chain: &Chain, number: u64) -> bool {
+    let (now, limits) = (context.ports.now(), chain.head_limits());
+    let highest = pool(context, chain.id, |pool| pool.highest_possible(now, limits));
+    highest.is_none_or(|highest| number <= highest)
+}
+
 /// Whether an answer was behind that was believed before all providers had said how far the chain is: waits for those
 /// that are still asked.
 pub(crate) async fn is_refuted<P: Ports>(
@@ -287,6 +294,6 @@ fn pool<P: Ports, T>(
     chain: ChainId,
     work: impl FnOnce(&mut Pool) -> T,
 ) -> T {
-    let count = context.service.providers(chain).len();
+    let count = chain_of(context, chain).map_or(0, |chain| chain.providers.len());
     context.service.memory().pool(chain, count, work)
 }

@@ -8,11 +8,13 @@ use futures_util::FutureExt as _;
 use futures_util::future::{Either, LocalBoxFuture, pending, select};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokengate_core::config::Chain;
+use tokengate_core::jsonrpc::BlockTag;
 use tokengate_core::provider::{Failure, Pool};
 
 use super::fault::{Blame, Fault};
 use super::provider::{self, Provider};
 use super::question::{Answer, Question};
+use super::snapshot::snapshot;
 use super::{Unavailable, gossip, head, pool};
 use crate::ports::{CallError, Ports};
 use crate::record::Outside;
@@ -264,8 +266,12 @@ impl<P: Ports> Race<'_, P> {
     }
 
     /// Whether a fault is the provider's, or may be that of a question which strangers chose: then one that they cannot
-    /// choose tells.
+    /// choose tells. Contracts that gates name may be strangers', too: what they may make slow is told in the background.
     async fn is_own(&self, provider: &Provider<'_, P>, fault: &Fault) -> bool {
+        if matches!(self.question, Question::Reads(..)) && fault.may_be_of_contracts() {
+            self.control(provider, fault.failure());
+            return false;
+        }
         if !self.question.is_anybodys() {
             return true;
         }
@@ -278,6 +284,36 @@ impl<P: Ports> Race<'_, P> {
                 !matches!(control, Some(Ok(())))
             }
         }
+    }
+
+    /// Has `provider` asked in the background for what no contract has a part in. If that fails as well, it is the provider.
+    fn control(&self, provider: &Provider<'_, P>, failure: Failure) {
+        let (index, id, limit) = (provider.index, self.chain.id, self.deadline);
+        let now = self.context.ports.now();
+        if !self.pool(|pool| pool.suspect(index, now, limit)) {
+            return;
+        }
+        self.context.behind(async move |context: &Context<'_, P>| {
+            let chain = context.service.config().ok().and_then(|c| c.chain(id));
+            let Some(chain) = chain else {
+                return;
+            };
+            let providers = provider::all(context, chain);
+            let Some(provider) = providers.get(index) else {
+                return;
+            };
+            let nothing = snapshot(provider, &[], BlockTag::Latest);
+            let is_well = matches!(within(context.ports, limit, nothing).await, Some(Ok(_)));
+            let now = context.ports.now();
+            let failure = (!is_well).then_some(failure);
+            if provider.pool(|pool| pool.controlled(index, failure, now)) {
+                let name = provider.name();
+                let fault =
+                    format!("{name}: no answer to a control request; not asked for a while");
+                context.record.fault(fault);
+                gossip::publish_now(context, chain);
+            }
+        });
     }
 
     /// Notes that an attempt has begun; how long to wait for it before another one is made as well.
@@ -329,6 +365,9 @@ impl<P: Ports> Race<'_, P> {
     fn failed(&self, provider: usize, fault: &Fault, is_own: bool) {
         let now = self.context.ports.now();
         let opened = is_own && self.pool(|pool| pool.failed(provider, fault.failure(), now));
+        if fault.disproves_head() {
+            self.pool(|pool| pool.drop_head(provider));
+        }
         let name = self.providers.get(provider).map(Provider::name);
         let name = name.unwrap_or_default();
         if opened {

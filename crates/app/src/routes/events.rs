@@ -128,9 +128,19 @@ async fn attend<P: Ports>(
     let now = context.ports.now();
     let mut outcome = Outcome::of(delivery);
     let watched = config.watched(chain.id);
+    if delivery
+        .logs
+        .iter()
+        .any(|log| watched.contains(&log.address))
+    {
+        crate::chain::pull(context).await;
+    }
     let mut invalidations = Invalidations::default();
     for log in &delivery.logs {
-        let touch = touch_of(log.block, log.removed, now);
+        // A block that the chain cannot have come to would be waited for: what is said to have happened there invalidates
+        // everything of before now.
+        let undone = log.removed || !crate::chain::is_possible(context, chain, log.block);
+        let touch = touch_of(log.block, undone, now);
         match Transfer::read(log) {
             Ok(transfers) => {
                 outcome.transfers += usize::from(!transfers.is_empty());
