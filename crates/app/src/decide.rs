@@ -295,7 +295,7 @@ impl Gathered {
         Ok(())
     }
 
-    /// Whether facts past `fresh` still open a gate.
+    /// Whether facts past `max_age` still open a gate.
     fn opens_on_stale(&self, gate: &Gate) -> bool {
         let stale = self.facts.within(gate.stale, self.now);
         gate.stale > gate.fresh && gate.evaluate(&self.holders, &stale) == Truth::Yes
@@ -719,7 +719,7 @@ impl Gathered {
         ) {
             return Ok((granted, self.tier(gate)));
         }
-        // Past `fresh` it is open for a while yet: the chain is asked behind the response.
+        // Past `max_age` it is open for a while yet: the chain is asked behind the response.
         if gate.stale > gate.fresh
             && let Decision::Granted(granted) = gate.decide(
                 &self.holders,

@@ -63,7 +63,7 @@ async fn readiness<P: Ports>(
     for (chain, ok) in &chains {
         checks.insert(chain.to_string(), word(*ok));
     }
-    // It decides nevertheless, so this is for whoever looks: a fact lives for as long as `fresh` and `stale` allow.
+    // It decides nevertheless, so this is for whoever looks: a fact lives for as long as `max_age` and `stale_while_revalidate` allow.
     for chain in config.chains() {
         if watch::is_stuck(context, config, chain.id).await {
             checks.insert(format!("{} transfers", chain.id), word(false));
