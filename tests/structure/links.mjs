@@ -4,8 +4,11 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 
-process.chdir(path.resolve(import.meta.dirname, '../..'));
+const folder = path.dirname(fileURLToPath(import.meta.url));
+
+process.chdir(path.resolve(folder, '../..'));
 const git = (...args) => execFileSync('git', args, { encoding: 'utf8' }).split('\0').filter(Boolean);
 const files = git('ls-files', '-z', '--cached', '--others', '--exclude-standard').filter((file) => statSync(file, { throwIfNoEntry: false })?.isFile());
 const known = new Set(files);

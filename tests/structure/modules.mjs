@@ -1,12 +1,15 @@
 // Checks two rules of the crates: no modules import each other in a circle, and no file has more than 500 lines of code,
 // tests aside. A module and its own submodules may import each other. Prints what breaks a rule, and exits with 1 if
-// anything does.
+// anything does. The repository is this one, or the folder that is named.
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { masked, names, withoutTests } from './rust.mjs';
 
+const folder = path.dirname(fileURLToPath(import.meta.url));
+
 const MAX_LINES = 500;
-const root = path.resolve(import.meta.dirname, '../..');
+const root = path.resolve(process.argv[2] ?? path.join(folder, '../..'));
 const relative = (file) => path.relative(root, file);
 
 /** All modules of the crate whose root is `file`, by path: `crate`, `crate::a`, `crate::a::b`. */
@@ -100,7 +103,7 @@ function circles(arrows) {
 }
 
 let failed = 0;
-for (const area of ['crates', 'components']) {
+for (const area of ['crates', 'components'].filter((area) => existsSync(path.join(root, area)))) {
   for (const name of readdirSync(path.join(root, area)).sort()) {
     const sources = path.join(root, area, name, 'src');
     for (const file of ['lib.rs', 'main.rs'].map((file) => path.join(sources, file)).filter(existsSync)) {
