@@ -352,7 +352,7 @@ impl Config {
             place.error(
                 span,
                 error.message().replace('\n', ", "),
-                "see the reference of tokengate.toml in README.md",
+                "see docs/reference/configuration.md",
             )
         })?;
         place.config(raw)

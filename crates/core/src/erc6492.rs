@@ -56,7 +56,7 @@ const COINBASE: &[[u8; 4]] = &[CoinbaseSmartWalletFactory::createAccountCall::SE
 const LIGHT: &[[u8; 4]] = &[LightAccountFactory::createAccountCall::SELECTOR];
 const K1: &[[u8; 4]] = &[K1ValidatorFactory::createAccountCall::SELECTOR];
 
-/// By the vendors' own lists, which docs/sign-in.md names.
+/// By the vendors' own lists, which docs/guides/sign-in.md names.
 const KNOWN: &[Factory] = &[
     // Safe 1.3.0, canonical.
     factory(
