@@ -4,9 +4,9 @@ use http::header::{AUTHORIZATION, COOKIE, HeaderName, HeaderValue, ORIGIN};
 use tokengate_core::Timestamp;
 use tokengate_core::session::{self, Session, TokenError};
 
-use crate::memory::sessions::Standing;
+use crate::cache::sessions::Standing;
+use crate::http::problem::Problem;
 use crate::ports::{Ports, StoreError};
-use crate::problem::Problem;
 use crate::router::{Context, Request};
 use crate::store;
 

@@ -5,34 +5,30 @@
 #![forbid(unsafe_code)]
 
 mod auth;
-mod backend;
+mod cache;
 mod chain;
-mod decide;
-pub mod doctor;
-mod explain;
-mod forget;
-mod identity;
-mod limits;
-mod memory;
+mod decision;
+pub mod diagnostics;
+mod http;
+mod invalidation;
+mod kv;
 mod ports;
-mod problem;
-mod record;
-mod request;
+mod prefetch;
+mod rate_limit;
 mod router;
 pub mod routes;
-mod service;
+mod state;
 mod store;
-mod tombstone;
-mod touch;
-mod warm;
-mod watch;
+mod telemetry;
+mod transfers;
 
-pub use explain::{Explanation, explain};
+pub use crate::http::problem::Problem;
+pub use decision::explain::{Explanation, explain};
+pub use diagnostics as doctor;
 pub use ports::{CallError, Ports, RedisReply, Reply, StoreError};
-pub use problem::Problem;
-pub use record::Record;
 pub use router::{
     Context, Handler, MAX_BODY_LEN, Needs, Request, Response, Route, STARTUP_PATH, max_body_len,
     rejected, serve,
 };
-pub use service::{LoadError, Service};
+pub use state::{LoadError, Service};
+pub use telemetry::Record;

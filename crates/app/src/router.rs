@@ -10,11 +10,11 @@ use http::header::{
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use crate::backend::Store;
+use crate::http::problem::{Problem, document_response};
+use crate::kv::Store;
 use crate::ports::Ports;
-use crate::problem::{Problem, document_response};
-use crate::record::Record;
-use crate::service::{LoadError, Service};
+use crate::state::{LoadError, Service};
+use crate::telemetry::Record;
 
 /// The longest request body that is read, in bytes, where a route does not say otherwise.
 pub const MAX_BODY_LEN: usize = 64 * 1024;

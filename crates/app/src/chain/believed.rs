@@ -9,7 +9,7 @@ use tokengate_core::config::ReadAt;
 use tokengate_core::jsonrpc::{BlockTag, Header};
 use tokengate_core::provider::Head;
 
-use super::fault::Fault;
+use super::error::Fault;
 use super::provider::Provider;
 use super::{gossip, head};
 use crate::ports::Ports;

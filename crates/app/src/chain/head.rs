@@ -9,7 +9,7 @@ use tokengate_core::abi::reader::ReaderError;
 use tokengate_core::jsonrpc::{self, BlockTag, Header};
 use tokengate_core::provider::Head;
 
-use super::fault::Fault;
+use super::error::Fault;
 use super::gossip;
 use super::provider::{self, Provider};
 use crate::ports::{CallError, Ports};

@@ -1,14 +1,14 @@
 //! Reading chains: all that a decision lacks in one answer per chain, of as many providers as have to agree.
 
 mod believed;
-mod fault;
-mod following;
+mod error;
 mod gossip;
 mod head;
+mod hedge;
+mod logs;
 mod provider;
-mod question;
-mod race;
 mod reading;
+mod request;
 mod signature;
 mod snapshot;
 
@@ -20,10 +20,10 @@ use tokengate_core::signer::{Verification, VerifiedSigner, VerifyError};
 use tokengate_core::{ChainId, Timestamp};
 
 pub(crate) use self::believed::Doubt;
-pub(crate) use self::following::{Followed, Following, MAX_TRANSFERS};
 pub(crate) use self::gossip::pull;
-use self::question::{Answer, Question};
+pub(crate) use self::logs::{Followed, Following, MAX_TRANSFERS};
 use self::reading::Reading;
+use self::request::{Answer, Question};
 use self::signature::SignatureCheck;
 use crate::ports::Ports;
 use crate::router::Context;
@@ -65,7 +65,7 @@ pub(crate) async fn read<P: Ports>(
         floor,
     } = wanted;
     let needed = agreement.max(chain.agreement);
-    let answers = race::race(context, chain, needed, Question::Reads(reads, floor)).await?;
+    let answers = hedge::race(context, chain, needed, Question::Reads(reads, floor)).await?;
     let readings = answers
         .into_iter()
         .filter_map(|(index, answer)| match answer {
@@ -185,7 +185,7 @@ pub(crate) async fn verify<P: Ports>(
     let config = context.service.config().map_err(|_| Unavailable)?;
     let needed = config.agreement(chain.id);
     let check = SignatureCheck::new(verification);
-    let answers = match race::race(context, chain, needed, Question::Signature(&check)).await {
+    let answers = match hedge::race(context, chain, needed, Question::Signature(&check)).await {
         Ok(answers) => answers,
         Err(Unavailable) => {
             let providers = context.service.providers(chain.id).len();
@@ -211,7 +211,7 @@ pub(crate) async fn chain_id<P: Ports>(
     context: &Context<'_, P>,
     chain: &Chain,
 ) -> Result<u64, Unavailable> {
-    let answers = race::race(context, chain, 1, Question::Identity).await?;
+    let answers = hedge::race(context, chain, 1, Question::Identity).await?;
     match answers.into_iter().next() {
         Some((_, Answer::Identity(id))) => Ok(id),
         _ => Err(Unavailable),
@@ -224,7 +224,7 @@ pub(crate) async fn follow<P: Ports>(
     chain: &Chain,
     asked: &Following<'_>,
 ) -> Result<Followed, Unavailable> {
-    let answers = race::race(context, chain, 1, Question::Transfers(asked)).await?;
+    let answers = hedge::race(context, chain, 1, Question::Transfers(asked)).await?;
     match answers.into_iter().next() {
         Some((_, Answer::Followed(followed))) => Ok(*followed),
         _ => Err(Unavailable),

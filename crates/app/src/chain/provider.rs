@@ -8,7 +8,7 @@ use tokengate_core::jsonrpc::{self, BlockTag, Header, LinkedHeader, ReplyError, 
 use tokengate_core::provider::Pool;
 use tokengate_core::secret::Secret;
 
-use super::fault::Fault;
+use super::error::Fault;
 use super::pool;
 use crate::ports::Ports;
 use crate::router::Context;

@@ -3,7 +3,7 @@
 use tokengate_core::fact::{Read, Unreadable, Value};
 
 use super::believed::{At, Doubt, believe};
-use super::fault::Fault;
+use super::error::Fault;
 use super::provider::Provider;
 use super::snapshot::snapshot;
 use crate::ports::Ports;

@@ -10,7 +10,7 @@ use tokengate_core::signer::{
 };
 
 use super::believed;
-use super::fault::Fault;
+use super::error::Fault;
 use super::provider::Provider;
 use crate::ports::Ports;
 

@@ -13,7 +13,7 @@ use tokengate_core::config::Chain;
 use tokengate_core::fact::{Read, Unreadable, Value};
 use tokengate_core::jsonrpc::{self, Answer, BlockTag, LinkedHeader, ReplyError, Request};
 
-use super::fault::Fault;
+use super::error::Fault;
 use super::gossip;
 use super::head::is_the_chain;
 use super::provider::Provider;

@@ -19,11 +19,11 @@ use tokengate_core::wallet::Holders;
 use tokengate_core::{Address, Timestamp};
 
 use crate::auth;
-use crate::decide::{self, Effort, Gathered, Tier};
-use crate::limits::Payer;
+use crate::decision::{self, Effort, Gathered, Tier};
+use crate::http::extract;
+use crate::http::problem::Problem;
 use crate::ports::Ports;
-use crate::problem::Problem;
-use crate::request;
+use crate::rate_limit::Payer;
 use crate::router::{self, Context, Needs, Request, Response, Route};
 
 /// The most resources in one request.
@@ -130,7 +130,7 @@ async fn access<P: Ports>(
 ) -> Result<Response, Problem> {
     let session = auth::authentic_session(context, request)?;
     let payer = Payer::of(context, request, Some(&session))?;
-    let mut body: Body = request::json(request)?;
+    let mut body: Body = extract::json(request)?;
     let vault = body.vault.take().map(|text| text.parse()).transpose()?;
     let proof = body.proof.take();
     let proof = proof
@@ -195,7 +195,8 @@ impl Claimant {
     ) -> Result<(Gathered, Option<Timestamp>), Problem> {
         // At once, and both before a chain is asked for somebody whose session may have been ended.
         let payer = Some(self.payer.clone());
-        let at_hand = decide::at_hand(context, self.holders.clone(), gates, Effort::Verdict, payer);
+        let at_hand =
+            decision::at_hand(context, self.holders.clone(), gates, Effort::Verdict, payer);
         let known_open = auth::known_open(context, &self.session);
         let (end, gathered) = join(known_open, at_hand).await;
         let (mut end, mut gathered) = (end?, gathered?);

@@ -6,12 +6,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokengate_core::wallet::{Holders, Wallet};
 
+use crate::http::extract::{self, query};
+use crate::http::problem::Problem;
 use crate::ports::Ports;
-use crate::problem::Problem;
-use crate::request::{self, query};
 use crate::router::{self, Context, Needs, Request, Response, Route};
-use crate::watch::{self, Report};
-use crate::{auth, limits, warm};
+use crate::transfers::{self, Report};
+use crate::{auth, prefetch, rate_limit};
 
 /// The routes of this function.
 pub fn routes<P: Ports>() -> Vec<Route<P>> {
@@ -46,7 +46,7 @@ struct Expected {
 async fn warm<P: Ports>(context: &Context<'_, P>, request: &Request) -> Result<Response, Problem> {
     authorise(context, request).await?;
     let [] = query(request, [])?;
-    let Expected { gates, addresses } = request::json(request)?;
+    let Expected { gates, addresses } = extract::json(request)?;
     if !(1..=MAX_ADDRESSES).contains(&addresses.len()) {
         return Err(Problem::AddressCount);
     }
@@ -65,7 +65,7 @@ async fn warm<P: Ports>(context: &Context<'_, P>, request: &Request) -> Result<R
             .map(|id| config.gate(id).ok_or(Problem::UnknownGate))
             .collect::<Result<Vec<_>, _>>()?,
     };
-    let report = warm::read(context, &gates, &holders, None).await?;
+    let report = prefetch::read(context, &gates, &holders, None).await?;
     if report.failed > 0 && report.failed == report.wanted {
         return Err(Problem::ChainUnavailable);
     }
@@ -89,20 +89,20 @@ async fn warm<P: Ports>(context: &Context<'_, P>, request: &Request) -> Result<R
 /// more: from elsewhere the right one is let in.
 async fn authorise<P: Ports>(context: &Context<'_, P>, request: &Request) -> Result<(), Problem> {
     let token = context.service.admin().ok_or(Problem::NoRoute)?;
-    limits::may_guess(context, request).await?;
+    rate_limit::may_guess(context, request).await?;
     let refusal = match auth::bearer(request) {
         Ok(Some(presented)) if token.is(presented) => return Ok(()),
         Ok(None) => Problem::NoAdminToken,
         Ok(Some(_)) | Err(_) => Problem::AdminToken,
     };
-    limits::wrong_guess(context, request).await?;
+    rate_limit::wrong_guess(context, request).await?;
     Err(refusal)
 }
 
 async fn watch<P: Ports>(context: &Context<'_, P>, request: &Request) -> Result<Response, Problem> {
     authorise(context, request).await?;
     let [] = query(request, [])?;
-    let chains = watch::round(context).await?;
+    let chains = transfers::round(context).await?;
     let mut problems = chains
         .iter()
         .filter_map(|(_, report)| report.as_ref().err());

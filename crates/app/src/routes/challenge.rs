@@ -15,12 +15,12 @@ use tokengate_core::nonce::{self, Binding};
 use tokengate_core::rfc3339;
 use tokengate_core::{Address, ChainId};
 
-use crate::identity;
-use crate::limits;
+use crate::http::extract::{query, required};
+use crate::http::problem::Problem;
 use crate::ports::Ports;
-use crate::problem::Problem;
-use crate::request::{query, required};
+use crate::rate_limit;
 use crate::router::{self, Context, Needs, Request, Response, Route};
+use crate::store::identity;
 
 /// The routes of this function.
 pub fn routes<P: Ports>() -> Vec<Route<P>> {
@@ -51,10 +51,10 @@ async fn challenge<P: Ports>(
     let chain: ChainId = required(chain, "chain")?.parse()?;
     let chain = config.chain(chain).ok_or(Problem::UnknownChain)?.id;
     let domain = self::domain(config, request, domain.as_deref())?;
-    limits::client(context, request).await?;
+    rate_limit::client(context, request).await?;
     if let Some(address) = address {
         context.record.address(address);
-        limits::client_and_address(context, request, address).await?;
+        rate_limit::client_and_address(context, request, address).await?;
     }
     let ttl = config.service.challenge_ttl;
     let now = context.ports.now();

@@ -8,10 +8,10 @@ use tokengate_core::presign;
 use tokengate_core::resource::Resource;
 
 use crate::auth;
-use crate::limits::Payer;
+use crate::http::extract::{self, query};
+use crate::http::problem::Problem;
 use crate::ports::Ports;
-use crate::problem::Problem;
-use crate::request::{self, query};
+use crate::rate_limit::Payer;
 use crate::router::{self, Context, Request, Response, Route};
 use crate::routes::access;
 
@@ -50,7 +50,7 @@ async fn redirect<P: Ports>(
     let payer = Payer::of(context, request, Some(&session))?;
     let [disposition, vault, proof] = query(request, ["disposition", "vault", "proof"])?;
     let vault = vault.map(|text| text.parse()).transpose()?;
-    let proof = request::proof(proof)?;
+    let proof = extract::proof(proof)?;
     let disposition = match disposition.as_deref() {
         None => None,
         Some("attachment") => Some(presign::Disposition::Attachment),

@@ -11,13 +11,13 @@ use tokengate_core::transfer::Transfer;
 use tokengate_core::webhook::{self, Delivery, Named, Verified};
 use tokengate_core::{Timestamp, fingerprint};
 
-use crate::forget::{self, Entry};
-use crate::limits;
+use crate::http::problem::Problem;
+use crate::invalidation::{Invalidations, touch, touch_of};
 use crate::ports::{Ports, StoreError};
-use crate::problem::Problem;
+use crate::rate_limit;
 use crate::router::{self, Context, Needs, Request, Response, Route};
+use crate::store::expiry::{self, Entry};
 use crate::store::{PREFIX, timed};
-use crate::touch::{Invalidations, touch, touch_of};
 
 /// How long a delivery is remembered that was seen to: vendors give up repeating one earlier.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
@@ -45,7 +45,7 @@ async fn receive<P: Ports>(
         Ok(verified) => verified,
         Err(problem) => {
             // Only strangers are counted: a source may have much to tell.
-            limits::client(context, request).await?;
+            rate_limit::client(context, request).await?;
             return Err(problem);
         }
     };
@@ -183,7 +183,7 @@ async fn attend<P: Ports>(
             .await
             .map_err(|_| Problem::StoreUnavailable)?;
         let end = now.checked_add(REMEMBERED).unwrap_or(Timestamp::MAX);
-        forget::later(context, limit, Entry::Key(key), end);
+        expiry::later(context, limit, Entry::Key(key), end);
     }
     Ok(outcome)
 }

@@ -6,11 +6,11 @@ use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
 use crate::chain;
-use crate::limits;
+use crate::http::problem::Problem;
 use crate::ports::Ports;
-use crate::problem::Problem;
+use crate::rate_limit;
 use crate::router::{self, Context, Needs, Request, Response, Route};
-use crate::{store, watch};
+use crate::{store, transfers};
 
 /// The routes of this function.
 pub fn routes<P: Ports>() -> Vec<Route<P>> {
@@ -47,7 +47,7 @@ async fn readiness<P: Ports>(
     request: &Request,
 ) -> Result<Response, Problem> {
     // Anybody may ask, and each answer costs a call to every chain.
-    limits::client(context, request).await?;
+    rate_limit::client(context, request).await?;
     let config = context.service.config()?;
     let chains = join_all(config.chains().map(|chain| async move {
         (
@@ -65,7 +65,7 @@ async fn readiness<P: Ports>(
     }
     // It decides nevertheless, so this is for whoever looks: a fact lives for as long as `fresh` and `stale` allow.
     for chain in config.chains() {
-        if watch::is_stuck(context, config, chain.id).await {
+        if transfers::is_stuck(context, config, chain.id).await {
             checks.insert(format!("{} transfers", chain.id), word(false));
         }
     }

@@ -5,10 +5,12 @@ pub mod admin;
 pub mod challenge;
 pub mod content;
 pub mod events;
+pub mod gates;
 pub mod health;
-pub mod ownership;
 pub mod session;
 pub mod site;
+
+pub use gates as ownership;
 
 use crate::ports::Ports;
 use crate::router::Route;
@@ -20,7 +22,7 @@ pub fn all<P: Ports>() -> Vec<Route<P>> {
         session::routes(),
         access::routes(),
         content::routes(),
-        ownership::routes(),
+        gates::routes(),
         events::routes(),
         admin::routes(),
         health::routes(),

@@ -19,12 +19,12 @@ use tokengate_core::signer::{Scheme, Verification, VerifiedSigner};
 use tokengate_core::wallet::{Control, Holders};
 
 use crate::auth::{self, COOKIE_NAME, Presented};
+use crate::http::extract::{self, query};
+use crate::http::problem::Problem;
 use crate::ports::Ports;
-use crate::problem::Problem;
-use crate::request::{self, query};
 use crate::router::{self, Context, Needs, Request, Response, Route};
 use crate::routes::challenge;
-use crate::{chain, limits, store, warm};
+use crate::{chain, prefetch, rate_limit, store};
 
 /// The routes of this function.
 pub fn routes<P: Ports>() -> Vec<Route<P>> {
@@ -73,9 +73,9 @@ async fn sign_in<P: Ports>(
     context: &Context<'_, P>,
     request: &Request,
 ) -> Result<Response, Problem> {
-    limits::client(context, request).await?;
+    rate_limit::client(context, request).await?;
     let config = context.service.config()?;
-    let body: SignIn = request::json(request)?;
+    let body: SignIn = extract::json(request)?;
     let message = Message::parse(&body.message)?;
     let signature = signature::bytes_from_hex(&body.signature)?;
     let now = context.ports.now();
@@ -110,7 +110,7 @@ async fn sign_in<P: Ports>(
     let signer = verify(context, chain, &verification).await?;
     let wallet = signer.wallet();
     context.record.address(wallet.address);
-    limits::wallet(context, wallet).await?;
+    rate_limit::wallet(context, wallet).await?;
     let absolute = config.service.session.absolute;
     store::longest_lifetime(context, limit, absolute)
         .await
@@ -142,7 +142,7 @@ async fn sign_in<P: Ports>(
             Err(_) => return Err(Problem::StoreUnavailable),
         }
     }
-    let payer = limits::Payer::of(context, request, Some(&session))?;
+    let payer = rate_limit::Payer::of(context, request, Some(&session))?;
     warm_up(context, &message, &session, payer)?;
     let mut answer = document(&session);
     answer.insert("chain".into(), signer.chain().to_string().into());
@@ -161,14 +161,14 @@ fn warm_up<P: Ports>(
     context: &Context<'_, P>,
     message: &Message<'_>,
     session: &Session,
-    payer: limits::Payer,
+    payer: rate_limit::Payer,
 ) -> Result<(), Problem> {
     let config = context.service.config()?;
     let mut domains = config.service.domains.iter();
     let Some(domain) = domains.find(|domain| domain.is(message.scheme, message.domain)) else {
         return Ok(());
     };
-    let gates: Vec<_> = warm::gates(config, domain, message)
+    let gates: Vec<_> = prefetch::gates(config, domain, message)
         .into_iter()
         .map(|gate| gate.id.clone())
         .collect();
@@ -186,7 +186,7 @@ fn warm_up<P: Ports>(
             .filter_map(|id| config.gate(id.as_str()))
             .collect();
         // What fails is read when it is asked for.
-        let _ = warm::read(context, &gates, &holders, Some(&payer)).await;
+        let _ = prefetch::read(context, &gates, &holders, Some(&payer)).await;
     });
     Ok(())
 }

@@ -10,8 +10,8 @@ use http::header::{
 use http::{Method, StatusCode};
 use serde_json::json;
 
+use crate::http::problem::Problem;
 use crate::ports::Ports;
-use crate::problem::Problem;
 use crate::router::{self, Context, Needs, Request, Response, Route};
 
 /// The routes of this function.

@@ -4,10 +4,10 @@ use serde_json::Value;
 use tokengate_core::gate::{Basis, Gate, Truth};
 use tokengate_core::wallet::Holders;
 
-use crate::decide::{self, Effort, Tier};
-use crate::limits::Payer;
+use crate::decision::{self, Effort, Tier};
+use crate::http::problem::Problem;
 use crate::ports::Ports;
-use crate::problem::Problem;
+use crate::rate_limit::Payer;
 use crate::router::Context;
 
 /// What a gate says of somebody, and why.
@@ -43,7 +43,7 @@ pub(crate) async fn explain_to<P: Ports>(
     holders: Holders,
     payer: Option<Payer>,
 ) -> Result<Explanation, Problem> {
-    let gathered = decide::gather(context, holders, &[gate], Effort::EveryLeaf, payer).await?;
+    let gathered = decision::gather(context, holders, &[gate], Effort::EveryLeaf, payer).await?;
     context.record.cache_status(gathered.cache_status(&[gate]));
     let (truth, tree) = gathered.explain(context.service.config()?, gate);
     Ok(Explanation {

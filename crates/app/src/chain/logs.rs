@@ -12,7 +12,7 @@ use tokengate_core::transfer::{TOPICS, Transfer};
 use tokengate_core::watch::{Cursor, Found, Round, Start, estimate};
 
 use super::believed;
-use super::fault::Fault;
+use super::error::Fault;
 use super::provider::Provider;
 use crate::ports::{CallError, Ports};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokengate_core::keyed_fingerprint;
 
-use crate::backend::Store;
+use crate::kv::Store;
 use crate::ports::{Ports, StoreError};
 use crate::router::Context;
 use crate::store::{PREFIX, timed};

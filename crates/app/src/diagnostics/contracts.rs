@@ -19,7 +19,7 @@ use tokengate_core::{Address, ChainId, U256};
 
 use super::{Finding, MAX_REPLY_LEN};
 use crate::ports::Ports;
-use crate::service::Service;
+use crate::state::Service;
 use crate::store::within;
 
 /// An account that holds nothing, as far as anybody knows: each read is tried for it.

@@ -1,5 +1,9 @@
 //! The shared key-value store, with our prefix and a deadline on every call.
 
+pub(crate) mod expiry;
+pub(crate) mod identity;
+pub(crate) mod tombstones;
+
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::pin;
@@ -14,13 +18,13 @@ use tokengate_core::session::{Epochs, Member, Session};
 use tokengate_core::wallet::{Control, Wallet};
 use tokengate_core::{Address, ChainId, Timestamp};
 
+use crate::cache::sessions;
 use crate::chain;
-use crate::forget::{self, Entry};
-use crate::memory::sessions;
 use crate::ports::{Ports, StoreError};
-use crate::record::{Count, Outside};
 use crate::router::Context;
-use crate::tombstone::Consulted;
+use crate::store::expiry::Entry;
+use crate::store::tombstones::Consulted;
+use crate::telemetry::{Count, Outside};
 
 /// Before every key: stores are shared, and the number is the edition of the layout.
 pub(crate) const PREFIX: &str = "tg1";
@@ -86,7 +90,7 @@ pub(crate) async fn count_nonce<P: Ports>(
     let claim = claim.claim(&key, until(context, at));
     let count = timed(context, limit, claim).await?;
     if count == 1 {
-        forget::later(context, limit, Entry::Key(key), at);
+        expiry::later(context, limit, Entry::Key(key), at);
     }
     Ok((count, epoch))
 }
@@ -107,7 +111,7 @@ pub(crate) async fn end<P: Ports>(
         .sessions
         .put(session.id_bytes(), sessions::Standing::Ended);
     if count == 1 {
-        forget::later(context, limit, Entry::Key(key), at);
+        expiry::later(context, limit, Entry::Key(key), at);
     }
     Ok(count)
 }
@@ -131,7 +135,7 @@ pub(crate) async fn end_all<P: Ports>(
         let set = store.set_sealed(Kind::Epoch, &key, &epoch, until(context, at));
         timed(context, limit, set).await?;
         // A later end of them all sets another one, which is kept for longer.
-        forget::later(context, limit, Entry::Value(key, epoch), at);
+        expiry::later(context, limit, Entry::Value(key, epoch), at);
     }
     Ok(())
 }
@@ -447,7 +451,7 @@ pub(crate) async fn keep<P: Ports>(
         return;
     };
     // First: what is not entered would stay in the store for good.
-    let entered = forget::facts_before_they_are_written(context, limit, &names, at).await;
+    let entered = expiry::facts_before_they_are_written(context, limit, &names, at).await;
     let written = match entered {
         Ok(()) => {
             let writes = writes.iter().map(|(key, fact)| write(key, fact));
@@ -458,7 +462,7 @@ pub(crate) async fn keep<P: Ports>(
     if written.is_none_or(|outcomes| outcomes.iter().any(Result::is_err)) {
         context.record.fault("facts not kept".into());
     }
-    forget::sweep_if_due(context).await;
+    expiry::sweep_if_due(context).await;
 }
 
 /// Drops a fact that its contract no longer answers for. A mark in its place stays.
@@ -550,7 +554,7 @@ pub(crate) async fn outdate<P: Ports>(
         if let Ok(at) = now.checked_add(ttl) {
             let marked = marks.iter().map(|(name, _)| (*name).clone()).collect();
             if !marks.is_empty() {
-                forget::later(context, limit, Entry::Facts(marked), at);
+                expiry::later(context, limit, Entry::Facts(marked), at);
             }
         }
     }

@@ -16,7 +16,7 @@ use tokengate_core::Timestamp;
 use tokengate_core::fact::Kept;
 use tokengate_core::sealed;
 
-use crate::backend::Store;
+use crate::kv::Store;
 use crate::ports::{Ports, StoreError};
 use crate::router::Context;
 use crate::store::{self, PREFIX, within};

@@ -1,5 +1,7 @@
 //! From wallets and gates to verdicts: facts at hand first, what is missing in one call per chain.
 
+pub(crate) mod explain;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,14 +15,14 @@ use tokengate_core::resource::Resource;
 use tokengate_core::wallet::Holders;
 use tokengate_core::{ChainId, Timestamp, cost};
 
+use crate::cache::single_flight::{Course, Flight, Landing};
 use crate::chain;
-use crate::limits::Payer;
-use crate::memory::flights::{Course, Flight, Landing};
+use crate::http::problem::Problem;
 use crate::ports::Ports;
-use crate::problem::Problem;
-use crate::record::{Count, Outside, Record};
+use crate::rate_limit::Payer;
 use crate::router::Context;
 use crate::store;
+use crate::telemetry::{Count, Outside, Record};
 
 /// Where what a decision rests on came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -15,7 +15,7 @@ use tokengate_core::signer::{Uncheckable, VerifyError};
 use tokengate_core::webhook::Unverified;
 
 use crate::router::Response;
-use crate::watch::{self, Failures};
+use crate::transfers::{self, Failures};
 
 /// What went wrong, in the client's terms. What the operator needs to know goes to the log instead.
 #[derive(Clone, Debug, PartialEq)]
@@ -217,7 +217,7 @@ impl Problem {
             Self::ChainUnavailable => (S::SERVICE_UNAVAILABLE, "chain-unavailable", "Ownership could not be read from the chain. This is no verdict; try again.".into()),
             Self::SignatureUnchecked => (S::SERVICE_UNAVAILABLE, "chain-unavailable", "The signature is not by the key of the address, and the chain could not be asked whether a contract accepts it. This is no verdict; try again.".into()),
             Self::NotFollowed(None) => (S::SERVICE_UNAVAILABLE, "chain-unavailable", "The chain could not be asked for transfers. The next round begins where this one did; try again.".into()),
-            Self::NotFollowed(Some(failures)) => (S::SERVICE_UNAVAILABLE, "chain-unavailable", format!("The transfers of the chain have not been followed past block {} in {} rounds or more: a token that was sold since opens its gate for as long as `fresh` and `stale` allow.", failures.at, watch::STUCK)),
+            Self::NotFollowed(Some(failures)) => (S::SERVICE_UNAVAILABLE, "chain-unavailable", format!("The transfers of the chain have not been followed past block {} in {} rounds or more: a token that was sold since opens its gate for as long as `fresh` and `stale` allow.", failures.at, transfers::STUCK)),
             Self::StoreUnavailable => (S::SERVICE_UNAVAILABLE, "store-unavailable", "The service could not look up what it needs to answer. This is no verdict; try again.".into()),
             Self::Misconfigured => (S::INTERNAL_SERVER_ERROR, "misconfigured", "The service is not configured; its log says what is missing.".into()),
         }

@@ -16,12 +16,12 @@ use tokengate_core::watch::{Cursor, Round};
 use tokengate_core::{Address, ChainId, Timestamp};
 
 use crate::chain::{self, Followed, Following, MAX_TRANSFERS};
-use crate::forget::{self, Entry};
+use crate::http::problem::Problem;
+use crate::invalidation::{Invalidations, touch, touch_of};
 use crate::ports::{Ports, StoreError};
-use crate::problem::Problem;
 use crate::router::Context;
+use crate::store::expiry::{self, Entry};
 use crate::store::{chain_key, timed};
-use crate::touch::{Invalidations, touch, touch_of};
 
 /// By how much the head of what is read may have been behind the time of day, or more than now, when a fact was read.
 const MARGIN: Duration = Duration::from_secs(15 * 60);
@@ -119,7 +119,7 @@ async fn follow<P: Ports>(
             );
             let written = timed(context, limit, write).await;
             if let (1, Ok(()), Ok(end)) = (rounds, written, context.ports.now().checked_add(KEPT)) {
-                forget::later(context, limit, Entry::Key(key), end);
+                expiry::later(context, limit, Entry::Key(key), end);
             }
             Err(match problem {
                 Problem::NotFollowed(_) if rounds >= STUCK => Problem::NotFollowed(Some(failures)),

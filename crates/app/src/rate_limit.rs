@@ -19,10 +19,10 @@ use tokengate_core::rate_count::{Place, Slot};
 use tokengate_core::session::Session;
 use tokengate_core::wallet::{Control, Wallet};
 
-use crate::identity;
+use crate::http::problem::Problem;
 use crate::ports::{Ports, StoreError};
-use crate::problem::Problem;
 use crate::router::{Context, Request};
+use crate::store::identity;
 use crate::store::{PREFIX, timed, within};
 
 /// What is counted. Each policy has counts of its own.

@@ -12,11 +12,11 @@ use tokengate_core::resource::Resource;
 use tokengate_core::wallet::Holders;
 use tokengate_core::{ChainId, cost};
 
-use crate::decide;
-use crate::limits::Payer;
-use crate::memory::flights::Course;
+use crate::cache::single_flight::Course;
+use crate::decision;
+use crate::http::problem::Problem;
 use crate::ports::Ports;
-use crate::problem::Problem;
+use crate::rate_limit::Payer;
 use crate::router::Context;
 use crate::store;
 
@@ -179,8 +179,8 @@ async fn read_chain<P: Ports>(
     let flight = match flights.join(&course, context.ports.elapsed(), patience) {
         Some(flight) => flight,
         None => {
-            decide::charge(context, payer, course.cost()).await?;
-            decide::take_off(context, course, context.ports.now())
+            decision::charge(context, payer, course.cost()).await?;
+            decision::take_off(context, course, context.ports.now())
         }
     };
     let landing = flight.landing(context.ports).await;

@@ -9,11 +9,11 @@ use tokengate_core::gate::{Gate, Truth};
 use tokengate_core::leaf::Delegates;
 use tokengate_core::wallet::{Holders, Wallet};
 
-use crate::explain::{Explanation, explain_to};
-use crate::limits;
+use crate::decision::explain::{Explanation, explain_to};
+use crate::http::extract::{self, query, required};
+use crate::http::problem::Problem;
 use crate::ports::Ports;
-use crate::problem::Problem;
-use crate::request::{self, query, required};
+use crate::rate_limit;
 use crate::router::{self, Context, Needs, Request, Response, Route};
 
 /// The routes of this function.
@@ -72,11 +72,11 @@ fn check<'a, P: Ports>(
         let [address, vault, proof] = query(request, ["address", "vault", "proof"])?;
         let address: Address = required(address, "address")?.parse()?;
         let vault = vault.map(|text| text.parse()).transpose()?;
-        let proof = request::proof(proof)?;
+        let proof = extract::proof(proof)?;
         context.record.address(address);
-        limits::client(context, request).await?;
+        rate_limit::client(context, request).await?;
         let holders = Holders::new([Wallet::of_key(address)], vault).with_proof(proof);
-        let payer = limits::Payer::of(context, request, None)?;
+        let payer = rate_limit::Payer::of(context, request, None)?;
         let Explanation {
             truth,
             tree,

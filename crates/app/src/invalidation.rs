@@ -12,7 +12,7 @@ use tokengate_core::{Address, Timestamp};
 use crate::ports::{Ports, StoreError};
 use crate::router::Context;
 use crate::store;
-use crate::tombstone::{self, Contract};
+use crate::store::tombstones::{self, Contract};
 
 /// After this it is looked again whether somebody has kept an older fact meanwhile, which they read before.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -118,7 +118,7 @@ pub(crate) async fn touch<P: Ports>(
     let Invalidations {
         facts, contracts, ..
     } = invalidations;
-    tombstone::write(context, config, &contracts).await?;
+    tombstones::write(context, config, &contracts).await?;
     let touches: Vec<_> = facts.into_values().flatten().collect();
     let outdated = store::outdate(context, &touches, true).await?;
     let memory = context.service.memory();
@@ -141,7 +141,7 @@ pub(crate) async fn touch<P: Ports>(
             context.ports.sleep(pause).await;
             // A failure is noted; what it leaves is forgotten with its age. A tombstone is looked at again, as two that
             // were written at once may have become one.
-            let _ = tombstone::write(context, config, &contracts).await;
+            let _ = tombstones::write(context, config, &contracts).await;
             let _ = store::outdate(context, &touches, false).await;
         }
     });

@@ -9,9 +9,9 @@ use tokengate_core::sealed::Kind;
 use tokengate_core::tombstone::Tombstone;
 use tokengate_core::{Address, ChainId};
 
-use crate::forget::{self, Entry};
 use crate::ports::{Ports, StoreError};
 use crate::router::Context;
+use crate::store::expiry::{self, Entry};
 use crate::store::{OBEYED, PREFIX, Unknown, mark_ttl, timed};
 
 /// A contract on a chain.
@@ -153,7 +153,7 @@ pub(crate) async fn write<P: Ports>(
     timed(context, limit, writes).await?;
     if let Ok(at) = now.checked_add(ttl) {
         for (name, _) in &written {
-            forget::later(context, limit, Entry::Key((*name).clone()), at);
+            expiry::later(context, limit, Entry::Key((*name).clone()), at);
         }
     }
     Ok(())

@@ -4,7 +4,7 @@ use http::header::CONTENT_TYPE;
 use serde::de::DeserializeOwned;
 use tokengate_core::merkle::Proof;
 
-use crate::problem::Problem;
+use crate::http::problem::Problem;
 use crate::router::Request;
 
 /// The body as JSON of exactly the expected shape.

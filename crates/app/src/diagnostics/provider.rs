@@ -16,7 +16,7 @@ use tokengate_core::{Address, ChainId};
 
 use super::{Finding, MAX_REPLY_LEN, Web, call_finding, host};
 use crate::ports::CallError;
-use crate::service::Service;
+use crate::state::Service;
 use crate::store::within;
 
 /// How often latency is measured; an odd number has a median.

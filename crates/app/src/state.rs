@@ -14,10 +14,10 @@ use tokengate_core::sealed::StoreKeys;
 use tokengate_core::secret::Secret;
 use tokengate_core::webhook::Key;
 
-use crate::backend::{Backend, Store};
-use crate::memory::Memory;
+use crate::cache::Memory;
+use crate::http::problem::Problem;
+use crate::kv::{Backend, Store};
 use crate::ports::Ports;
-use crate::problem::Problem;
 use crate::router::Needs;
 use crate::store::within;
 

@@ -19,9 +19,9 @@ pub use bucket::BucketReport;
 pub use contracts::ContractReport;
 pub use provider::{ChainReport, ProviderReport};
 
+use crate::http::problem::Problem;
 use crate::ports::{CallError, Ports};
-use crate::problem::Problem;
-use crate::service::Service;
+use crate::state::Service;
 
 /// A platform that can also read a page, which no function of the service does.
 pub trait Web: Ports {

@@ -5,8 +5,8 @@ use tokengate_core::jsonrpc;
 use tokengate_core::signer::{VerifiedSigner, VerifyError};
 
 use super::believed::{At, believe};
-use super::fault::Fault;
-use super::following::{self, Followed, Following};
+use super::error::Fault;
+use super::logs::{self, Followed, Following};
 use super::provider::Provider;
 use super::reading::{self, Reading};
 use super::signature::SignatureCheck;
@@ -56,7 +56,7 @@ impl Question<'_> {
             }
             Self::Identity => Answer::Identity(provider.quantity(&jsonrpc::eth_chain_id()).await?),
             Self::Transfers(asked) => {
-                Answer::Followed(Box::new(following::follow(provider, asked).await?))
+                Answer::Followed(Box::new(logs::follow(provider, asked).await?))
             }
         })
     }

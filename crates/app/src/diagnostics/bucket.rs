@@ -7,9 +7,9 @@ use tokengate_core::config::Bucket;
 use tokengate_core::secret::Secret;
 
 use super::{Finding, PATIENCE, Page, Web, call_finding, host, seconds_between};
+use crate::http::problem::Problem;
 use crate::ports::CallError;
-use crate::problem::Problem;
-use crate::service::Service;
+use crate::state::Service;
 use crate::store::within;
 
 /// The longest error document that is read.

@@ -1,9 +1,9 @@
 //! What an instance remembers between requests: no secret, and nothing of a request but what it counted for.
 
 pub(crate) mod facts;
-pub(crate) mod flights;
 pub(crate) mod probes;
 pub(crate) mod sessions;
+pub(crate) mod single_flight;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -15,9 +15,9 @@ use tokengate_core::config::{self, Rate};
 use tokengate_core::provider::Pool;
 
 use self::facts::FactMemory;
-use self::flights::Flights;
 use self::probes::HeadProbes;
 use self::sessions::SessionMemory;
+use self::single_flight::Flights;
 
 /// The most clients and addresses that one instance counts at a time.
 const MAX_COUNTED: usize = 4096;

@@ -1,0 +1,4 @@
+//! Requests and responses.
+
+pub(crate) mod extract;
+pub(crate) mod problem;
