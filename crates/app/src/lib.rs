@@ -20,15 +20,16 @@ pub mod routes;
 mod state;
 mod store;
 mod telemetry;
+mod timeout;
 mod transfers;
 
 pub use crate::http::problem::Problem;
+pub use crate::http::{Request, Response};
 pub use decision::explain::{Explanation, explain};
 pub use diagnostics as doctor;
 pub use ports::{CallError, Ports, RedisReply, Reply, StoreError};
 pub use router::{
-    Context, Handler, MAX_BODY_LEN, Needs, Request, Response, Route, STARTUP_PATH, max_body_len,
-    rejected, serve,
+    Context, Handler, MAX_BODY_LEN, Needs, Route, STARTUP_PATH, max_body_len, rejected, serve,
 };
 pub use state::{LoadError, Service};
 pub use telemetry::Record;

@@ -10,7 +10,8 @@ use http::header::{
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use crate::http::problem::{Problem, document_response};
+use crate::http::problem::Problem;
+use crate::http::{Request, Response, document_response, json_response};
 use crate::kv::Store;
 use crate::ports::Ports;
 use crate::state::{LoadError, Service};
@@ -26,11 +27,6 @@ pub const STARTUP_PATH: &str = "/healthz/startup";
 const STARTUP_CHECK: HeaderName = HeaderName::from_static("spin-startup-check");
 /// What hosts add to every request from outside, and to no other.
 const PEER: HeaderName = HeaderName::from_static("spin-client-addr");
-
-/// A request with its whole body.
-pub type Request = http::Request<Bytes>;
-/// A response with its whole body.
-pub type Response = http::Response<Bytes>;
 
 /// What a handler works with.
 pub struct Context<'a, P> {
@@ -264,7 +260,7 @@ fn problem(record: &Record, problem: &Problem) -> Response {
 /// it in full; where the platform asks no such question, the log has it.
 fn startup(service: &Result<Service, LoadError>, request: &Request, record: &Record) -> Response {
     match service {
-        Ok(_) => json(StatusCode::OK, &json!({"status": "ok"})),
+        Ok(_) => json_response(StatusCode::OK, &json!({"status": "ok"})),
         Err(error) if !is_from_host(request) => {
             record.fault(error.to_string());
             problem(record, &Problem::Misconfigured)
@@ -330,24 +326,6 @@ fn finish<P: Ports>(
 
 /// RFC 9211.
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
-
-/// A JSON response.
-pub(crate) fn json(status: StatusCode, body: &serde_json::Value) -> Response {
-    let mut response = Response::new(body.to_string().into());
-    *response.status_mut() = status;
-    response.headers_mut().insert(
-        http::header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
-    response
-}
-
-/// A response without content.
-pub(crate) fn empty(status: StatusCode) -> Response {
-    let mut response = Response::new(Bytes::new());
-    *response.status_mut() = status;
-    response
-}
 
 #[cfg(test)]
 mod tests {

@@ -19,7 +19,7 @@ use crate::http::problem::Problem;
 use crate::kv::{Backend, Store};
 use crate::ports::Ports;
 use crate::router::Needs;
-use crate::store::within;
+use crate::timeout::within;
 
 /// Configuration and secrets, as far as this component's routes need them. Clones are the same service.
 #[derive(Clone, Debug)]

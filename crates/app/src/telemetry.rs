@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use tokengate_core::rfc3339;
 use tokengate_core::{Address, Timestamp};
 
-use crate::rate_limit::Quota;
+use crate::http::rate_limit_fields::Quota;
 
 /// Notes about one request, taken while it is served and written once.
 #[derive(Debug, Default)]

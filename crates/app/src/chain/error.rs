@@ -9,6 +9,10 @@ use tokengate_core::signer::Unbelievable;
 
 use crate::ports::CallError;
 
+/// No answer of the chain's providers can be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unavailable;
+
 /// Whose failure a fault is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Blame {

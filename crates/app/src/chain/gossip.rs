@@ -10,7 +10,8 @@ use tokengate_core::sealed::Kind;
 use super::pool;
 use crate::ports::{Ports, StoreError};
 use crate::router::Context;
-use crate::store::{chain_key, within};
+use crate::store::chain_key;
+use crate::timeout::within;
 
 /// How often an instance pulls, and how often it publishes what changes all the time.
 const PAUSE: Duration = Duration::from_secs(5);

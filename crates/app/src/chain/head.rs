@@ -14,7 +14,7 @@ use super::gossip;
 use super::provider::{self, Provider};
 use crate::ports::{CallError, Ports};
 use crate::router::Context;
-use crate::store::within;
+use crate::timeout::within;
 
 /// How far the clock of whoever makes blocks may be ahead.
 const MAX_AHEAD: Duration = Duration::from_secs(120);

@@ -10,14 +10,14 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokengate_core::config::Chain;
 use tokengate_core::provider::{Failure, Pool};
 
-use super::error::{Blame, Fault};
+use super::error::{Blame, Fault, Unavailable};
 use super::provider::{self, Provider};
 use super::request::{Answer, Question};
-use super::{Unavailable, gossip, head, pool};
+use super::{gossip, head, pool};
 use crate::ports::{CallError, Ports};
 use crate::router::Context;
-use crate::store::within;
 use crate::telemetry::Outside;
+use crate::timeout::within;
 
 /// The most attempts at one provider for one request.
 const ATTEMPTS: u32 = 3;

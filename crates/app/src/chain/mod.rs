@@ -1,18 +1,22 @@
 //! Reading chains: all that a decision lacks in one answer per chain, of as many providers as have to agree.
 
+mod batch;
 mod believed;
 mod error;
 mod gossip;
 mod head;
 mod hedge;
 mod logs;
+mod pieces;
+mod pinned;
 mod provider;
+mod quorum;
+mod reader_call;
 mod reading;
 mod request;
 mod signature;
 mod snapshot;
 
-use futures_util::future::join_all;
 use tokengate_core::config::Chain;
 use tokengate_core::fact::{Fact, FactKey, Read, Unreadable};
 use tokengate_core::provider::{Pool, Reorg};
@@ -20,6 +24,7 @@ use tokengate_core::signer::{Verification, VerifiedSigner, VerifyError};
 use tokengate_core::{ChainId, Timestamp};
 
 pub(crate) use self::believed::Doubt;
+pub(crate) use self::error::Unavailable;
 pub(crate) use self::gossip::pull;
 pub(crate) use self::logs::{Followed, Following, MAX_TRANSFERS};
 use self::reading::Reading;
@@ -27,11 +32,6 @@ use self::request::{Answer, Question};
 use self::signature::SignatureCheck;
 use crate::ports::Ports;
 use crate::router::Context;
-use crate::store::within;
-
-/// No answer of the chain's providers can be believed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Unavailable;
 
 /// What a chain is asked for.
 #[derive(Clone, Copy)]
@@ -75,7 +75,7 @@ pub(crate) async fn read<P: Ports>(
     let readings: Vec<(usize, Reading)> = readings.collect();
     // The others have confirmed each other; what counts is the first that could have been behind.
     let doubt = readings.iter().find_map(|(_, reading)| reading.doubt);
-    let reading = agreed(context, chain, reads, readings).await?;
+    let reading = quorum::agreed(context, chain, reads, readings).await?;
     let fact = |value| Fact {
         value,
         block: reading.number,
@@ -86,90 +86,6 @@ pub(crate) async fn read<P: Ports>(
         facts: facts.map(|value| value.map(fact)).collect(),
         doubt,
     })
-}
-
-/// The reading that all of them are. Honest providers may differ by a block: then each is asked once more, for the same
-/// one.
-async fn agreed<P: Ports>(
-    context: &Context<'_, P>,
-    chain: &Chain,
-    reads: &[Read],
-    readings: Vec<(usize, Reading)>,
-) -> Result<Reading, Unavailable> {
-    let Some(split) = disagreement(&readings) else {
-        let oldest = readings.into_iter().map(|(_, reading)| reading);
-        return oldest
-            .min_by_key(|reading| reading.number)
-            .ok_or(Unavailable);
-    };
-    let numbers = || readings.iter().map(|(_, reading)| reading.number);
-    // Nobody may choose a block of long ago.
-    let close = |least: u64, most: u64| (1..=chain.tolerance).contains(&(most - least));
-    let bounds = numbers().min().zip(numbers().max());
-    let Some((number, _)) = bounds.filter(|(least, most)| close(*least, *most)) else {
-        return Err(disagree(context, chain, reads, &readings, split));
-    };
-    let config = context.service.config().map_err(|_| Unavailable)?;
-    let providers = provider::all(context, chain);
-    let again = readings.iter().filter_map(|(index, _)| {
-        let provider = providers.get(*index)?;
-        Some(async move {
-            let pinned = reading::read(provider, reads, believed::At::Block(number));
-            let reading = within(context.ports, config.deadlines.provider, pinned).await;
-            Some((provider.index, reading?.ok()?))
-        })
-    });
-    let readings: Option<Vec<_>> = join_all(again).await.into_iter().collect();
-    let readings = readings.ok_or(Unavailable)?;
-    if readings.iter().any(|(_, reading)| reading.number != number) {
-        return Err(Unavailable);
-    }
-    match disagreement(&readings) {
-        Some(split) => Err(disagree(context, chain, reads, &readings, split)),
-        None => readings
-            .into_iter()
-            .next()
-            .map(|(_, reading)| reading)
-            .ok_or(Unavailable),
-    }
-}
-
-/// Which read, and whose answers to it, differ first.
-fn disagreement(readings: &[(usize, Reading)]) -> Option<(usize, [usize; 2])> {
-    let ((_, first), others) = readings.split_first()?;
-    others.iter().enumerate().find_map(|(other, (_, reading))| {
-        let pairs = first.values.iter().zip(&reading.values);
-        let index = pairs.enumerate().find(|(_, (a, b))| a != b)?.0;
-        Some((index, [0, other + 1]))
-    })
-}
-
-/// Notes who said what.
-fn disagree<P: Ports>(
-    context: &Context<'_, P>,
-    chain: &Chain,
-    reads: &[Read],
-    readings: &[(usize, Reading)],
-    (read, who): (usize, [usize; 2]),
-) -> Unavailable {
-    let said = who.map(|at| match readings.get(at) {
-        Some((index, reading)) => {
-            let value = reading.values.get(read);
-            format!(
-                "provider {} at block {}: {value:?}",
-                index + 1,
-                reading.number
-            )
-        }
-        None => String::new(),
-    });
-    let [one, other] = said;
-    let read = reads.get(read);
-    context.record.fault(format!(
-        "{} providers disagree on {read:?}: {one}; {other}",
-        chain.id
-    ));
-    Unavailable
 }
 
 /// Whose signature it is: by the account's key without asking anybody, else by as many providers as any decision on the

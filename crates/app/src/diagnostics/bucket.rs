@@ -10,7 +10,7 @@ use super::{Finding, PATIENCE, Page, Web, call_finding, host, seconds_between};
 use crate::http::problem::Problem;
 use crate::ports::CallError;
 use crate::state::Service;
-use crate::store::within;
+use crate::timeout::within;
 
 /// The longest error document that is read.
 const MAX_PAGE_LEN: usize = 64 * 1024;

@@ -20,7 +20,7 @@ use tokengate_core::{Address, ChainId, U256};
 use super::{Finding, MAX_REPLY_LEN};
 use crate::ports::Ports;
 use crate::state::Service;
-use crate::store::within;
+use crate::timeout::within;
 
 /// An account that holds nothing, as far as anybody knows: each read is tried for it.
 const ACCOUNT: Address = Address::from_bytes([0x5a; 20]);

@@ -17,7 +17,7 @@ use tokengate_core::{Address, ChainId};
 use super::{Finding, MAX_REPLY_LEN, Web, call_finding, host};
 use crate::ports::CallError;
 use crate::state::Service;
-use crate::store::within;
+use crate::timeout::within;
 
 /// How often latency is measured; an odd number has a median.
 const ROUNDS: usize = 3;

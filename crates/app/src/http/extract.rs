@@ -4,8 +4,8 @@ use http::header::CONTENT_TYPE;
 use serde::de::DeserializeOwned;
 use tokengate_core::merkle::Proof;
 
+use crate::http::Request;
 use crate::http::problem::Problem;
-use crate::router::Request;
 
 /// The body as JSON of exactly the expected shape.
 pub(crate) fn json<T: DeserializeOwned>(request: &Request) -> Result<T, Problem> {

@@ -1,7 +1,7 @@
 //! Every failure a client can see, as an RFC 9457 problem document.
 
-use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
+use http::header::{ALLOW, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde_json::{Value, json};
 use tokengate_core::address::AddressError;
 use tokengate_core::chain::ChainIdError;
@@ -14,7 +14,7 @@ use tokengate_core::signature::SignatureError;
 use tokengate_core::signer::{Uncheckable, VerifyError};
 use tokengate_core::webhook::Unverified;
 
-use crate::router::Response;
+use crate::http::{Response, document_response};
 use crate::transfers::{self, Failures};
 
 /// What went wrong, in the client's terms. What the operator needs to know goes to the log instead.
@@ -285,24 +285,6 @@ impl Problem {
             _ => Vec::new(),
         }
     }
-}
-
-/// A problem document as a response.
-pub(crate) fn document_response(
-    status: StatusCode,
-    document: &Value,
-    headers: Vec<(HeaderName, HeaderValue)>,
-) -> Response {
-    let mut response = Response::new(document.to_string().into());
-    *response.status_mut() = status;
-    response.headers_mut().insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("application/problem+json"),
-    );
-    response
-        .headers_mut()
-        .extend(headers.into_iter().collect::<HeaderMap>());
-    response
 }
 
 /// An error's words as a sentence.

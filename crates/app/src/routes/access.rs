@@ -22,9 +22,10 @@ use crate::auth;
 use crate::decision::{self, Effort, Gathered, Tier};
 use crate::http::extract;
 use crate::http::problem::Problem;
+use crate::http::{Request, Response, json_response};
 use crate::ports::Ports;
 use crate::rate_limit::Payer;
-use crate::router::{self, Context, Needs, Request, Response, Route};
+use crate::router::{Context, Needs, Route};
 
 /// The most resources in one request.
 pub const MAX_RESOURCES: usize = 100;
@@ -148,7 +149,7 @@ async fn access<P: Ports>(
             let resource = Resource::parse(&resource)?;
             let method = method.unwrap_or_default();
             let opened = open(context, &claimant, &resource, method, disposition).await?;
-            Ok(router::json(StatusCode::OK, &opened.document()))
+            Ok(json_response(StatusCode::OK, &opened.document()))
         }
         Body {
             resource: None,
@@ -333,5 +334,5 @@ async fn open_all<P: Ports>(
             Err(problem) => json!({"problem": problem.document()}),
         });
     }
-    Ok(router::json(StatusCode::OK, &json!({"results": results})))
+    Ok(json_response(StatusCode::OK, &json!({"results": results})))
 }

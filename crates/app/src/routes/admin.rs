@@ -6,12 +6,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokengate_core::wallet::{Holders, Wallet};
 
+use crate::http::credentials;
 use crate::http::extract::{self, query};
 use crate::http::problem::Problem;
+use crate::http::{Request, Response, json_response};
 use crate::ports::Ports;
-use crate::router::{self, Context, Needs, Request, Response, Route};
+use crate::router::{Context, Needs, Route};
 use crate::transfers::{self, Report};
-use crate::{auth, prefetch, rate_limit};
+use crate::{prefetch, rate_limit};
 
 /// The routes of this function.
 pub fn routes<P: Ports>() -> Vec<Route<P>> {
@@ -69,7 +71,7 @@ async fn warm<P: Ports>(context: &Context<'_, P>, request: &Request) -> Result<R
     if report.failed > 0 && report.failed == report.wanted {
         return Err(Problem::ChainUnavailable);
     }
-    Ok(router::json(
+    Ok(json_response(
         StatusCode::OK,
         &json!({
             "gates": gates.len(),
@@ -90,7 +92,7 @@ async fn warm<P: Ports>(context: &Context<'_, P>, request: &Request) -> Result<R
 async fn authorise<P: Ports>(context: &Context<'_, P>, request: &Request) -> Result<(), Problem> {
     let token = context.service.admin().ok_or(Problem::NoRoute)?;
     rate_limit::may_guess(context, request).await?;
-    let refusal = match auth::bearer(request) {
+    let refusal = match credentials::bearer(request) {
         Ok(Some(presented)) if token.is(presented) => return Ok(()),
         Ok(None) => Problem::NoAdminToken,
         Ok(Some(_)) | Err(_) => Problem::AdminToken,
@@ -118,7 +120,7 @@ async fn watch<P: Ports>(context: &Context<'_, P>, request: &Request) -> Result<
             Err(problem) => json!({"chain": chain.to_string(), "problem": problem.document()}),
         })
         .collect();
-    Ok(router::json(StatusCode::OK, &json!({"chains": chains})))
+    Ok(json_response(StatusCode::OK, &json!({"chains": chains})))
 }
 
 fn describe(chain: &str, report: &Report) -> Value {

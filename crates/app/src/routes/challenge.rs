@@ -17,9 +17,10 @@ use tokengate_core::{Address, ChainId};
 
 use crate::http::extract::{query, required};
 use crate::http::problem::Problem;
+use crate::http::{Request, Response, json_response};
 use crate::ports::Ports;
 use crate::rate_limit;
-use crate::router::{self, Context, Needs, Request, Response, Route};
+use crate::router::{Context, Needs, Route};
 use crate::store::identity;
 
 /// The routes of this function.
@@ -87,7 +88,7 @@ async fn challenge<P: Ports>(
         Some(text) if config.service.typed_data => Some(eip712::typed_data(&Message::parse(text)?)),
         Some(_) | None => None,
     };
-    Ok(router::json(
+    Ok(json_response(
         StatusCode::OK,
         &json!({
             "message": text,

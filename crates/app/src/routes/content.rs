@@ -10,9 +10,10 @@ use tokengate_core::resource::Resource;
 use crate::auth;
 use crate::http::extract::{self, query};
 use crate::http::problem::Problem;
+use crate::http::{Request, Response, empty_response};
 use crate::ports::Ports;
 use crate::rate_limit::Payer;
-use crate::router::{self, Context, Request, Response, Route};
+use crate::router::{Context, Route};
 use crate::routes::access;
 
 /// The routes of this function.
@@ -70,7 +71,7 @@ async fn redirect<P: Ports>(
     )
     .await?;
     // 302, not 307: both keep GET and HEAD, and this one every client follows.
-    let mut response = router::empty(StatusCode::FOUND);
+    let mut response = empty_response(StatusCode::FOUND);
     let mut location =
         HeaderValue::from_str(opened.url.url.expose()).map_err(|_| Problem::Misconfigured)?;
     location.set_sensitive(true);

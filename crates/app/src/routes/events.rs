@@ -12,10 +12,11 @@ use tokengate_core::webhook::{self, Delivery, Named, Verified};
 use tokengate_core::{Timestamp, fingerprint};
 
 use crate::http::problem::Problem;
+use crate::http::{Request, Response, json_response};
 use crate::invalidation::{Invalidations, touch, touch_of};
 use crate::ports::{Ports, StoreError};
 use crate::rate_limit;
-use crate::router::{self, Context, Needs, Request, Response, Route};
+use crate::router::{Context, Needs, Route};
 use crate::store::expiry::{self, Entry};
 use crate::store::{PREFIX, timed};
 
@@ -70,7 +71,7 @@ async fn receive<P: Ports>(
     } else if outcome.skipped > 0 || outcome.unreadable > 0 {
         note(context, name, &delivery, "read in part");
     }
-    Ok(router::json(StatusCode::OK, &outcome.document()))
+    Ok(json_response(StatusCode::OK, &outcome.document()))
 }
 
 fn verify<'a, P>(

@@ -12,9 +12,10 @@ use tokengate_core::wallet::{Holders, Wallet};
 use crate::decision::explain::{Explanation, explain_to};
 use crate::http::extract::{self, query, required};
 use crate::http::problem::Problem;
+use crate::http::{Request, Response, json_response};
 use crate::ports::Ports;
 use crate::rate_limit;
-use crate::router::{self, Context, Needs, Request, Response, Route};
+use crate::router::{Context, Needs, Route};
 
 /// The routes of this function.
 pub fn routes<P: Ports>() -> Vec<Route<P>> {
@@ -45,7 +46,7 @@ fn list<'a, P: Ports>(
             .iter()
             .map(document)
             .collect();
-        Ok(router::json(StatusCode::OK, &json!({"gates": gates})))
+        Ok(json_response(StatusCode::OK, &json!({"gates": gates})))
     }
     .boxed_local()
 }
@@ -57,7 +58,7 @@ fn describe<'a, P: Ports>(
 ) -> LocalBoxFuture<'a, Result<Response, Problem>> {
     async move {
         let [] = query(request, [])?;
-        Ok(router::json(StatusCode::OK, &document(gate(context, id)?)))
+        Ok(json_response(StatusCode::OK, &document(gate(context, id)?)))
     }
     .boxed_local()
 }
@@ -92,7 +93,7 @@ fn check<'a, P: Ports>(
             Truth::Unknown if is_complete => None,
             Truth::Unknown => return Err(Problem::ChainUnavailable),
         };
-        Ok(router::json(StatusCode::OK, &json!({"gate": gate.id.as_str(), "address": address, "granted": granted, "explain": tree})))
+        Ok(json_response(StatusCode::OK, &json!({"gate": gate.id.as_str(), "address": address, "granted": granted, "explain": tree})))
     }
     .boxed_local()
 }

@@ -7,9 +7,10 @@ use serde_json::{Map, Value, json};
 
 use crate::chain;
 use crate::http::problem::Problem;
+use crate::http::{Request, Response, json_response};
 use crate::ports::Ports;
 use crate::rate_limit;
-use crate::router::{self, Context, Needs, Request, Response, Route};
+use crate::router::{Context, Needs, Route};
 use crate::{store, transfers};
 
 /// The routes of this function.
@@ -31,7 +32,7 @@ fn live<'a, P: Ports>(
     _: &'a Request,
     _: &'a str,
 ) -> LocalBoxFuture<'a, Result<Response, Problem>> {
-    async move { Ok(router::json(StatusCode::OK, &json!({"status": "ok"}))) }.boxed_local()
+    async move { Ok(json_response(StatusCode::OK, &json!({"status": "ok"}))) }.boxed_local()
 }
 
 fn ready<'a, P: Ports>(
@@ -75,7 +76,7 @@ async fn readiness<P: Ports>(
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    Ok(router::json(
+    Ok(json_response(
         status,
         &json!({"status": word(ok), "checks": checks}),
     ))

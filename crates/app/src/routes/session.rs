@@ -18,11 +18,13 @@ use tokengate_core::signature;
 use tokengate_core::signer::{Scheme, Verification, VerifiedSigner};
 use tokengate_core::wallet::{Control, Holders};
 
-use crate::auth::{self, COOKIE_NAME, Presented};
+use crate::auth;
+use crate::http::credentials::{self, COOKIE_NAME, Presented};
 use crate::http::extract::{self, query};
 use crate::http::problem::Problem;
+use crate::http::{Request, Response, empty_response, json_response};
 use crate::ports::Ports;
-use crate::router::{self, Context, Needs, Request, Response, Route};
+use crate::router::{Context, Needs, Route};
 use crate::routes::challenge;
 use crate::{chain, prefetch, rate_limit, store};
 
@@ -198,7 +200,7 @@ async fn present<P: Ports>(
     cookie: bool,
 ) -> Result<Option<Session>, Problem> {
     // Whoever sends a token means it.
-    if let Some(token) = auth::bearer(request)? {
+    if let Some(token) = credentials::bearer(request)? {
         let presented = Presented::Bearer(token);
         return auth::open(context, request, presented).await.map(Some);
     }
@@ -206,7 +208,7 @@ async fn present<P: Ports>(
         return Ok(None);
     }
     // A browser sends its cookie by itself: one that has ended, or was planted, is no reason not to sign in anew.
-    let opened = match auth::cookie(request) {
+    let opened = match credentials::cookie(request) {
         Ok(Some(token)) => auth::open(context, request, Presented::Cookie(token)).await,
         Ok(None) => return Ok(None),
         Err(problem) => Err(problem),
@@ -329,12 +331,12 @@ async fn describe<P: Ports>(
         "issued_at".into(),
         rfc3339::format(session.issued_at()).into(),
     );
-    Ok(router::json(StatusCode::OK, &answer.into()))
+    Ok(json_response(StatusCode::OK, &answer.into()))
 }
 
 async fn renew<P: Ports>(context: &Context<'_, P>, request: &Request) -> Result<Response, Problem> {
     let [] = query(request, [])?;
-    let by_cookie = matches!(auth::presented(request)?, Some(Presented::Cookie(_)));
+    let by_cookie = matches!(credentials::presented(request)?, Some(Presented::Cookie(_)));
     let session = auth::session(context, request).await?;
     let idle = context.service.config()?.service.session.idle;
     let (session, token) = session.renew(context.service.keys()?, context.ports.now(), idle);
@@ -371,7 +373,7 @@ async fn sign_out<P: Ports>(
         }
     }
     store::end(context, limit, &session).await.map_err(failed)?;
-    let mut response = router::empty(StatusCode::NO_CONTENT);
+    let mut response = empty_response(StatusCode::NO_CONTENT);
     let cleared = const {
         HeaderValue::from_static(
             "__Host-tokengate=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax",
@@ -414,7 +416,7 @@ fn opened<P: Ports>(
     if !cookie {
         answer.insert("token".into(), token.expose().as_str().into());
         answer.insert("token_type".into(), "Bearer".into());
-        return Ok(router::json(status, &answer.into()));
+        return Ok(json_response(status, &answer.into()));
     }
     let left = session.expires_at().duration_since(context.ports.now());
     let cookie = format!(
@@ -422,7 +424,7 @@ fn opened<P: Ports>(
         token.expose(),
         left.as_secs().max(0)
     );
-    let mut response = router::json(status, &answer.into());
+    let mut response = json_response(status, &answer.into());
     let mut value = HeaderValue::from_str(&cookie).map_err(|_| Problem::Misconfigured)?;
     value.set_sensitive(true);
     response.headers_mut().insert(SET_COOKIE, value);

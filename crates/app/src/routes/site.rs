@@ -11,8 +11,9 @@ use http::{Method, StatusCode};
 use serde_json::json;
 
 use crate::http::problem::Problem;
+use crate::http::{Request, Response, json_response};
 use crate::ports::Ports;
-use crate::router::{self, Context, Needs, Request, Response, Route};
+use crate::router::{Context, Needs, Route};
 
 /// The routes of this function.
 pub fn routes<P: Ports>() -> Vec<Route<P>> {
@@ -101,7 +102,7 @@ fn config<'a, P: Ports>(
     _: &'a str,
 ) -> LocalBoxFuture<'a, Result<Response, Problem>> {
     async move {
-        Ok(router::json(
+        Ok(json_response(
             StatusCode::OK,
             &json!({"demo_rpc_url": context.service.demo_rpc_url()}),
         ))

@@ -19,7 +19,8 @@ use tokengate_core::sealed;
 use crate::kv::Store;
 use crate::ports::{Ports, StoreError};
 use crate::router::Context;
-use crate::store::{self, PREFIX, within};
+use crate::store::{self, PREFIX};
+use crate::timeout::within;
 
 /// How long one list is for, in seconds.
 const LIST_SECONDS: i64 = 600;

@@ -6,10 +6,9 @@ pub(crate) mod tombstones;
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::future::{Either, join_all, select};
+use futures_util::future::join_all;
 use tokengate_core::config::Config;
 use tokengate_core::fact::{Fact, FactKey, Known, Touch};
 use tokengate_core::nonce::{CLOCK_SKEW, PendingNonce};
@@ -25,21 +24,10 @@ use crate::router::Context;
 use crate::store::expiry::Entry;
 use crate::store::tombstones::Consulted;
 use crate::telemetry::{Count, Outside};
+use crate::timeout::within;
 
 /// Before every key: stores are shared, and the number is the edition of the layout.
 pub(crate) const PREFIX: &str = "tg1";
-
-/// Runs `call` for at most `limit`.
-pub(crate) async fn within<P: Ports, T>(
-    ports: &P,
-    limit: Duration,
-    call: impl Future<Output = T>,
-) -> Option<T> {
-    match select(pin!(call), pin!(ports.sleep(limit))).await {
-        Either::Left((value, _)) => Some(value),
-        Either::Right(((), _)) => None,
-    }
-}
 
 pub(crate) async fn timed<P: Ports, T>(
     context: &Context<'_, P>,
