@@ -271,6 +271,7 @@ async fn admit<P: Ports>(context: &Context<'_, P>, charges: &[Charge]) -> Result
     let mut refused = None;
     for (charge, seen) in charges.iter().zip(&looked_up) {
         let used = memory
+            .rates
             .count(&charge.name, seen.window)
             .map_or(seen.shared, |count| count.shared.saturating_add(count.own));
         let reset = seen.window.saturating_sub(seconds);
@@ -299,7 +300,7 @@ async fn admit<P: Ports>(context: &Context<'_, P>, charges: &[Charge]) -> Result
             continue;
         }
         let mut own = 0;
-        memory.update(charge.name, seen.window, |count| {
+        memory.rates.update(charge.name, seen.window, |count| {
             count.shared = count.shared.max(seen.shared);
             count.own = count.own.saturating_add(charge.cost);
             own = count.own;
@@ -328,7 +329,7 @@ async fn look_up<P: Ports>(
     now: u64,
 ) -> Result<Seen, Problem> {
     let memory = context.service.memory();
-    if let Some(count) = memory.count(&charge.name, window) {
+    if let Some(count) = memory.rates.count(&charge.name, window) {
         return Ok(Seen {
             window,
             shared: count.shared,
@@ -339,7 +340,7 @@ async fn look_up<P: Ports>(
     let shared = timed(context, limit, shared(context, charge, window, now)).await;
     // A failure is noted by `timed`; it is no reason to turn somebody away.
     let shared = shared.map_or(0, |found| found.count);
-    memory.update(charge.name, window, |count| {
+    memory.rates.update(charge.name, window, |count| {
         count.shared = count.shared.max(shared)
     });
     Ok(Seen {
@@ -362,6 +363,7 @@ fn share<P: Ports>(context: &Context<'_, P>, charge: Charge, window: u64, now: u
     context
         .service
         .memory()
+        .rates
         .update(charge.name, window, |count| {
             added = std::mem::take(&mut count.own);
             count.shared = count.shared.saturating_add(added);
@@ -383,6 +385,7 @@ fn share<P: Ports>(context: &Context<'_, P>, charge: Charge, window: u64, now: u
             context
                 .service
                 .memory()
+                .rates
                 .update(charge.name, window, |count| {
                     count.shared = count.shared.max(total);
                 });
@@ -446,7 +449,7 @@ async fn add<P: Ports>(
         return Ok(u32::try_from(total).unwrap_or(u32::MAX));
     }
     // What this instance knew was there once: another one that had not seen it wrote over it.
-    let known = context.service.memory().count(&charge.name, window);
+    let known = context.service.memory().rates.count(&charge.name, window);
     let known = known.unwrap_or_default().shared;
     let total = found.count.saturating_add(added).max(known);
     if let Some(mut slot) = found.slot {

@@ -2,6 +2,7 @@
 
 pub(crate) mod facts;
 pub(crate) mod probes;
+pub(crate) mod rate_counts;
 pub(crate) mod sessions;
 pub(crate) mod single_flight;
 
@@ -9,18 +10,15 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::time::Duration;
 
-use quick_cache::unsync::Cache;
 use tokengate_core::ChainId;
 use tokengate_core::config::{self, Rate};
 use tokengate_core::provider::Pool;
 
 use self::facts::FactMemory;
 use self::probes::HeadProbes;
+use self::rate_counts::RateCounts;
 use self::sessions::SessionMemory;
 use self::single_flight::Flights;
-
-/// The most clients and addresses that one instance counts at a time.
-const MAX_COUNTED: usize = 4096;
 
 /// How long a store that has fallen silent is left alone.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -39,7 +37,8 @@ pub(crate) struct Memory {
     refreshes: Cell<(Duration, u32)>,
     lists: RefCell<HashMap<i64, List>>,
     entered: Cell<u64>,
-    counts: RefCell<Cache<[u8; 16], Count>>,
+    /// What clients and accounts have asked for.
+    pub(crate) rates: RateCounts,
     identity: Cell<Option<([u8; 32], Duration)>>,
     lifetime: Cell<Duration>,
     forwarded: Cell<bool>,
@@ -56,17 +55,6 @@ pub(crate) struct Memory {
 struct List {
     name: u64,
     entries: u64,
-}
-
-/// How often somebody has asked in the present window.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Count {
-    /// The window's end, in seconds since the epoch.
-    pub(crate) window: u64,
-    /// As the store last said, this instance's included.
-    pub(crate) shared: u32,
-    /// Since then.
-    pub(crate) own: u32,
 }
 
 impl Default for Memory {
@@ -93,7 +81,7 @@ impl Memory {
             refreshes: Cell::default(),
             lists: RefCell::default(),
             entered: Cell::default(),
-            counts: RefCell::new(Cache::new(MAX_COUNTED)),
+            rates: RateCounts::default(),
             identity: Cell::default(),
             lifetime: Cell::default(),
             forwarded: Cell::default(),
@@ -191,22 +179,6 @@ impl Memory {
         work(pools.entry(chain).or_insert_with(|| Pool::new(count)))
     }
 
-    /// The count under `name`, if it is of `window`.
-    pub(crate) fn count(&self, name: &[u8; 16], window: u64) -> Option<Count> {
-        let count = self.counts.borrow().get(name).copied();
-        count.filter(|count| count.window == window)
-    }
-
-    /// Changes the count under `name`, which starts at zero with every window.
-    pub(crate) fn update(&self, name: [u8; 16], window: u64, change: impl FnOnce(&mut Count)) {
-        let mut count = self.count(&name, window).unwrap_or(Count {
-            window,
-            ..Count::default()
-        });
-        change(&mut count);
-        self.counts.borrow_mut().insert(name, count);
-    }
-
     /// The store's identity, and when it was read.
     pub(crate) fn identity(&self) -> Option<([u8; 32], Duration)> {
         self.identity.get()
@@ -259,24 +231,4 @@ fn is_due(last: &Cell<Option<Duration>>, elapsed: Duration, pause: Duration) -> 
         last.set(Some(elapsed));
     }
     due
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counts_start_at_zero_with_each_window_and_never_grow_past_their_bound() {
-        let memory = Memory::default();
-        memory.update([1; 16], 7, |count| count.own += 1);
-        memory.update([1; 16], 7, |count| count.own += 1);
-        assert_eq!(memory.count(&[1; 16], 7).map(|count| count.own), Some(2));
-        assert_eq!(memory.count(&[1; 16], 8), None);
-        memory.update([1; 16], 8, |count| count.own += 1);
-        assert_eq!(memory.count(&[1; 16], 8).map(|count| count.own), Some(1));
-        for index in 0..3 * u128::try_from(MAX_COUNTED).unwrap() {
-            memory.update(index.to_be_bytes(), 8, |count| count.own += 1);
-            assert!(memory.counts.borrow().len() <= MAX_COUNTED);
-        }
-    }
 }

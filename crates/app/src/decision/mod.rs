@@ -1,6 +1,9 @@
 //! From wallets and gates to verdicts: facts at hand first, what is missing in one call per chain.
 
 pub(crate) mod explain;
+mod fetch;
+mod tier;
+mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -8,46 +11,23 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{join, join_all};
-use tokengate_core::config::{Chain, Config};
-use tokengate_core::fact::{Fact, FactKey, Facts, Known, Read, Value};
-use tokengate_core::gate::{Basis, Decision, Gate, GateId, Granted, Truth};
-use tokengate_core::resource::Resource;
+use tokengate_core::config::Config;
+use tokengate_core::fact::{Fact, FactKey, Facts, Known};
+use tokengate_core::gate::{Gate, GateId, Truth};
 use tokengate_core::wallet::Holders;
 use tokengate_core::{ChainId, Timestamp, cost};
 
-use crate::cache::single_flight::{Course, Flight, Landing};
+use self::fetch::land;
+pub(crate) use self::fetch::{charge, take_off};
+pub(crate) use self::tier::Tier;
+use crate::cache::single_flight::{Course, Flight};
 use crate::chain;
 use crate::http::problem::Problem;
 use crate::ports::Ports;
 use crate::rate_limit::Payer;
 use crate::router::Context;
 use crate::store;
-use crate::telemetry::{Count, Outside, Record};
-
-/// Where what a decision rests on came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Tier {
-    /// All from the configuration: no fact was needed.
-    Config,
-    /// All from the instance's memory.
-    Memory,
-    /// At least one from the shared store.
-    Store,
-    /// At least one from a chain.
-    Chain,
-}
-
-impl Tier {
-    /// The name in answers and in the log.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Config => "config",
-            Self::Memory => "memory",
-            Self::Store => "store",
-            Self::Chain => "chain",
-        }
-    }
-}
+use crate::telemetry::{Count, Outside};
 
 /// How much has to be known.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -64,10 +44,6 @@ const FLOOR_FOR: Duration = Duration::from_secs(30);
 
 /// The most reads of chains that an instance has under way and begins another behind a response.
 const MAX_BEHIND: usize = 16;
-
-/// The most facts that an instance has under way from chains: what it takes to ask for them and to read the answers has
-/// to fit into its memory several times.
-const MAX_IN_FLIGHT: usize = 8_192;
 
 /// A fact that is asked for often is read anew when so much of its time is over: three quarters.
 const fn is_nearly_over(age: Duration, fresh: Duration) -> bool {
@@ -476,31 +452,6 @@ impl Gathered {
     }
 }
 
-/// Charges for reads of so many facts, if there is anybody to charge.
-///
-/// # Errors
-/// [`Problem::TooManyRequests`]; [`Problem::ChainUnavailable`] while the instance is reading as much as it can.
-pub(crate) async fn charge<P: Ports>(
-    context: &Context<'_, P>,
-    payer: Option<&Payer>,
-    facts: usize,
-) -> Result<(), Problem> {
-    if facts == 0 {
-        return Ok(());
-    }
-    let flying = context.service.memory().flights.cost();
-    if flying > 0 && flying.saturating_add(facts) > MAX_IN_FLIGHT {
-        context
-            .record
-            .fault("as many reads are under way as fit into memory".into());
-        return Err(Problem::ChainUnavailable);
-    }
-    match payer {
-        Some(payer) => payer.charge(context, facts).await,
-        None => Ok(()),
-    }
-}
-
 /// What each of `gates` reads for `holders`, unless that is more than `most` facts.
 fn reads(
     gates: &[&Gate],
@@ -517,157 +468,6 @@ fn reads(
         reads.push((gate.id.clone(), keys));
     }
     Some(reads)
-}
-
-/// Whether the vault that part of the reads are about is shown to have named a delegate.
-fn is_delegated(course: &Course, landing: &Landing) -> bool {
-    let mut answers = landing.answers.iter();
-    answers.any(|(key, answer)| {
-        let names = matches!(key.read, Read::Delegation { .. }) && course.of_vault.contains(key);
-        let is_zero = |fact: &Fact| matches!(fact.value, Value::Amount(amount) if amount.is_zero());
-        names && answer.as_ref().is_ok_and(|fact| !is_zero(fact))
-    })
-}
-
-/// Begins a read that others may join, behind the response: it goes on to its end whoever waits for it.
-pub(crate) fn take_off<P: Ports>(
-    context: &Context<'_, P>,
-    course: Course,
-    now: Timestamp,
-) -> Flight {
-    let begun = context.ports.elapsed();
-    let flights = &context.service.memory().flights;
-    let (id, flight) = flights.start(course.clone(), begun);
-    let landing = flight.clone();
-    context.behind(async move |context: &Context<'_, P>| {
-        let agreement = course.agreement;
-        let memory = context.service.memory();
-        // Whoever waits goes on whatever becomes of this.
-        let place = memory.flights.landing_place(id, landing);
-        let landing = land(context, course.clone(), now).await;
-        let doubt = landing.doubt;
-        let settled = settle(context, &course, &landing, begun);
-        place.land(landing);
-        keep(context, agreement, settled).await;
-        // It was believed before all providers had said how far the chain is, and one of them says now that it was behind.
-        if let Some(doubt) = doubt
-            && chain::is_refuted(context, course.chain, doubt).await
-        {
-            let begun = context.ports.elapsed();
-            let landing = land(context, course.clone(), context.ports.now()).await;
-            for fault in &landing.faults {
-                context.record.fault(fault.clone());
-            }
-            let settled = settle(context, &course, &landing, begun);
-            keep(context, agreement, settled).await;
-        }
-    });
-    flight
-}
-
-/// What a fetch changes in the shared store: facts to be kept, and those that have to go.
-struct Settled {
-    kept: Vec<(FactKey, Fact)>,
-    /// Of vaults that are not shown to have named a delegate there are as many as anybody likes to name.
-    unproven: BTreeSet<FactKey>,
-    dropped: Vec<FactKey>,
-}
-
-/// Puts what a fetch that began at `begun` has come to into the instance's memory.
-fn settle<P: Ports>(
-    context: &Context<'_, P>,
-    course: &Course,
-    landing: &Landing,
-    begun: Duration,
-) -> Settled {
-    let (memory, agreement) = (context.service.memory(), course.agreement);
-    let (mut kept, mut dropped) = (Vec::new(), Vec::new());
-    let unproven = if is_delegated(course, landing) {
-        BTreeSet::new()
-    } else {
-        course.of_vault.clone()
-    };
-    for (key, answer) in &landing.answers {
-        match answer {
-            Ok(fact) => {
-                if unproven.contains(key) {
-                    memory.facts.remove(agreement, key);
-                } else {
-                    memory.facts.put(agreement, key, fact, begun);
-                }
-                kept.push((key.clone(), fact.clone()));
-            }
-            Err(_) => {
-                memory.facts.remove(agreement, key);
-                dropped.push(key.clone());
-            }
-        }
-    }
-    Settled {
-        kept,
-        unproven,
-        dropped,
-    }
-}
-
-/// Puts it into the shared store.
-async fn keep<P: Ports>(context: &Context<'_, P>, agreement: usize, settled: Settled) {
-    if !settled.kept.is_empty() {
-        store::keep(context, agreement, settled.kept, &settled.unproven).await;
-    }
-    for key in &settled.dropped {
-        store::drop_fact(context, agreement, key).await;
-    }
-}
-
-/// What a chain says, and what failed on the way.
-pub(crate) async fn land<P: Ports>(
-    context: &Context<'_, P>,
-    course: Course,
-    now: Timestamp,
-) -> Landing {
-    let chain = context.service.config().ok();
-    let chain: Option<&Chain> = chain.and_then(|config| config.chain(course.chain));
-    let Some(chain) = chain else {
-        return Landing::default();
-    };
-    let record = Record::default();
-    let context = Context {
-        record: &record,
-        ..*context
-    };
-    let reads: Vec<_> = course.keys.iter().map(|key| key.read.clone()).collect();
-    let wanted = chain::Wanted {
-        reads: &reads,
-        agreement: course.agreement,
-        floor: course.floor,
-    };
-    let (mut answers, doubt): (Vec<_>, _) = match chain::read(&context, chain, wanted, now).await {
-        Ok(answered) => (
-            course.keys.into_iter().zip(answered.facts).collect(),
-            answered.doubt,
-        ),
-        Err(chain::Unavailable) => (Vec::new(), None),
-    };
-    answers.retain(|(key, answer)| {
-        let known = course.known.get(key);
-        let known = known.filter(|known| !chain::is_undone(&context, key, known));
-        let older = matches!((answer, known), (Ok(fact), Some(known)) if fact.contradicts(known));
-        if older {
-            record.fault(format!("{}: an answer of before what is known", key.chain));
-        }
-        !older
-    });
-    let unreadable = answers.iter().filter_map(|(key, answer): &(FactKey, _)| {
-        let error = answer.as_ref().err()?;
-        Some(format!("{}: {error}", key.chain))
-    });
-    let faults = record.faults().into_iter().chain(unreadable).collect();
-    Landing {
-        answers,
-        faults,
-        doubt,
-    }
 }
 
 /// Adds to what is wanted of a chain all else that the same gates read there: whoever asks a chain decides on one block
@@ -691,134 +491,6 @@ fn whole(mut wanted: BTreeSet<FactKey>, gates: &[&Gate], holders: &Holders) -> B
         }
         if wanted.len() == before {
             return wanted;
-        }
-    }
-}
-
-impl Gathered {
-    /// The verdict of `gate` on `resource`.
-    ///
-    /// # Errors
-    /// [`Problem::Refused`] on facts young enough to refuse; [`Problem::ChainUnavailable`] where nothing can be said.
-    pub(crate) fn judge<P: Ports>(
-        &self,
-        context: &Context<'_, P>,
-        gate: &Gate,
-        resource: &Resource,
-    ) -> Result<(Granted, Tier), Problem> {
-        let config = context.service.config()?;
-        if let Decision::Granted(granted) = gate.decide(
-            &self.holders,
-            resource,
-            &self.facts.within(gate.fresh, self.now),
-        ) {
-            return Ok((granted, self.tier(gate)));
-        }
-        // Past `fresh` it is open for a while yet: the chain is asked behind the response.
-        if gate.stale > gate.fresh
-            && let Decision::Granted(granted) = gate.decide(
-                &self.holders,
-                resource,
-                &self.facts.within(gate.stale, self.now),
-            )
-        {
-            return Ok((granted, self.tier(gate)));
-        }
-        let young = self
-            .facts
-            .within(gate.fresh.min(config.service.deny_after), self.now);
-        if let Decision::Denied = gate.decide(&self.holders, resource, &young) {
-            return Err(Problem::Refused {
-                gate: gate.id.to_string(),
-                unmet: gate.unmet(&self.holders, &young),
-            });
-        }
-        Err(Problem::ChainUnavailable)
-    }
-
-    /// Whether `gate` holds and why, leaf by leaf. Unknown also where it only seems closed by facts too old to refuse.
-    pub(crate) fn explain(&self, config: &Config, gate: &Gate) -> (Truth, serde_json::Value) {
-        let fresh = self.facts.within(gate.fresh, self.now);
-        let mut truth = gate.evaluate(&self.holders, &fresh);
-        if truth == Truth::No {
-            let young = gate.fresh.min(config.service.deny_after);
-            truth = gate.evaluate(&self.holders, &self.facts.within(young, self.now));
-        }
-        (truth, gate.explain(&self.holders, &fresh))
-    }
-
-    /// Whether every fact that the gate reads is at hand and young enough to refuse by.
-    pub(crate) fn is_complete(&self, config: &Config, gate: &Gate) -> bool {
-        let young = gate.fresh.min(config.service.deny_after);
-        let young = self.facts.within(young, self.now);
-        self.reads(gate).iter().all(|key| young.fact(key).is_some())
-    }
-
-    /// The oldest fresh fact of each chain that the gate reads, by chain.
-    pub(crate) fn basis(&self, gate: &Gate) -> Vec<Basis> {
-        let fresh = self.facts.within(gate.fresh, self.now);
-        let mut oldest = BTreeMap::new();
-        for key in self.reads(gate) {
-            let Some(fact) = fresh.fact(key) else {
-                continue;
-            };
-            let basis = oldest.entry(key.chain).or_insert(Basis {
-                chain: key.chain,
-                block: fact.block,
-                read_at: fact.read_at,
-            });
-            if fact.read_at < basis.read_at {
-                (basis.block, basis.read_at) = (fact.block, fact.read_at);
-            }
-        }
-        oldest.into_values().collect()
-    }
-
-    /// Which tier the verdict of `gate` came from: the farthest.
-    pub(crate) fn tier(&self, gate: &Gate) -> Tier {
-        if self.opens_by_configuration(gate) {
-            return Tier::Config;
-        }
-        let tiers = self
-            .reads(gate)
-            .iter()
-            .filter_map(|key| self.tiers.get(key));
-        tiers.max().copied().unwrap_or(Tier::Config)
-    }
-
-    /// The member of `Cache-Status` (RFC 9211) for a decision on `gates`.
-    pub(crate) fn cache_status(&self, gates: &[&Gate]) -> String {
-        let tier = if self.asked {
-            Tier::Chain
-        } else {
-            let tiers = gates.iter().map(|gate| self.tier(gate));
-            tiers.max().unwrap_or(Tier::Config)
-        };
-        let detail = tier.as_str();
-        // Of the oldest fact; below zero it is stale.
-        let left = gates.iter().flat_map(|gate| {
-            self.reads(gate).iter().filter_map(|key| {
-                let age = self.now.duration_since(self.known(key)?.read_at).as_secs();
-                Some(
-                    i64::try_from(gate.fresh.as_secs())
-                        .ok()?
-                        .saturating_sub(age),
-                )
-            })
-        });
-        let ttl = left.min();
-        match (tier, ttl) {
-            // Neither found in a cache nor looked for elsewhere.
-            (Tier::Config, _) => "tokengate; detail=config".to_owned(),
-            (Tier::Memory | Tier::Store, Some(ttl)) => {
-                format!("tokengate; hit; ttl={ttl}; detail={detail}")
-            }
-            (Tier::Memory | Tier::Store, None) => format!("tokengate; hit; detail={detail}"),
-            (Tier::Chain, _) => {
-                let why = if self.outdated { "stale" } else { "miss" };
-                let collapsed = if self.collapsed { "; collapsed" } else { "" };
-                format!("tokengate; fwd={why}{collapsed}; detail={detail}")
-            }
         }
     }
 }

@@ -1,0 +1,196 @@
+//! Fetching facts from chains, in the background and once for all who want them.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokengate_core::Timestamp;
+use tokengate_core::config::Chain;
+use tokengate_core::fact::{Fact, FactKey, Read, Value};
+
+use crate::cache::single_flight::{Course, Flight, Landing};
+use crate::http::problem::Problem;
+use crate::ports::Ports;
+use crate::rate_limit::Payer;
+use crate::router::Context;
+use crate::telemetry::Record;
+use crate::{chain, store};
+
+/// The most facts that an instance has under way from chains: what it takes to ask for them and to read the answers has
+/// to fit into its memory several times.
+const MAX_IN_FLIGHT: usize = 8_192;
+
+/// Charges for reads of so many facts, if there is anybody to charge.
+///
+/// # Errors
+/// [`Problem::TooManyRequests`]; [`Problem::ChainUnavailable`] while the instance is reading as much as it can.
+pub(crate) async fn charge<P: Ports>(
+    context: &Context<'_, P>,
+    payer: Option<&Payer>,
+    facts: usize,
+) -> Result<(), Problem> {
+    if facts == 0 {
+        return Ok(());
+    }
+    let flying = context.service.memory().flights.cost();
+    if flying > 0 && flying.saturating_add(facts) > MAX_IN_FLIGHT {
+        context
+            .record
+            .fault("as many reads are under way as fit into memory".into());
+        return Err(Problem::ChainUnavailable);
+    }
+    match payer {
+        Some(payer) => payer.charge(context, facts).await,
+        None => Ok(()),
+    }
+}
+
+/// Begins a read that others may join, behind the response: it goes on to its end whoever waits for it.
+pub(crate) fn take_off<P: Ports>(
+    context: &Context<'_, P>,
+    course: Course,
+    now: Timestamp,
+) -> Flight {
+    let begun = context.ports.elapsed();
+    let flights = &context.service.memory().flights;
+    let (id, flight) = flights.start(course.clone(), begun);
+    let landing = flight.clone();
+    context.behind(async move |context: &Context<'_, P>| {
+        let agreement = course.agreement;
+        let memory = context.service.memory();
+        // Whoever waits goes on whatever becomes of this.
+        let place = memory.flights.landing_place(id, landing);
+        let landing = land(context, course.clone(), now).await;
+        let doubt = landing.doubt;
+        let settled = settle(context, &course, &landing, begun);
+        place.land(landing);
+        keep(context, agreement, settled).await;
+        // It was believed before all providers had said how far the chain is, and one of them says now that it was behind.
+        if let Some(doubt) = doubt
+            && chain::is_refuted(context, course.chain, doubt).await
+        {
+            let begun = context.ports.elapsed();
+            let landing = land(context, course.clone(), context.ports.now()).await;
+            for fault in &landing.faults {
+                context.record.fault(fault.clone());
+            }
+            let settled = settle(context, &course, &landing, begun);
+            keep(context, agreement, settled).await;
+        }
+    });
+    flight
+}
+
+/// What a fetch changes in the shared store: facts to be kept, and those that have to go.
+struct Settled {
+    kept: Vec<(FactKey, Fact)>,
+    /// Of vaults that are not shown to have named a delegate there are as many as anybody likes to name.
+    unproven: BTreeSet<FactKey>,
+    dropped: Vec<FactKey>,
+}
+
+/// Puts what a fetch that began at `begun` has come to into the instance's memory.
+fn settle<P: Ports>(
+    context: &Context<'_, P>,
+    course: &Course,
+    landing: &Landing,
+    begun: Duration,
+) -> Settled {
+    let (memory, agreement) = (context.service.memory(), course.agreement);
+    let (mut kept, mut dropped) = (Vec::new(), Vec::new());
+    let unproven = if is_delegated(course, landing) {
+        BTreeSet::new()
+    } else {
+        course.of_vault.clone()
+    };
+    for (key, answer) in &landing.answers {
+        match answer {
+            Ok(fact) => {
+                if unproven.contains(key) {
+                    memory.facts.remove(agreement, key);
+                } else {
+                    memory.facts.put(agreement, key, fact, begun);
+                }
+                kept.push((key.clone(), fact.clone()));
+            }
+            Err(_) => {
+                memory.facts.remove(agreement, key);
+                dropped.push(key.clone());
+            }
+        }
+    }
+    Settled {
+        kept,
+        unproven,
+        dropped,
+    }
+}
+
+/// Puts it into the shared store.
+async fn keep<P: Ports>(context: &Context<'_, P>, agreement: usize, settled: Settled) {
+    if !settled.kept.is_empty() {
+        store::keep(context, agreement, settled.kept, &settled.unproven).await;
+    }
+    for key in &settled.dropped {
+        store::drop_fact(context, agreement, key).await;
+    }
+}
+
+/// Whether the vault that part of the reads are about is shown to have named a delegate.
+fn is_delegated(course: &Course, landing: &Landing) -> bool {
+    let mut answers = landing.answers.iter();
+    answers.any(|(key, answer)| {
+        let names = matches!(key.read, Read::Delegation { .. }) && course.of_vault.contains(key);
+        let is_zero = |fact: &Fact| matches!(fact.value, Value::Amount(amount) if amount.is_zero());
+        names && answer.as_ref().is_ok_and(|fact| !is_zero(fact))
+    })
+}
+
+/// What a chain says, and what failed on the way.
+pub(crate) async fn land<P: Ports>(
+    context: &Context<'_, P>,
+    course: Course,
+    now: Timestamp,
+) -> Landing {
+    let chain = context.service.config().ok();
+    let chain: Option<&Chain> = chain.and_then(|config| config.chain(course.chain));
+    let Some(chain) = chain else {
+        return Landing::default();
+    };
+    let record = Record::default();
+    let context = Context {
+        record: &record,
+        ..*context
+    };
+    let reads: Vec<_> = course.keys.iter().map(|key| key.read.clone()).collect();
+    let wanted = chain::Wanted {
+        reads: &reads,
+        agreement: course.agreement,
+        floor: course.floor,
+    };
+    let (mut answers, doubt): (Vec<_>, _) = match chain::read(&context, chain, wanted, now).await {
+        Ok(answered) => (
+            course.keys.into_iter().zip(answered.facts).collect(),
+            answered.doubt,
+        ),
+        Err(chain::Unavailable) => (Vec::new(), None),
+    };
+    answers.retain(|(key, answer)| {
+        let known = course.known.get(key);
+        let known = known.filter(|known| !chain::is_undone(&context, key, known));
+        let older = matches!((answer, known), (Ok(fact), Some(known)) if fact.contradicts(known));
+        if older {
+            record.fault(format!("{}: an answer of before what is known", key.chain));
+        }
+        !older
+    });
+    let unreadable = answers.iter().filter_map(|(key, answer): &(FactKey, _)| {
+        let error = answer.as_ref().err()?;
+        Some(format!("{}: {error}", key.chain))
+    });
+    let faults = record.faults().into_iter().chain(unreadable).collect();
+    Landing {
+        answers,
+        faults,
+        doubt,
+    }
+}
