@@ -9,10 +9,10 @@ use tokengate_core::fact::{FactKey, Touch};
 use tokengate_core::transfer::Transfer;
 use tokengate_core::{Address, Timestamp};
 
+use crate::background::Background as _;
+use crate::cache::facts::FactCache;
 use crate::ports::{Ports, StoreError};
-use crate::router::Context;
-use crate::store;
-use crate::store::tombstones::{self, Contract};
+use crate::store::{self, Contract, StoreClient};
 
 /// After this it is looked again whether somebody has kept an older fact meanwhile, which they read before.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -107,42 +107,37 @@ impl Invalidations {
 /// # Errors
 /// [`StoreError`], if any could not be invalidated: then all of it has to be done again.
 pub(crate) async fn touch<P: Ports>(
-    context: &Context<'_, P>,
+    store: &StoreClient<P>,
+    cache: &FactCache,
     invalidations: Invalidations,
 ) -> Result<usize, StoreError> {
     if invalidations.is_empty() {
         return Ok(0);
     }
-    let config = context.service.config();
-    let config = config.map_err(|_| StoreError::Failed("no configuration".into()))?;
     let Invalidations {
         facts, contracts, ..
     } = invalidations;
-    tombstones::write(context, config, &contracts).await?;
+    store::write_tombstones(store, &contracts).await?;
     let touches: Vec<_> = facts.into_values().flatten().collect();
-    let outdated = store::outdate(context, &touches, true).await?;
-    let memory = context.service.memory();
-    for agreement in config.agreements() {
+    let outdated = store::outdate(store, &touches, true).await?;
+    for agreement in store.config().agreements() {
         for (key, _) in &touches {
-            memory.facts.remove(agreement, key);
+            cache.remove(agreement, key);
         }
     }
     for (chain, contract) in contracts.keys() {
-        memory.facts.remove_of(*chain, *contract);
+        cache.remove_of(*chain, *contract);
     }
     // Whoever was reading a chain meanwhile keeps what it said by the end of this.
-    let deadlines = &config.deadlines;
+    let deadlines = &store.config().deadlines;
     let last = deadlines.chain + deadlines.provider + 2 * deadlines.store;
-    context.behind(async move |context: &Context<'_, P>| {
-        let Ok(config) = context.service.config() else {
-            return;
-        };
+    store.in_background(async move |store: &StoreClient<P>| {
         for pause in [AGAIN, last.saturating_sub(AGAIN)] {
-            context.ports.sleep(pause).await;
+            store.ports().sleep(pause).await;
             // A failure is noted; what it leaves is forgotten with its age. A tombstone is looked at again, as two that
             // were written at once may have become one.
-            let _ = tombstones::write(context, config, &contracts).await;
-            let _ = store::outdate(context, &touches, false).await;
+            let _ = store::write_tombstones(store, &contracts).await;
+            let _ = store::outdate(store, &touches, false).await;
         }
     });
     Ok(outdated)

@@ -13,56 +13,63 @@ use crate::ports::{Ports, RedisReply, StoreError};
 /// So many keys are asked for at once, where each is a call of its own.
 const AT_ONCE: usize = 64;
 
-/// Which of them.
+/// Which of them, and what values are authenticated with.
 #[derive(Debug)]
 pub(crate) enum Backend {
+    /// None: an operator's command reads chains alone. Nothing is found, nothing is kept, and nothing can be claimed.
+    Absent,
     /// `spin:key-value` and `wasi:keyvalue/atomics`.
-    KeyValue,
+    KeyValue(StoreKeys),
     /// The Redis server at this URL, by `spin:redis`.
-    Redis(Secret<String>),
+    Redis(Secret<String>, StoreKeys),
 }
 
 /// The store, while it is asked.
 #[derive(Debug)]
-pub(crate) struct Store<'a, P> {
+pub(crate) struct Kv<'a, P> {
     pub(crate) ports: &'a P,
     pub(crate) backend: &'a Backend,
     /// What stands before every key, where services share the store and nothing in it.
     pub(crate) namespace: Option<&'a str>,
-    /// What values are authenticated with. A service without them reads no value that it would have to believe.
-    pub(crate) keys: Option<&'a StoreKeys>,
 }
 
-impl<P> Clone for Store<'_, P> {
+impl<P> Clone for Kv<'_, P> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<P> Copy for Store<'_, P> {}
+impl<P> Copy for Kv<'_, P> {}
 
-impl<'a, P: Ports> Store<'a, P> {
-    /// Whether what is set with a time to live is forgotten after it without our help.
-    pub(crate) const fn expires(&self) -> bool {
-        matches!(self.backend, Backend::Redis(_))
+impl<'a, P: Ports> Kv<'a, P> {
+    /// Whether what is set with a time to live needs no expiry of ours.
+    pub(crate) const fn expires(self) -> bool {
+        matches!(self.backend, Backend::Redis(..) | Backend::Absent)
     }
 
-    pub(crate) async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    /// Whether counters can be added to, and each name has one of its own.
+    pub(crate) const fn counts(self) -> bool {
+        matches!(self.backend, Backend::Redis(..))
+    }
+
+    pub(crate) async fn get(self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let [value] = self.get_all([key]).await?;
         Ok(value)
     }
 
     /// The key as the store knows it.
-    fn name<'k>(&self, key: &'k str) -> Cow<'k, str> {
+    fn name<'k>(self, key: &'k str) -> Cow<'k, str> {
         match self.namespace {
             Some(namespace) => Cow::Owned(format!("{namespace}/{key}")),
             None => Cow::Borrowed(key),
         }
     }
 
-    fn keys(&self) -> Result<&'a StoreKeys, StoreError> {
-        let missing = || StoreError::Failed("this component has no store_keys".into());
-        self.keys.ok_or_else(missing)
+    fn keys(self) -> Result<&'a StoreKeys, StoreError> {
+        match self.backend {
+            Backend::KeyValue(keys) | Backend::Redis(_, keys) => Ok(keys),
+            Backend::Absent => Err(absent()),
+        }
     }
 
     /// What was sealed in the value that was got at `key`.
@@ -70,7 +77,7 @@ impl<'a, P: Ports> Store<'a, P> {
     /// # Errors
     /// [`StoreError::Forged`], if it was not sealed for this kind and key.
     pub(crate) fn open(
-        &self,
+        self,
         kind: Kind,
         key: &str,
         value: Option<Vec<u8>>,
@@ -89,7 +96,7 @@ impl<'a, P: Ports> Store<'a, P> {
     /// [`StoreError::Forged`], if nobody with the keys has written it: where absence lets somebody in, it must not be
     /// taken for absence.
     pub(crate) async fn get_sealed(
-        &self,
+        self,
         kind: Kind,
         key: &str,
     ) -> Result<Option<Vec<u8>>, StoreError> {
@@ -99,7 +106,7 @@ impl<'a, P: Ports> Store<'a, P> {
 
     /// The authentic values at all keys, in their order. One that fails leaves the others.
     pub(crate) async fn get_many_sealed(
-        &self,
+        self,
         kind: Kind,
         keys: &[&str],
     ) -> Vec<Result<Option<Vec<u8>>, StoreError>> {
@@ -111,19 +118,22 @@ impl<'a, P: Ports> Store<'a, P> {
 
     /// Sets the value at `key` with a tag that binds it to the kind and the key, for `ttl`.
     pub(crate) async fn set_sealed(
-        &self,
+        self,
         kind: Kind,
         key: &str,
         value: &[u8],
         ttl: Duration,
     ) -> Result<(), StoreError> {
+        if matches!(self.backend, Backend::Absent) {
+            return Ok(());
+        }
         let sealed = self.keys()?.seal(kind, &self.name(key), value);
         self.set(key, &sealed, ttl).await
     }
 
     /// The values at so many keys.
     pub(crate) async fn get_all<const N: usize>(
-        &self,
+        self,
         keys: [&str; N],
     ) -> Result<[Option<Vec<u8>>; N], StoreError> {
         let values = self.get_many(&keys).await;
@@ -132,18 +142,19 @@ impl<'a, P: Ports> Store<'a, P> {
     }
 
     /// The values at all keys, in their order; at once, where the store can do that. One that fails leaves the others.
-    pub(crate) async fn get_many(&self, keys: &[&str]) -> Vec<Result<Option<Vec<u8>>, StoreError>> {
+    pub(crate) async fn get_many(self, keys: &[&str]) -> Vec<Result<Option<Vec<u8>>, StoreError>> {
         let keys: Vec<_> = keys.iter().map(|key| self.name(key)).collect();
         match self.backend {
-            Backend::KeyValue => {
+            Backend::Absent => vec![Ok(None); keys.len()],
+            Backend::KeyValue(_) => {
                 let mut values = Vec::with_capacity(keys.len());
                 for keys in keys.chunks(AT_ONCE) {
                     values.extend(join_all(keys.iter().map(|key| self.ports.get(key))).await);
                 }
                 values
             }
-            Backend::Redis(_) if keys.is_empty() => Vec::new(),
-            Backend::Redis(_) => {
+            Backend::Redis(..) if keys.is_empty() => Vec::new(),
+            Backend::Redis(..) => {
                 let arguments: Vec<_> = keys.iter().map(|key| key.as_bytes()).collect();
                 let values = self.redis("MGET", &arguments).await.and_then(|replies| {
                     let values: Vec<_> = replies.into_iter().map(value).collect();
@@ -158,15 +169,16 @@ impl<'a, P: Ports> Store<'a, P> {
 
     /// Sets the value at `key`. It is of use for `ttl`, a store that can forgets it after that.
     pub(crate) async fn set(
-        &self,
+        self,
         key: &str,
         value: &[u8],
         ttl: Duration,
     ) -> Result<(), StoreError> {
         let key = &*self.name(key);
         match self.backend {
-            Backend::KeyValue => self.ports.set(key, value).await,
-            Backend::Redis(_) => {
+            Backend::Absent => Ok(()),
+            Backend::KeyValue(_) => self.ports.set(key, value).await,
+            Backend::Redis(..) => {
                 let seconds = seconds(ttl);
                 let arguments: [&[u8]; 4] = [key.as_bytes(), value, b"EX", seconds.as_bytes()];
                 self.redis("SET", &arguments).await.map(drop)
@@ -175,21 +187,23 @@ impl<'a, P: Ports> Store<'a, P> {
     }
 
     /// Removes what is at `key`, if there is anything.
-    pub(crate) async fn delete(&self, key: &str) -> Result<(), StoreError> {
+    pub(crate) async fn delete(self, key: &str) -> Result<(), StoreError> {
         let key = &*self.name(key);
         match self.backend {
-            Backend::KeyValue => self.ports.delete(key).await,
-            Backend::Redis(_) => self.redis("DEL", &[key.as_bytes()]).await.map(drop),
+            Backend::Absent => Ok(()),
+            Backend::KeyValue(_) => self.ports.delete(key).await,
+            Backend::Redis(..) => self.redis("DEL", &[key.as_bytes()]).await.map(drop),
         }
     }
 
     /// Counts a claim to `key`, atomically among all instances: 1 for the first within `ttl`, which has it, and more for
     /// every other.
-    pub(crate) async fn claim(&self, key: &str, ttl: Duration) -> Result<u64, StoreError> {
+    pub(crate) async fn claim(self, key: &str, ttl: Duration) -> Result<u64, StoreError> {
         let key = &*self.name(key);
         match self.backend {
-            Backend::KeyValue => self.ports.increment(key).await,
-            Backend::Redis(_) => {
+            Backend::Absent => Err(absent()),
+            Backend::KeyValue(_) => self.ports.increment(key).await,
+            Backend::Redis(..) => {
                 let seconds = seconds(ttl);
                 let arguments: [&[u8]; 5] =
                     [key.as_bytes(), b"1", b"NX", b"EX", seconds.as_bytes()];
@@ -204,7 +218,7 @@ impl<'a, P: Ports> Store<'a, P> {
     }
 
     /// How far the counter at `key` has come, where counters can be read.
-    pub(crate) async fn counted(&self, key: &str) -> Result<u64, StoreError> {
+    pub(crate) async fn counted(self, key: &str) -> Result<u64, StoreError> {
         let Some(bytes) = self.get(key).await? else {
             return Ok(0);
         };
@@ -215,7 +229,7 @@ impl<'a, P: Ports> Store<'a, P> {
     /// Adds to the counter at `key`, atomically among all instances, and answers how far it has come. It expires after
     /// `ttl`. Only Redis can.
     pub(crate) async fn count(
-        &self,
+        self,
         key: &str,
         added: u64,
         ttl: Duration,
@@ -233,13 +247,15 @@ impl<'a, P: Ports> Store<'a, P> {
     }
 
     async fn redis(
-        &self,
+        self,
         command: &str,
         arguments: &[&[u8]],
     ) -> Result<Vec<RedisReply>, StoreError> {
         match self.backend {
-            Backend::Redis(url) => self.ports.redis(url.expose(), command, arguments).await,
-            Backend::KeyValue => Err(StoreError::Failed("there is no Redis".into())),
+            Backend::Redis(url, _) => self.ports.redis(url.expose(), command, arguments).await,
+            Backend::KeyValue(_) | Backend::Absent => {
+                Err(StoreError::Failed("there is no Redis".into()))
+            }
         }
     }
 }
@@ -251,6 +267,10 @@ fn value(reply: RedisReply) -> Result<Option<Vec<u8>>, StoreError> {
         RedisReply::Data(bytes) => Ok(Some(bytes)),
         RedisReply::Status(_) | RedisReply::Integer(_) => Err(malformed()),
     }
+}
+
+fn absent() -> StoreError {
+    StoreError::Failed("there is no store".into())
 }
 
 fn malformed() -> StoreError {

@@ -5,19 +5,24 @@
 #![forbid(unsafe_code)]
 
 mod auth;
+mod background;
 mod cache;
 mod chain;
+mod context;
 mod decision;
 pub mod diagnostics;
 mod http;
+mod interval;
 mod invalidation;
 mod kv;
+mod limits;
 mod ports;
 mod prefetch;
 mod rate_limit;
+mod route;
 mod router;
 pub mod routes;
-mod state;
+pub mod state;
 mod store;
 mod telemetry;
 mod timeout;
@@ -25,11 +30,10 @@ mod transfers;
 
 pub use crate::http::problem::Problem;
 pub use crate::http::{Request, Response};
-pub use decision::explain::{Explanation, explain};
+pub use decision::explain::Explanation;
 pub use diagnostics as doctor;
 pub use ports::{CallError, Ports, RedisReply, Reply, StoreError};
-pub use router::{
-    Context, Handler, MAX_BODY_LEN, Needs, Route, STARTUP_PATH, max_body_len, rejected, serve,
-};
-pub use state::{LoadError, Service};
-pub use telemetry::Record;
+pub use route::{MAX_BODY_LEN, Route, max_body_len};
+pub use router::{STARTUP_PATH, rejected, serve};
+pub use state::{LoadError, load};
+pub use telemetry::Telemetry;

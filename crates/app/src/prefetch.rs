@@ -12,12 +12,12 @@ use tokengate_core::resource::Resource;
 use tokengate_core::wallet::Holders;
 use tokengate_core::{ChainId, cost};
 
+use crate::background::Background as _;
 use crate::cache::single_flight::Course;
-use crate::decision;
+use crate::decision::{self, FactReader};
 use crate::http::problem::Problem;
 use crate::ports::Ports;
 use crate::rate_limit::Payer;
-use crate::router::Context;
 use crate::store;
 
 /// How many facts are looked up, and read from one chain, at once.
@@ -72,20 +72,14 @@ fn named<'a>(config: &'a Config, domain: &Domain, uri: &str) -> Option<&'a Gate>
 /// is not paid for is not read.
 ///
 /// # Errors
-/// [`Problem::Misconfigured`], for a service that was loaded without its configuration; [`Problem::TooManyRequests`].
+/// [`Problem::TooManyRequests`].
 pub(crate) async fn read<P: Ports>(
-    context: &Context<'_, P>,
+    reader: &FactReader<P>,
     gates: &[&Gate],
     holders: &[Holders],
     payer: Option<&Payer>,
 ) -> Result<Report, Problem> {
-    let most = payer.map(|_| {
-        context
-            .service
-            .config()
-            .map(|config| config.limits.reads_per_decision)
-    });
-    let most = most.transpose()?.unwrap_or(usize::MAX);
+    let most = payer.map_or(usize::MAX, |_| reader.config().limits.reads_per_decision);
     let mut report = Report::default();
     // Facts that several providers agreed on are kept apart: each group is read as its gates will look for it.
     let mut groups: BTreeMap<usize, Vec<&Gate>> = BTreeMap::new();
@@ -93,15 +87,15 @@ pub(crate) async fn read<P: Ports>(
         groups.entry(gate.agreement).or_default().push(gate);
     }
     for (agreement, gates) in groups {
-        let keys = keys(context, &gates, holders, most);
+        let keys = keys(reader, &gates, holders, most);
         let wanted = keys.len();
         let young = gates.iter().map(|gate| gate.fresh / 2).min();
-        let lacking = lacking(context, agreement, keys, young.unwrap_or_default()).await?;
+        let lacking = lacking(reader, agreement, keys, young.unwrap_or_default()).await?;
         report.wanted += wanted;
         report.known += wanted.saturating_sub(lacking.values().map(Vec::len).sum());
         for (chain, keys) in lacking {
             for keys in keys.chunks(AT_ONCE) {
-                read_chain(context, chain, agreement, keys, payer, &mut report).await?;
+                read_chain(reader, chain, agreement, keys, payer, &mut report).await?;
             }
         }
     }
@@ -111,12 +105,12 @@ pub(crate) async fn read<P: Ports>(
 /// What the gates rest on, but for whom the configuration alone lets in. Of more than `most` facts, what the first gates
 /// rest on.
 fn keys<P: Ports>(
-    context: &Context<'_, P>,
+    reader: &FactReader<P>,
     gates: &[&Gate],
     holders: &[Holders],
     most: usize,
 ) -> BTreeSet<FactKey> {
-    let (facts, now) = (Facts::default(), context.ports.now());
+    let (facts, now) = (Facts::default(), reader.ports().now());
     let mut keys = BTreeSet::new();
     for gate in gates {
         for holders in holders {
@@ -134,18 +128,17 @@ fn keys<P: Ports>(
 
 /// Those of `keys` that the store does not know, or not of late, by chain.
 async fn lacking<P: Ports>(
-    context: &Context<'_, P>,
+    reader: &FactReader<P>,
     agreement: usize,
     keys: BTreeSet<FactKey>,
     young: Duration,
 ) -> Result<BTreeMap<ChainId, Vec<FactKey>>, Problem> {
-    let limit = context.service.config()?.deadlines.store;
     let mut lacking: BTreeMap<ChainId, Vec<FactKey>> = BTreeMap::new();
     let keys = Vec::from_iter(keys);
     for keys in keys.chunks(AT_ONCE) {
         let named: Vec<_> = keys.iter().collect();
-        let known = store::facts(context, limit, agreement, &named).await;
-        let now = context.ports.now();
+        let known = store::facts(&reader.store, agreement, &named).await;
+        let now = reader.ports().now();
         for (key, known) in keys.iter().zip(known) {
             let is_young =
                 matches!(known, Ok(Some(Known::Fact(fact))) if fact.is_within(young, now));
@@ -159,7 +152,7 @@ async fn lacking<P: Ports>(
 
 /// Reads facts of one chain, or waits for whoever reads them already.
 async fn read_chain<P: Ports>(
-    context: &Context<'_, P>,
+    reader: &FactReader<P>,
     chain: ChainId,
     agreement: usize,
     keys: &[FactKey],
@@ -174,18 +167,18 @@ async fn read_chain<P: Ports>(
         known: BTreeMap::new(),
         of_vault: BTreeSet::new(),
     };
-    let patience = context.service.config()?.deadlines.chain;
-    let flights = &context.service.memory().flights;
-    let flight = match flights.join(&course, context.ports.elapsed(), patience) {
+    let patience = reader.config().deadlines.chain;
+    let flights = &reader.facts.flights;
+    let flight = match flights.join(&course, reader.ports().elapsed(), patience) {
         Some(flight) => flight,
         None => {
-            decision::charge(context, payer, course.cost()).await?;
-            decision::take_off(context, course, context.ports.now())
+            decision::charge(reader, payer, course.cost()).await?;
+            decision::take_off(reader, course, reader.ports().now())
         }
     };
-    let landing = flight.landing(context.ports).await;
+    let landing = flight.landing(reader.ports()).await;
     for fault in &landing.faults {
-        context.record.fault(fault.clone());
+        reader.telemetry().error(fault.clone());
     }
     let answers = landing.answers.iter();
     let answers: Vec<_> = answers.filter(|(key, _)| keys.contains(key)).collect();

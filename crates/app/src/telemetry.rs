@@ -1,6 +1,7 @@
-//! What is remembered of a request: for its one log line and for `Server-Timing`.
+//! Telemetry of a request: for its one log line and for `Server-Timing`.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -9,9 +10,13 @@ use tokengate_core::{Address, Timestamp};
 
 use crate::http::rate_limit_fields::Quota;
 
-/// Notes about one request, taken while it is served and written once.
+/// Notes about one request, or about one piece of work in the background: taken while it runs and written once. Clones
+/// share them.
+#[derive(Clone, Debug, Default)]
+pub struct Telemetry(Rc<Notes>);
+
 #[derive(Debug, Default)]
-pub struct Record {
+struct Notes {
     address: Cell<Option<Address>>,
     gate: RefCell<Option<String>>,
     tier: Cell<Option<&'static str>>,
@@ -114,55 +119,61 @@ impl Count {
 /// More faults than these say nothing new.
 const MAX_FAULTS: usize = 8;
 
-impl Record {
+impl Telemetry {
     /// Which instance served it.
     pub(crate) fn instance(&self, name: [u8; 4]) {
-        self.instance.set(Some(name));
+        self.0.instance.set(Some(name));
     }
 
     /// Whose request it is.
     pub(crate) fn address(&self, address: Address) {
-        self.address.set(Some(address));
+        self.0.address.set(Some(address));
     }
 
     /// Which gate decided.
     pub(crate) fn gate(&self, gate: &str) {
-        self.gate.replace(Some(gate.to_owned()));
+        self.0.gate.replace(Some(gate.to_owned()));
     }
 
     /// Which tier answered.
     pub(crate) fn tier(&self, tier: &'static str) {
-        self.tier.set(Some(tier));
+        self.0.tier.set(Some(tier));
     }
 
     /// The code of the problem that was answered.
     pub(crate) fn code(&self, code: &'static str) {
-        self.code.set(Some(code));
+        self.0.code.set(Some(code));
     }
 
     /// Something outside failed. The words must hold no secret: no URL of a provider, no token.
-    pub(crate) fn fault(&self, fault: String) {
-        let mut faults = self.faults.borrow_mut();
+    pub(crate) fn error(&self, error: String) {
+        let mut faults = self.0.faults.borrow_mut();
         if faults.len() < MAX_FAULTS {
-            faults.push(fault);
+            faults.push(error);
         }
     }
 
     /// What has failed outside so far, in words for the operator.
-    pub fn faults(&self) -> Vec<String> {
-        self.faults.borrow().clone()
+    pub fn errors(&self) -> Vec<String> {
+        self.0.faults.borrow().clone()
     }
 
     /// The state of a limit. Of several, the one that is nearer is told.
     pub(crate) fn quota(&self, quota: Quota) {
-        if self.quota.get().is_none_or(|other| quota.is_nearer(&other)) {
-            self.quota.set(Some(quota));
+        if self
+            .0
+            .quota
+            .get()
+            .is_none_or(|other| quota.is_nearer(&other))
+        {
+            self.0.quota.set(Some(quota));
         }
     }
 
     /// What the client is told of its limits.
     pub(crate) fn quota_fields(&self) -> impl Iterator<Item = (&'static str, String)> {
-        self.quota
+        self.0
+            .quota
             .get()
             .into_iter()
             .flat_map(|quota| quota.fields())
@@ -170,19 +181,19 @@ impl Record {
 
     /// Counts what a tier did.
     pub(crate) fn count(&self, what: Count, times: usize) {
-        if let Some(count) = self.counts.get(what as usize) {
+        if let Some(count) = self.0.counts.get(what as usize) {
             count.set(count.get().saturating_add(times as u64));
         }
     }
 
     /// How the decision was come by: the member of `Cache-Status` (RFC 9211).
     pub(crate) fn cache_status(&self, status: String) {
-        self.cache_status.replace(Some(status));
+        self.0.cache_status.replace(Some(status));
     }
 
     /// What was said of that.
     pub(crate) fn cache_status_field(&self) -> Option<String> {
-        self.cache_status.borrow().clone()
+        self.0.cache_status.borrow().clone()
     }
 
     /// A wait begins, at this time of the platform's.
@@ -195,25 +206,25 @@ impl Record {
         self.waits(what).end(elapsed);
     }
 
-    const fn waits(&self, what: Outside) -> &Waits {
+    fn waits(&self, what: Outside) -> &Waits {
         match what {
-            Outside::Store => &self.store,
-            Outside::Chain => &self.chain,
+            Outside::Store => &self.0.store,
+            Outside::Chain => &self.0.chain,
         }
     }
 
     /// How long it took from what was asked to a verdict, waits included.
     pub(crate) fn decided(&self, time: Duration) {
-        self.decision.set(time);
+        self.0.decision.set(time);
     }
 
     /// `Server-Timing` (W3C): the whole time and its parts, in milliseconds.
     pub(crate) fn server_timing(&self, total: Duration) -> String {
         let mut text = format!("total;dur={}", millis(total));
         for (name, time) in [
-            ("decision", self.decision.get()),
-            ("store", self.store.total.get()),
-            ("chain", self.chain.total.get()),
+            ("decision", self.0.decision.get()),
+            ("store", self.0.store.total.get()),
+            ("chain", self.0.chain.total.get()),
         ] {
             if !time.is_zero() {
                 text.push_str(&format!(", {name};dur={}", millis(time)));
@@ -241,28 +252,28 @@ impl Record {
             "us",
             u64::try_from(total.as_micros()).unwrap_or(u64::MAX).into(),
         );
-        if let Some(code) = self.code.get() {
+        if let Some(code) = self.0.code.get() {
             member("code", code.into());
         }
-        if let Some(address) = self.address.get() {
+        if let Some(address) = self.0.address.get() {
             member("address", address.to_string().into());
         }
-        if let Some(gate) = self.gate.borrow().as_deref() {
+        if let Some(gate) = self.0.gate.borrow().as_deref() {
             member("gate", gate.into());
         }
-        if let Some(tier) = self.tier.get() {
+        if let Some(tier) = self.0.tier.get() {
             member("tier", tier.into());
         }
         if let Some(counts) = self.counts() {
             member("cache", counts);
         }
-        if let Some(name) = self.instance.get() {
+        if let Some(name) = self.0.instance.get() {
             member(
                 "instance",
                 format!("{:08x}", u32::from_be_bytes(name)).into(),
             );
         }
-        let faults = self.faults.borrow();
+        let faults = self.0.faults.borrow();
         if !faults.is_empty() {
             member("faults", faults.clone().into());
         }
@@ -270,10 +281,10 @@ impl Record {
     }
 }
 
-impl Record {
+impl Telemetry {
     /// The log line of work behind a response, if there is something to tell of it.
-    pub(crate) fn line_behind(&self, now: Timestamp) -> Option<String> {
-        let (counts, faults) = (self.counts(), self.faults.borrow());
+    pub(crate) fn background_line(&self, now: Timestamp) -> Option<String> {
+        let (counts, faults) = (self.counts(), self.0.faults.borrow());
         if counts.is_none() && faults.is_empty() {
             return None;
         }
@@ -290,7 +301,7 @@ impl Record {
     }
 
     fn counts(&self) -> Option<Value> {
-        let counts = Count::ALL.iter().zip(&self.counts);
+        let counts = Count::ALL.iter().zip(&self.0.counts);
         let counts: Map<String, Value> = counts
             .filter(|(_, count)| count.get() > 0)
             .map(|(what, count)| (what.name().to_owned(), count.get().into()))

@@ -6,6 +6,7 @@
 //! harmless.
 
 use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
@@ -15,13 +16,14 @@ use tokengate_core::sealed::Kind;
 use tokengate_core::watch::{Cursor, Round};
 use tokengate_core::{Address, ChainId, Timestamp};
 
-use crate::chain::{self, Followed, Following, MAX_TRANSFERS};
+use crate::background::Background as _;
+use crate::chain::{self, ChainClient, Followed, Following, MAX_TRANSFERS};
+use crate::decision::FactState;
 use crate::http::problem::Problem;
 use crate::invalidation::{Invalidations, touch, touch_of};
+use crate::limits::STUCK_ROUNDS;
 use crate::ports::{Ports, StoreError};
-use crate::router::Context;
-use crate::store::expiry::{self, Entry};
-use crate::store::{chain_key, timed};
+use crate::store::{StoreClient, chain_key};
 
 /// By how much the head of what is read may have been behind the time of day, or more than now, when a fact was read.
 const MARGIN: Duration = Duration::from_secs(15 * 60);
@@ -31,9 +33,6 @@ const MAX_LISTS: u32 = 10;
 
 /// The most chains that are read at once: each holds a list.
 const MAX_AT_ONCE: usize = 4;
-
-/// So many poll rounds without progress are a chain that is not followed any longer.
-pub(crate) const STUCK: u64 = 3;
 
 /// How far a chain has been followed, and what for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,17 +59,28 @@ pub(crate) struct Report {
     pub(crate) dropped: usize,
 }
 
+/// What a poll round works with.
+#[derive(Clone, Debug)]
+pub(crate) struct TransferFollower<P> {
+    /// Where transfers are listed.
+    pub(crate) chain: ChainClient<P>,
+    /// Where cursors are, and the facts that transfers change.
+    pub(crate) store: StoreClient<P>,
+    /// The same facts, in this instance.
+    pub(crate) facts: Rc<FactState>,
+}
+
 /// One poll round over all chains with gated contracts.
 pub(crate) async fn round<P: Ports>(
-    context: &Context<'_, P>,
+    follower: &TransferFollower<P>,
 ) -> Result<Vec<(ChainId, Result<Report, Problem>)>, Problem> {
-    let config = context.service.config()?;
+    let config = follower.chain.config();
     let chains = config.chains().filter_map(|chain| {
         let contracts: Vec<_> = config.watched(chain.id).into_iter().collect();
         (!contracts.is_empty()).then_some((chain, contracts))
     });
     let followed = chains.map(|(chain, contracts)| async move {
-        let report = follow(context, config, chain, &contracts).await;
+        let report = follow(follower, config, chain, &contracts).await;
         (chain.id, report)
     });
     Ok(stream::iter(followed).buffered(MAX_AT_ONCE).collect().await)
@@ -88,21 +98,21 @@ fn failures_key(config: &Config, chain: ChainId) -> String {
 }
 
 async fn follow<P: Ports>(
-    context: &Context<'_, P>,
+    follower: &TransferFollower<P>,
     config: &Config,
     chain: &Chain,
     contracts: &[Address],
 ) -> Result<Report, Problem> {
     let failed = |_| Problem::StoreUnavailable;
-    let (kept, failures) = read(context, config, chain.id).await.map_err(failed)?;
+    let (kept, failures) = read(follower, config, chain.id).await.map_err(failed)?;
     let cursor = kept.as_deref().map(Cursor::from_bytes).unwrap_or_default();
     let at = cursor.newest().map_or(0, |newest| newest.number);
-    match lists(context, config, chain, contracts, cursor).await {
+    match lists(follower, config, chain, contracts, cursor).await {
         Ok(report) => {
             if failures.is_some() {
-                let (store, key) = (context.store(), failures_key(config, chain.id));
+                let (store, key) = (&follower.store, failures_key(config, chain.id));
                 // What is left of it is of another block, and of no use once the cursor moves.
-                let _ = timed(context, config.deadlines.store, store.delete(&key)).await;
+                let _ = store.timed(store.kv().delete(&key)).await;
             }
             Ok(report)
         }
@@ -110,19 +120,25 @@ async fn follow<P: Ports>(
             let rounds = 1 + failures
                 .filter(|failures| failures.at == at)
                 .map_or(0, |failures| failures.rounds);
-            let (store, key) = (context.store(), failures_key(config, chain.id));
+            let (store, key) = (&follower.store, failures_key(config, chain.id));
             let failures = Failures { at, rounds };
             let text = failures.to_text();
-            let (limit, write) = (
-                config.deadlines.store,
-                store.set_sealed(Kind::Cursor, &key, text.as_bytes(), KEPT),
-            );
-            let written = timed(context, limit, write).await;
-            if let (1, Ok(()), Ok(end)) = (rounds, written, context.ports.now().checked_add(KEPT)) {
-                expiry::later(context, limit, Entry::Key(key), end);
-            }
+            // Scheduled to expire once, however often it is set. A failure is noted, and nothing rests on it.
+            let _ = match store.ports().now().checked_add(KEPT) {
+                Ok(end) if rounds == 1 => {
+                    let set = store.set_sealed(Kind::Cursor, key, text.as_bytes(), end);
+                    set.await
+                }
+                _ => {
+                    store
+                        .put_sealed(Kind::Cursor, &key, text.as_bytes(), KEPT)
+                        .await
+                }
+            };
             Err(match problem {
-                Problem::NotFollowed(_) if rounds >= STUCK => Problem::NotFollowed(Some(failures)),
+                Problem::NotFollowed(_) if rounds >= STUCK_ROUNDS => {
+                    Problem::NotFollowed(Some(failures.at))
+                }
                 problem => problem,
             })
         }
@@ -131,14 +147,18 @@ async fn follow<P: Ports>(
 
 /// The cursor of a chain as it is stored, and how often no round went on from it.
 async fn read<P: Ports>(
-    context: &Context<'_, P>,
+    follower: &TransferFollower<P>,
     config: &Config,
     chain: ChainId,
 ) -> Result<(Option<Vec<u8>>, Option<Failures>), StoreError> {
     let keys = [cursor_key(config, chain), failures_key(config, chain)];
     let reads = async {
         let named: Vec<_> = keys.iter().map(String::as_str).collect();
-        let values = context.store().get_many_sealed(Kind::Cursor, &named).await;
+        let values = follower
+            .store
+            .kv()
+            .get_many_sealed(Kind::Cursor, &named)
+            .await;
         let mut values = values.into_iter();
         // A cursor that is not authentic is no start at the head: transfers before it would never be seen.
         let cursor = values.next().transpose()?.flatten();
@@ -149,17 +169,17 @@ async fn read<P: Ports>(
         };
         Ok((cursor, failures))
     };
-    let (cursor, failures) = timed(context, config.deadlines.store, reads).await?;
+    let (cursor, failures) = follower.store.timed(reads).await?;
     Ok((cursor, failures.as_deref().and_then(Failures::from_bytes)))
 }
 
 /// Poll rounds in a row that came no further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Failures {
+struct Failures {
     /// The last block that was followed; 0 where none was.
-    pub at: u64,
+    at: u64,
     /// How many rounds.
-    pub rounds: u64,
+    rounds: u64,
 }
 
 impl Failures {
@@ -176,36 +196,29 @@ impl Failures {
     }
 }
 
-/// Whether transfers of this chain are followed, and have not been for [`STUCK`] rounds.
-pub(crate) async fn is_stuck<P: Ports>(
-    context: &Context<'_, P>,
-    config: &Config,
-    chain: ChainId,
-) -> bool {
+/// Whether transfers of this chain are followed, and have not been for [`STUCK_ROUNDS`] rounds.
+pub(crate) async fn is_stuck<P: Ports>(store: &StoreClient<P>, chain: ChainId) -> bool {
+    let config = store.config();
     if config.watched(chain).is_empty() {
         return false;
     }
-    let (store, key) = (context.store(), failures_key(config, chain));
-    let failures = timed(
-        context,
-        config.deadlines.store,
-        store.get_sealed(Kind::Cursor, &key),
-    )
-    .await;
+    let key = failures_key(config, chain);
+    let failures = store.kv().get_sealed(Kind::Cursor, &key);
+    let failures = store.timed(failures).await;
     let failures = failures.ok().flatten();
     let failures = failures.as_deref().and_then(Failures::from_bytes);
-    failures.is_some_and(|failures| failures.rounds >= STUCK)
+    failures.is_some_and(|failures| failures.rounds >= STUCK_ROUNDS)
 }
 
 /// Reads lists until the head is reached or there are enough. Fails only where not even one could be read.
 async fn lists<P: Ports>(
-    context: &Context<'_, P>,
+    follower: &TransferFollower<P>,
     config: &Config,
     chain: &Chain,
     contracts: &[Address],
     mut cursor: Cursor,
 ) -> Result<Report, Problem> {
-    let begun = context.ports.elapsed();
+    let begun = follower.store.ports().elapsed();
     let (mut report, mut again_from) = (None::<Report>, 0);
     for _ in 0..MAX_LISTS {
         let refused = Cell::new(false);
@@ -218,17 +231,17 @@ async fn lists<P: Ports>(
             insists: false,
             refused: &refused,
         };
-        let mut followed = chain::follow(context, chain, &following).await;
+        let mut followed = chain::follow(&follower.chain, chain, &following).await;
         // No provider lists the logs of this block: those after it must not wait for it.
         if followed.is_err() && refused.get() {
             let following = Following {
                 insists: true,
                 ..following
             };
-            followed = chain::follow(context, chain, &following).await;
+            followed = chain::follow(&follower.chain, chain, &following).await;
         }
         let step = match followed {
-            Ok(followed) => list(context, config, chain, contracts, &cursor, followed).await,
+            Ok(followed) => list(follower, config, chain, contracts, &cursor, followed).await,
             Err(chain::Unavailable) => Err(Problem::NotFollowed(None)),
         };
         let (step, followed) = match (step, &mut report) {
@@ -246,7 +259,7 @@ async fn lists<P: Ports>(
             again_from = followed.last.saturating_add(1);
         }
         cursor = followed.round.cursor;
-        let spent = context.ports.elapsed().saturating_sub(begun);
+        let spent = follower.store.ports().elapsed().saturating_sub(begun);
         let enough = total.to >= total.head || total.transfers >= MAX_TRANSFERS;
         if enough || spent >= config.deadlines.chain / 2 {
             break;
@@ -270,7 +283,7 @@ impl Report {
 
 /// Invalidates what a list says, and moves the cursor to its end.
 async fn list<P: Ports>(
-    context: &Context<'_, P>,
+    follower: &TransferFollower<P>,
     config: &Config,
     chain: &Chain,
     contracts: &[Address],
@@ -278,7 +291,7 @@ async fn list<P: Ports>(
     followed: Followed,
 ) -> Result<(Report, Followed), Problem> {
     let failed = |_| Problem::StoreUnavailable;
-    let now = context.ports.now();
+    let now = follower.store.ports().now();
     let mut invalidations = happened(config, chain, contracts, &followed, now);
     if cursor.newest().is_none() {
         // What happened before is not known.
@@ -288,20 +301,19 @@ async fn list<P: Ports>(
         }
     }
     let contracts = invalidations.contracts();
-    let outdated = touch(context, invalidations).await.map_err(failed)?;
+    let outdated = touch(&follower.store, &follower.facts.cache, invalidations)
+        .await
+        .map_err(failed)?;
     let round = &followed.round;
     if round.cursor != *cursor {
-        let (store, kept) = (context.store(), round.cursor.to_bytes());
-        let key = cursor_key(config, chain.id);
-        let write = store.set_sealed(Kind::Cursor, &key, &kept, KEPT);
-        timed(context, config.deadlines.store, write)
-            .await
-            .map_err(failed)?;
+        let (key, kept) = (cursor_key(config, chain.id), round.cursor.to_bytes());
+        let put = follower.store.put_sealed(Kind::Cursor, &key, &kept, KEPT);
+        put.await.map_err(failed)?;
     }
     if followed.unreadable > 0 {
         let count = followed.unreadable;
         let fault = format!("{}: {count} logs of transfers cannot be read", chain.id);
-        context.record.fault(fault);
+        follower.store.telemetry().error(fault);
     }
     let report = Report {
         from: followed.from,

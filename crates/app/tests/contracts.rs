@@ -19,7 +19,8 @@ use futures_executor::block_on;
 use futures_util::future::LocalBoxFuture;
 use serde_json::{Value, json};
 use tokengate_app::doctor::{ContractReport, Severity, contracts};
-use tokengate_app::{CallError, LoadError, Needs, Ports, RedisReply, Reply, Service, StoreError};
+use tokengate_app::state::{Installation, Signers};
+use tokengate_app::{CallError, LoadError, Ports, RedisReply, Reply, StoreError};
 use tokengate_core::{Timestamp, U256};
 
 const CONTRACT: &str = "0x00000000000000000000000000000000000000c0";
@@ -264,19 +265,16 @@ fn world(require: &str, contracts: &[(&'static str, Contract)]) -> World {
     }
 }
 
-fn load(world: &Rc<World>) -> Result<Service, LoadError> {
-    let needs = Needs {
-        config: true,
-        providers: true,
-        storage: true,
-        ..Needs::default()
-    };
-    block_on(Service::load(&Simulated(world.clone()), needs))
+fn load(world: &Rc<World>) -> Result<Installation, LoadError> {
+    let ports = Simulated(world.clone());
+    let installation = block_on(Installation::load(&ports))?;
+    block_on(Signers::load(&ports, &installation))?;
+    Ok(installation)
 }
 
 fn reports(world: &Rc<World>) -> Vec<Option<Vec<ContractReport>>> {
     let service = load(world).unwrap();
-    block_on(contracts(&service, &Simulated(world.clone()))).unwrap()
+    block_on(contracts(&service, &Simulated(world.clone())))
 }
 
 fn report(require: &str, contracts: &[(&'static str, Contract)]) -> Vec<ContractReport> {

@@ -24,8 +24,9 @@ use futures_util::future::LocalBoxFuture;
 use http::{Method, StatusCode};
 use k256::ecdsa::SigningKey;
 use serde_json::{Value, json};
+use tokengate_app::state::{All, Chains, Installation, State};
 use tokengate_app::{
-    CallError, Needs, Ports, RedisReply, Reply, Request, Response, Service, StoreError, routes,
+    CallError, LoadError, Ports, RedisReply, Reply, Request, Response, StoreError, load, routes,
     serve,
 };
 use tokengate_core::Timestamp;
@@ -87,18 +88,6 @@ require = { erc721 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f03
 "#;
 
 const RESOURCE: &str = "media/season-1/ep1.mp4";
-
-/// One function that serves every route.
-const NEEDS: Needs = Needs {
-    config: true,
-    keys: true,
-    store: true,
-    providers: true,
-    storage: true,
-    events: true,
-    demo: false,
-    admin: false,
-};
 
 /// Gates over what is no token: `LISTED` is the wallet, `ROOT` that of a list with it.
 const MORE_GATES: &str = r#"
@@ -528,7 +517,7 @@ impl Ports for Simulated {
 /// A signed-in wallet and the service it asks.
 struct Visit {
     ports: Simulated,
-    service: Result<Service, tokengate_app::LoadError>,
+    service: Result<All, LoadError>,
     key: SigningKey,
     token: String,
 }
@@ -560,7 +549,7 @@ impl Visit {
     fn of(ports: &Simulated, key: u8) -> Self {
         Self {
             ports: ports.clone(),
-            service: block_on(Service::load(ports, NEEDS)),
+            service: block_on(load(ports)),
             key: self::key(key),
             token: String::new(),
         }
@@ -1458,7 +1447,7 @@ fn a_nonce_that_is_used_while_a_sign_in_is_under_way_is_refused() {
     let first = visit.request(Method::POST, "/v1/session", Some(body.clone()));
     let ports = visit.ports.clone();
     let task = async move {
-        let service = Service::load(&ports, NEEDS).await;
+        let service = load::<All>(&ports).await;
         let response = serve(&routes::all(), &service, &ports, first).await;
         assert_eq!(response.status(), StatusCode::CREATED);
     };
@@ -1840,7 +1829,7 @@ fn a_session_that_is_ended_or_replaced_meanwhile_vouches_for_nobody() {
         let request = meanwhile(&visit);
         let ports = visit.ports.clone();
         let task = async move {
-            let service = Service::load(&ports, NEEDS).await;
+            let service = load::<All>(&ports).await;
             let response = serve(&routes::all(), &service, &ports, request).await;
             assert_eq!(response.status(), status, "{what}");
         };
@@ -2786,16 +2775,16 @@ fn whatever_is_kept_of_a_session_that_was_ended_says_that_it_was() {
 
 #[test]
 fn a_service_starts_only_with_keys_of_its_own_for_its_store() {
-    let load = |keys: Option<String>, needs: Needs| {
+    fn load_with<S: State>(keys: Option<String>) -> Option<String> {
         let ports = Simulated::new(CONFIG.to_owned());
         ports.0.store_keys.replace(keys);
-        let loaded = block_on(Service::load(&ports, needs));
+        let loaded = block_on(load::<S>(&ports));
         loaded.err().map(|error| error.to_string())
-    };
+    }
     let (own, service) = ("ab".repeat(32), "11".repeat(32));
-    assert_eq!(load(Some(format!("x:{own}")), NEEDS), None);
+    assert_eq!(load_with::<All>(Some(format!("x:{own}"))), None);
     assert_eq!(
-        load(Some(format!("y:{},x:{own}", "cd".repeat(32))), NEEDS),
+        load_with::<All>(Some(format!("y:{},x:{own}", "cd".repeat(32)))),
         None
     );
     for (keys, words) in [
@@ -2814,21 +2803,18 @@ fn a_service_starts_only_with_keys_of_its_own_for_its_store() {
             "store_keys and service_keys share a key",
         ),
     ] {
-        let error = load(keys, NEEDS).unwrap();
+        let error = load_with::<All>(keys).unwrap();
         assert!(error.contains(words), "{error}");
         assert!(
             !error.contains(&own) && !error.contains(&service),
             "{error}"
         );
     }
-    let without = Needs {
-        store: false,
-        ..NEEDS
-    };
-    assert_eq!(load(None, without), None, "nothing is stored");
-    let apart = Needs {
-        keys: false,
-        ..NEEDS
-    };
-    assert_eq!(load(Some(format!("x:{own}")), apart), None);
+    let ports = Simulated::new(CONFIG.to_owned());
+    ports.0.store_keys.replace(None);
+    assert!(
+        block_on(Installation::load(&ports)).is_ok(),
+        "nothing is stored"
+    );
+    assert_eq!(load_with::<Chains>(Some(format!("x:{own}"))), None);
 }

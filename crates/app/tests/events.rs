@@ -22,9 +22,9 @@ use futures_util::future::LocalBoxFuture;
 use http::{Method, StatusCode};
 use k256::ecdsa::SigningKey;
 use serde_json::{Value, json};
+use tokengate_app::state::{All, Chains, Events, State};
 use tokengate_app::{
-    CallError, LoadError, Needs, Ports, RedisReply, Reply, Request, Service, StoreError, routes,
-    serve,
+    CallError, LoadError, Ports, RedisReply, Reply, Request, StoreError, load, routes, serve,
 };
 use tokengate_core::Timestamp;
 use tokengate_core::eip191::hash_message;
@@ -284,7 +284,7 @@ struct Instance {
     /// The sessions of accounts that have asked for something.
     sessions: RefCell<HashMap<u8, String>>,
     ports: Simulated,
-    service: Result<Service, LoadError>,
+    service: Result<All, LoadError>,
 }
 
 impl Instance {
@@ -307,17 +307,7 @@ impl Instance {
             log: RefCell::default(),
             tasks: Tasks::default(),
         }));
-        let needs = Needs {
-            config: true,
-            keys: true,
-            store: true,
-            providers: true,
-            storage: true,
-            events: true,
-            admin: false,
-            demo: false,
-        };
-        let service = block_on(Service::load(&ports, needs));
+        let service = block_on(load(&ports));
         Self {
             sessions: RefCell::default(),
             ports,
@@ -857,24 +847,18 @@ fn what_the_store_does_not_do_is_to_be_sent_again() {
 
 #[test]
 fn only_who_takes_events_needs_their_secrets_and_a_bad_one_is_no_start() {
-    let load = |secret: &str, events: bool| {
+    fn load_with<S: State>(secret: &str) -> Option<LoadError> {
         let gate = Instance::new();
         gate.world().secret.replace(secret.to_owned());
-        let needs = Needs {
-            config: true,
-            store: true,
-            events,
-            ..Needs::default()
-        };
-        block_on(Service::load(&gate.ports, needs)).err()
-    };
-    assert_eq!(load("", false), None);
-    assert_eq!(load(SECRET, true), None);
+        block_on(load::<S>(&gate.ports)).err()
+    }
+    assert_eq!(load_with::<Chains>(""), None);
+    assert_eq!(load_with::<Events>(SECRET), None);
     for (secret, words) in [
         ("", "stream_secret is not set"),
         ("0123456789abcde", "shorter than 16 bytes"),
     ] {
-        let error = load(secret, true).unwrap().to_string();
+        let error = load_with::<Events>(secret).unwrap().to_string();
         assert!(
             error.starts_with("tokengate.toml:") && error.contains(words),
             "{error}"

@@ -21,8 +21,9 @@ use futures_executor::block_on;
 use futures_util::future::LocalBoxFuture;
 use http::StatusCode;
 use serde_json::{Value, json};
+use tokengate_app::state::All;
 use tokengate_app::{
-    CallError, LoadError, Needs, Ports, RedisReply, Reply, Service, StoreError, routes, serve,
+    CallError, LoadError, Ports, RedisReply, Reply, StoreError, load, routes, serve,
 };
 use tokengate_core::Timestamp;
 
@@ -301,7 +302,7 @@ impl Ports for Simulated {
 
 struct Instance {
     ports: Simulated,
-    service: Result<Service, LoadError>,
+    service: Result<All, LoadError>,
 }
 
 impl Instance {
@@ -325,17 +326,7 @@ impl Instance {
     }
 
     fn of(ports: Simulated) -> Self {
-        let needs = Needs {
-            config: true,
-            store: true,
-            keys: true,
-            providers: true,
-            storage: true,
-            events: false,
-            admin: false,
-            demo: false,
-        };
-        let service = block_on(Service::load(&ports, needs));
+        let service = block_on(load(&ports));
         Self { ports, service }
     }
 

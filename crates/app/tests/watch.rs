@@ -22,9 +22,9 @@ use futures_executor::block_on;
 use futures_util::future::LocalBoxFuture;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokengate_app::state::Admin;
 use tokengate_app::{
-    CallError, LoadError, Needs, Ports, RedisReply, Reply, Response, Service, StoreError, routes,
-    serve,
+    CallError, LoadError, Ports, RedisReply, Reply, Response, StoreError, load, routes, serve,
 };
 use tokengate_core::config::Config;
 use tokengate_core::fact::{Fact, FactKey, Known, Read, Value as FactValue};
@@ -463,7 +463,7 @@ impl Ports for Simulated {
 /// A service over a chain of 400 blocks, the last of which is number 399.
 struct Watched {
     ports: Simulated,
-    service: Result<Service, LoadError>,
+    service: Result<Admin, LoadError>,
 }
 
 impl Watched {
@@ -497,14 +497,7 @@ impl Watched {
             log: RefCell::default(),
         }));
         ports.0.grow(&[&[] as &[_]; 400]);
-        let needs = Needs {
-            config: true,
-            store: true,
-            providers: true,
-            admin: true,
-            ..Needs::default()
-        };
-        let service = block_on(Service::load(&ports, needs));
+        let service = block_on(load(&ports));
         Self { ports, service }
     }
 
@@ -694,7 +687,8 @@ impl Watched {
     fn ready(&self) -> Value {
         let mut request = http::Request::new(Bytes::new());
         *request.uri_mut() = "/healthz/ready".parse().unwrap();
-        let routes = routes::health::routes();
+        let routes = routes::health::routes().into_iter();
+        let routes: Vec<_> = routes.map(|route| route.within(Admin::chains)).collect();
         let answer = serve(&routes, &self.service, &self.ports, request);
         let response = self.world().tasks.drive(answer);
         self.world().tasks.run();

@@ -18,7 +18,7 @@ const ENTRY: usize = 512;
 type Entries = Cache<Key, Held, Size, DefaultHashBuilder, Evicted>;
 
 /// Facts, bounded in bytes.
-pub(crate) struct FactMemory {
+pub(crate) struct FactCache {
     /// `None`: nothing is remembered.
     cache: Option<RefCell<Entries>>,
     /// How long a fact is believed without being confirmed.
@@ -115,7 +115,7 @@ impl Lifecycle<Key, Held> for Evicted {
     }
 }
 
-impl FactMemory {
+impl FactCache {
     /// Room for so many bytes, and belief for so long.
     pub(crate) fn new(bytes: usize, bound: Duration) -> Self {
         let evicted = Rc::new(Cell::new(0));
@@ -203,9 +203,9 @@ impl FactMemory {
     }
 }
 
-impl std::fmt::Debug for FactMemory {
+impl std::fmt::Debug for FactCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FactMemory")
+        f.debug_struct("FactCache")
             .field("bound", &self.bound)
             .finish_non_exhaustive()
     }
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_fact_is_believed_for_its_moment_and_only_for_its_agreement() {
-        let memory = FactMemory::new(1 << 20, seconds(1));
+        let memory = FactCache::new(1 << 20, seconds(1));
         memory.put(1, &key(1), &fact(7), seconds(10));
         assert_eq!(memory.get(1, &key(1), seconds(10)), Some(fact(7)));
         assert_eq!(memory.get(2, &key(1), seconds(10)), None);
@@ -255,14 +255,14 @@ mod tests {
         assert_eq!(memory.get(1, &key(1), seconds(11)), Some(fact(8)));
         memory.remove(1, &key(1));
         assert_eq!(memory.get(1, &key(1), seconds(11)), None);
-        let none = FactMemory::new(1 << 20, Duration::ZERO);
+        let none = FactCache::new(1 << 20, Duration::ZERO);
         none.put(1, &key(1), &fact(7), seconds(10));
         assert_eq!(none.get(1, &key(1), seconds(10)), None);
     }
 
     #[test]
     fn facts_of_a_contract_are_forgotten_together() {
-        let memory = FactMemory::new(1 << 20, seconds(1));
+        let memory = FactCache::new(1 << 20, seconds(1));
         let contract = Address::from_bytes([9; 20]);
         let of = |chain, contract| FactKey {
             chain: ChainId::new(chain).unwrap(),
@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_in_bytes_and_keeps_what_is_used() {
-        let memory = FactMemory::new(64 << 10, seconds(1));
+        let memory = FactCache::new(64 << 10, seconds(1));
         for n in 0..10_000 {
             memory.put(1, &key(n), &fact(n), seconds(1));
             memory.get(1, &key(0), seconds(1));
@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn heat_decays_by_half_in_its_half_life() {
-        let memory = FactMemory::new(1 << 20, seconds(1));
+        let memory = FactCache::new(1 << 20, seconds(1));
         memory.put(1, &key(1), &fact(7), seconds(0));
         assert!(!memory.is_hot(1, &key(1), seconds(0)), "used once");
         for _ in 0..3 {

@@ -1,6 +1,6 @@
 //! Rate counts of this instance, bounded.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use quick_cache::unsync::Cache;
 
@@ -19,18 +19,29 @@ pub(crate) struct Count {
 }
 
 /// Counts by the fingerprint of what is counted.
-pub(crate) struct RateCounts(RefCell<Cache<[u8; 16], Count>>);
+pub(crate) struct RateCounts {
+    counts: RefCell<Cache<[u8; 16], Count>>,
+    forwarded: Cell<bool>,
+}
 
 impl Default for RateCounts {
     fn default() -> Self {
-        Self(RefCell::new(Cache::new(MAX_COUNTED)))
+        Self {
+            counts: RefCell::new(Cache::new(MAX_COUNTED)),
+            forwarded: Cell::default(),
+        }
     }
 }
 
 impl RateCounts {
+    /// Whether no forwarded request was seen before.
+    pub(crate) fn is_first_forwarded(&self) -> bool {
+        !self.forwarded.replace(true)
+    }
+
     /// The count under `name`, if it is of `window`.
     pub(crate) fn count(&self, name: &[u8; 16], window: u64) -> Option<Count> {
-        let count = self.0.borrow().get(name).copied();
+        let count = self.counts.borrow().get(name).copied();
         count.filter(|count| count.window == window)
     }
 
@@ -41,14 +52,14 @@ impl RateCounts {
             ..Count::default()
         });
         change(&mut count);
-        self.0.borrow_mut().insert(name, count);
+        self.counts.borrow_mut().insert(name, count);
     }
 }
 
 impl std::fmt::Debug for RateCounts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RateCounts")
-            .field("count", &self.0.borrow().len())
+            .field("count", &self.counts.borrow().len())
             .finish()
     }
 }
@@ -68,7 +79,7 @@ mod tests {
         assert_eq!(counts.count(&[1; 16], 8).map(|count| count.own), Some(1));
         for index in 0..3 * u128::try_from(MAX_COUNTED).unwrap() {
             counts.update(index.to_be_bytes(), 8, |count| count.own += 1);
-            assert!(counts.0.borrow().len() <= MAX_COUNTED);
+            assert!(counts.counts.borrow().len() <= MAX_COUNTED);
         }
     }
 }

@@ -10,7 +10,7 @@ use tokengate_core::Timestamp;
 const MAX_SESSIONS: usize = 4096;
 
 /// What is known of sessions.
-pub(crate) struct SessionMemory {
+pub(crate) struct SessionCache {
     sessions: RefCell<Cache<[u8; 16], Standing>>,
     /// How long an open one is believed to be open without being asked for.
     bound: Duration,
@@ -25,7 +25,7 @@ pub(crate) enum Standing {
     Ended,
 }
 
-impl SessionMemory {
+impl SessionCache {
     /// Belief for so long.
     pub(crate) fn new(bound: Duration) -> Self {
         Self {
@@ -55,9 +55,9 @@ impl SessionMemory {
     }
 }
 
-impl std::fmt::Debug for SessionMemory {
+impl std::fmt::Debug for SessionCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SessionMemory")
+        f.debug_struct("SessionCache")
             .field("bound", &self.bound)
             .finish_non_exhaustive()
     }

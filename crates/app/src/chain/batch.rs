@@ -10,6 +10,7 @@ use super::head::is_the_chain;
 use super::pinned::Pinned;
 use super::provider::Provider;
 use super::reader_call::Snapshot;
+use crate::background::Background as _;
 use crate::ports::Ports;
 
 /// Calls made at once, by a provider that takes no batches.
@@ -115,7 +116,7 @@ async fn ask_all<P: Ports>(
             Err(fault) => return Err(fault),
         };
         let fault = format!("{}: takes no batches ({refused})", provider.name());
-        provider.context.record.fault(fault);
+        provider.client.telemetry().error(fault);
         provider.pool(|pool| pool.refused_batch(provider.index));
     }
     let singly = requests.iter().map(|request| async move {

@@ -12,6 +12,7 @@ use tokengate_core::provider::Head;
 use super::error::Fault;
 use super::provider::Provider;
 use super::{gossip, head};
+use crate::background::Background as _;
 use crate::ports::Ports;
 
 /// What a provider answered, at a block that this service believes. Only [`believe`] makes one.
@@ -68,7 +69,7 @@ pub(super) async fn believe<P: Ports, T>(
     wait: Duration,
     ask: impl AsyncFnOnce(BlockTag) -> Result<(T, ExecutionBlock), Fault>,
 ) -> Result<Believed<T>, Fault> {
-    let ports = provider.context.ports;
+    let ports = provider.client.ports();
     let chain = provider.chain;
     let numbered = match (at, chain.read_at) {
         (At::Block(number), _) | (_, ReadAt::Tag(BlockTag::Number(number))) => Some(number),
@@ -123,7 +124,7 @@ pub(super) async fn believe<P: Ports, T>(
     }
     if block.reorged {
         let fault = format!("{}: blocks were reorged", chain.id);
-        provider.context.record.fault(fault);
+        provider.client.telemetry().error(fault);
     }
     let doubt = provider.pool(|pool| {
         pool.believed(newest, block.parent, block.reorged);
@@ -133,7 +134,7 @@ pub(super) async fn believe<P: Ports, T>(
                 head: newest,
             })
     });
-    gossip::publish(provider.context, chain);
+    gossip::publish(provider.client, chain);
     Ok(Believed {
         value,
         number: block.number,
@@ -143,7 +144,7 @@ pub(super) async fn believe<P: Ports, T>(
 
 /// Whether a block of this number can be there by now, as far as is known.
 fn is_possible<P: Ports>(provider: &Provider<'_, P>, number: u64) -> bool {
-    let (now, limits) = (provider.context.ports.now(), provider.chain.head_limits());
+    let (now, limits) = (provider.client.ports().now(), provider.chain.head_limits());
     let highest = provider.pool(|pool| pool.highest_possible(now, limits));
     highest.is_none_or(|highest| number <= highest)
 }
@@ -176,7 +177,7 @@ fn is_final_in_time<P: Ports>(
 
 /// The newest block of the state that `chain` is configured to be read at, of a provider that keeps up.
 pub(super) async fn newest<P: Ports>(provider: &Provider<'_, P>) -> Result<Header, Fault> {
-    let ports = provider.context.ports;
+    let ports = provider.client.ports();
     let begun = ports.elapsed();
     head::ask_others(provider);
     let latest = provider.header(BlockTag::Latest);

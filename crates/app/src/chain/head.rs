@@ -9,11 +9,12 @@ use tokengate_core::abi::reader::ReaderError;
 use tokengate_core::jsonrpc::{self, BlockTag, Header};
 use tokengate_core::provider::Head;
 
+use super::client::ChainClient;
 use super::error::Fault;
 use super::gossip;
 use super::provider::{self, Provider};
+use crate::background::Background as _;
 use crate::ports::{CallError, Ports};
-use crate::router::Context;
 use crate::timeout::within;
 
 /// How far the clock of whoever makes blocks may be ahead.
@@ -34,7 +35,7 @@ pub(super) fn seen<P: Ports>(provider: &Provider<'_, P>, header: Header) -> Head
     Head {
         number: header.number,
         timestamp: header.timestamp,
-        seen_at: provider.context.ports.now(),
+        seen_at: provider.client.ports().now(),
     }
 }
 
@@ -47,38 +48,36 @@ async fn proven_head<P: Ports>(provider: &Provider<'_, P>) -> Result<Head, Fault
 /// Has the providers of which no head is known asked for theirs, in the background, while `provider` is asked for
 /// something else; and those whose head will soon be too old to count.
 pub(super) fn ask_others<P: Ports>(provider: &Provider<'_, P>) {
-    let now = provider.context.ports.now();
+    let now = provider.client.ports().now();
     let mut due = provider.pool(|pool| pool.ask_unknown_heads(provider.index, now));
     due.extend(provider.pool(|pool| pool.ask_ageing_heads(provider.index, now)));
-    let Ok(config) = provider.context.service.config() else {
-        return;
-    };
-    let limit = config.deadlines.provider;
+    let limit = provider.client.config().deadlines.provider;
     for index in due {
         let chain = provider.chain.id;
-        let in_flight = provider.context.service.memory().probes.begin(chain);
+        let in_flight = provider.client.pools().probes.begin(chain);
         provider
-            .context
-            .behind(async move |context: &Context<'_, P>| {
+            .client
+            .in_background(async move |client: &ChainClient<P>| {
                 let _in_flight = in_flight;
-                let chain = context.service.config().ok().and_then(|c| c.chain(chain));
-                let Some(chain) = chain else {
+                let Some(chain) = client.chain(chain) else {
                     return;
                 };
-                let providers = provider::all(context, chain);
+                let providers = provider::all(client, chain);
                 let Some(other) = providers.get(index) else {
                     return;
                 };
-                let head = within(context.ports, limit, proven_head(other)).await;
+                let head = within(client.ports(), limit, proven_head(other)).await;
                 match head.unwrap_or(Err(Fault::Call(CallError::Timeout))) {
                     Ok(head) => {
                         other.pool(|pool| pool.saw_head(index, head));
-                        gossip::publish(context, chain);
+                        gossip::publish(client, chain);
                     }
                     Err(fault) => {
-                        let now = context.ports.now();
+                        let now = client.ports().now();
                         other.pool(|pool| pool.failed(index, fault.failure(), now));
-                        context.record.fault(format!("{}: {fault}", other.name()));
+                        client
+                            .telemetry()
+                            .error(format!("{}: {fault}", other.name()));
                     }
                 }
             });
@@ -87,11 +86,11 @@ pub(super) fn ask_others<P: Ports>(provider: &Provider<'_, P>) {
 
 /// Waits until the heads of the other providers are known, or their answers have failed, or `limit` has passed.
 pub(super) async fn wait_for_others<P: Ports>(provider: &Provider<'_, P>, limit: Duration) {
-    let ports = provider.context.ports;
+    let ports = provider.client.ports();
     let lacks = || provider.pool(|pool| pool.lacks_heads(provider.index, ports.now()));
     let known = async {
         while lacks() {
-            let probes = &provider.context.service.memory().probes;
+            let probes = &provider.client.pools().probes;
             let Some(next) = probes.next(provider.chain.id, ports) else {
                 return;
             };
@@ -129,13 +128,13 @@ fn is_not_behind<P: Ports>(provider: &Provider<'_, P>, head: Head) -> Result<(),
 async fn is_not_ahead<P: Ports>(provider: &Provider<'_, P>, head: Head) -> Result<(), Fault> {
     let limits = provider.chain.head_limits();
     let is_possible = || {
-        let now = provider.context.ports.now();
+        let now = provider.client.ports().now();
         provider.pool(|pool| pool.is_possible(provider.index, head.number, now, limits))
     };
     if is_possible() {
         return Ok(());
     }
-    let providers = provider::all(provider.context, provider.chain);
+    let providers = provider::all(provider.client, provider.chain);
     let asked = providers.iter().map(async |other| {
         if let Ok(head) = proven_head(other).await {
             other.pool(|pool| pool.saw_head(other.index, head));
@@ -144,7 +143,7 @@ async fn is_not_ahead<P: Ports>(provider: &Provider<'_, P>, head: Head) -> Resul
     let mut asked = asked.collect::<FuturesUnordered<_>>();
     let enough = async { while asked.next().await.is_some() && !is_possible() {} };
     // Where the others take longer, what was said until then counts.
-    let _ = within(provider.context.ports, provider.wait(), enough).await;
+    let _ = within(provider.client.ports(), provider.wait(), enough).await;
     if is_possible() {
         Ok(())
     } else {
@@ -154,7 +153,7 @@ async fn is_not_ahead<P: Ports>(provider: &Provider<'_, P>, head: Head) -> Resul
 
 /// That a block is not older than the newest one may be, and not of a time to come.
 fn is_in_time<P: Ports>(provider: &Provider<'_, P>, timestamp: u64) -> Result<(), Fault> {
-    let now = u64::try_from(provider.context.ports.now().as_second()).unwrap_or(0);
+    let now = u64::try_from(provider.client.ports().now().as_second()).unwrap_or(0);
     let age = now.saturating_sub(timestamp);
     match provider.chain.head_age {
         Some(most) if age > most.as_secs() => Err(Fault::Old(age)),

@@ -10,12 +10,13 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokengate_core::config::Chain;
 use tokengate_core::provider::{Failure, Pool};
 
+use super::client::ChainClient;
 use super::error::{Blame, Fault, Unavailable};
 use super::provider::{self, Provider};
 use super::request::{Answer, Question};
-use super::{gossip, head, pool};
+use super::{gossip, head};
+use crate::background::Background as _;
 use crate::ports::{CallError, Ports};
-use crate::router::Context;
 use crate::telemetry::Outside;
 use crate::timeout::within;
 
@@ -42,42 +43,40 @@ struct Attempt {
 /// The best is asked first; the next one when it fails, or in addition when it takes longer than it usually does. When
 /// all have failed, those whose failure may pass are asked again, as far as the budget for that goes.
 pub(super) async fn race<P: Ports>(
-    context: &Context<'_, P>,
+    client: &ChainClient<P>,
     chain: &Chain,
     needed: usize,
     question: Question<'_>,
 ) -> Result<Vec<(usize, Answer)>, Unavailable> {
-    let Ok(config) = context.service.config() else {
-        return Err(Unavailable);
-    };
-    let providers = provider::all(context, chain);
-    context
-        .record
-        .wait_begins(Outside::Chain, context.ports.elapsed());
+    let deadlines = client.config().deadlines;
+    let providers = provider::all(client, chain);
+    client
+        .telemetry()
+        .wait_begins(Outside::Chain, client.ports().elapsed());
     let race = Race {
-        context,
+        client,
         chain,
         providers: &providers,
         question,
-        deadline: config.deadlines.provider,
+        deadline: deadlines.provider,
     };
     let outcome = within(
-        context.ports,
-        config.deadlines.chain,
-        race.run(needed, config.deadlines.chain),
+        client.ports(),
+        deadlines.chain,
+        race.run(needed, deadlines.chain),
     )
     .await;
     if outcome.is_none() {
         race.note(format!("{}: no answer in time", chain.id));
     }
-    context
-        .record
-        .wait_ends(Outside::Chain, context.ports.elapsed());
+    client
+        .telemetry()
+        .wait_ends(Outside::Chain, client.ports().elapsed());
     outcome.unwrap_or(Err(Unavailable))
 }
 
 struct Race<'a, P> {
-    context: &'a Context<'a, P>,
+    client: &'a ChainClient<P>,
     chain: &'a Chain,
     providers: &'a [Provider<'a, P>],
     question: Question<'a>,
@@ -96,16 +95,16 @@ impl<P: Ports> Drop for Trial<'_, P> {
 
 impl<P: Ports> Race<'_, P> {
     fn pool<T>(&self, work: impl FnOnce(&mut Pool) -> T) -> T {
-        pool(self.context, self.chain.id, work)
+        self.client.pool(self.chain.id, work)
     }
 
     fn is_resting(&self, provider: usize) -> bool {
-        let now = self.context.ports.now();
+        let now = self.client.ports().now();
         self.pool(|pool| pool.is_resting(provider, now, self.deadline))
     }
 
     fn note(&self, fault: String) {
-        self.context.record.fault(fault);
+        self.client.telemetry().error(fault);
     }
 
     async fn run(
@@ -113,7 +112,7 @@ impl<P: Ports> Race<'_, P> {
         needed: usize,
         total: Duration,
     ) -> Result<Vec<(usize, Answer)>, Unavailable> {
-        let ports = self.context.ports;
+        let ports = self.client.ports();
         let begun = ports.elapsed();
         let mut queue = self.pool(|pool| {
             pool.earn();
@@ -204,7 +203,7 @@ impl<P: Ports> Race<'_, P> {
         queue: &mut VecDeque<usize>,
         alone: bool,
     ) -> Option<(usize, LocalBoxFuture<'b, Attempt>)> {
-        let now = self.context.ports.now();
+        let now = self.client.ports().now();
         while let Some(index) = queue.front().copied() {
             let resting = self.is_resting(index);
             // Those behind it in the queue rest as well.
@@ -237,7 +236,7 @@ impl<P: Ports> Race<'_, P> {
         pause: Duration,
         trial: Option<Trial<'b, P>>,
     ) -> LocalBoxFuture<'b, Attempt> {
-        let ports = self.context.ports;
+        let ports = self.client.ports();
         async move {
             let _trial = trial;
             if !pause.is_zero() {
@@ -274,7 +273,7 @@ impl<P: Ports> Race<'_, P> {
             Blame::Question => false,
             Blame::Either => {
                 let control = head::is_the_chain(provider);
-                let control = within(self.context.ports, self.deadline, control).await;
+                let control = within(self.client.ports(), self.deadline, control).await;
                 !matches!(control, Some(Ok(())))
             }
         }
@@ -287,7 +286,7 @@ impl<P: Ports> Race<'_, P> {
         attempts: &mut [u32],
         since: &mut [Option<Duration>],
     ) -> Duration {
-        let ports = self.context.ports;
+        let ports = self.client.ports();
         if let Some(count) = attempts.get_mut(provider) {
             *count += 1;
         }
@@ -298,7 +297,7 @@ impl<P: Ports> Race<'_, P> {
     }
 
     fn answered(&self, provider: usize, latency: Duration) {
-        let now = self.context.ports.now();
+        let now = self.client.ports().now();
         let closed = self.pool(|pool| {
             // How long a stranger's contract takes says nothing about the provider.
             if self.question.is_long() || self.question.is_anybodys() {
@@ -308,7 +307,7 @@ impl<P: Ports> Race<'_, P> {
             }
         });
         if closed {
-            gossip::publish_now(self.context, self.chain);
+            gossip::publish_now(self.client, self.chain);
         }
     }
 
@@ -316,7 +315,7 @@ impl<P: Ports> Race<'_, P> {
         if self.question.is_anybodys() || self.question.is_long() {
             return;
         }
-        let (now, elapsed) = (self.context.ports.now(), self.context.ports.elapsed());
+        let (now, elapsed) = (self.client.ports().now(), self.client.ports().elapsed());
         self.pool(|pool| {
             for (provider, since) in since.iter().enumerate() {
                 if let Some(since) = since {
@@ -327,13 +326,13 @@ impl<P: Ports> Race<'_, P> {
     }
 
     fn failed(&self, provider: usize, fault: &Fault, is_own: bool) {
-        let now = self.context.ports.now();
+        let now = self.client.ports().now();
         let opened = is_own && self.pool(|pool| pool.failed(provider, fault.failure(), now));
         let name = self.providers.get(provider).map(Provider::name);
         let name = name.unwrap_or_default();
         if opened {
             self.note(format!("{name}: {fault}; not asked for a while"));
-            gossip::publish_now(self.context, self.chain);
+            gossip::publish_now(self.client, self.chain);
         } else {
             self.note(format!("{name}: {fault}"));
         }
@@ -352,7 +351,7 @@ impl<P: Ports> Race<'_, P> {
             // As long as it asks for, and not at all if that is too long.
             Failure::Rest(pause) => pause,
             Failure::Passing if fault.may_pass() => {
-                let [chance, ..] = self.context.ports.random();
+                let [chance, ..] = self.client.ports().random();
                 let pause = PAUSE * (1 << (tried - 1).min(4));
                 pause + pause * u32::from(chance) / 256
             }

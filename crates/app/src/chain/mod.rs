@@ -2,6 +2,7 @@
 
 mod batch;
 mod believed;
+mod client;
 mod error;
 mod gossip;
 mod head;
@@ -18,20 +19,20 @@ mod signature;
 mod snapshot;
 
 use tokengate_core::config::Chain;
-use tokengate_core::fact::{Fact, FactKey, Read, Unreadable};
-use tokengate_core::provider::{Pool, Reorg};
+use tokengate_core::fact::{Fact, Read, Unreadable};
 use tokengate_core::signer::{Verification, VerifiedSigner, VerifyError};
 use tokengate_core::{ChainId, Timestamp};
 
 pub(crate) use self::believed::Doubt;
+pub(crate) use self::client::{ChainClient, ChainState};
 pub(crate) use self::error::Unavailable;
 pub(crate) use self::gossip::pull;
 pub(crate) use self::logs::{Followed, Following, MAX_TRANSFERS};
 use self::reading::Reading;
 use self::request::{Answer, Question};
 use self::signature::SignatureCheck;
+use crate::background::Background as _;
 use crate::ports::Ports;
-use crate::router::Context;
 
 /// What a chain is asked for.
 #[derive(Clone, Copy)]
@@ -54,7 +55,7 @@ pub(crate) struct Answered {
 /// Reads everything at one block, as so many providers say, or more where the chain demands it. Facts are stamped with
 /// `now`, the time before the call: their age is never underestimated.
 pub(crate) async fn read<P: Ports>(
-    context: &Context<'_, P>,
+    client: &ChainClient<P>,
     chain: &Chain,
     wanted: Wanted<'_>,
     now: Timestamp,
@@ -65,7 +66,7 @@ pub(crate) async fn read<P: Ports>(
         floor,
     } = wanted;
     let needed = agreement.max(chain.agreement);
-    let answers = hedge::race(context, chain, needed, Question::Reads(reads, floor)).await?;
+    let answers = hedge::race(client, chain, needed, Question::Reads(reads, floor)).await?;
     let readings = answers
         .into_iter()
         .filter_map(|(index, answer)| match answer {
@@ -75,7 +76,7 @@ pub(crate) async fn read<P: Ports>(
     let readings: Vec<(usize, Reading)> = readings.collect();
     // The others have confirmed each other; what counts is the first that could have been behind.
     let doubt = readings.iter().find_map(|(_, reading)| reading.doubt);
-    let reading = quorum::agreed(context, chain, reads, readings).await?;
+    let reading = quorum::agreed(client, chain, reads, readings).await?;
     let fact = |value| Fact {
         value,
         block: reading.number,
@@ -91,20 +92,19 @@ pub(crate) async fn read<P: Ports>(
 /// Whose signature it is: by the account's key without asking anybody, else by as many providers as any decision on the
 /// chain needs.
 pub(crate) async fn verify<P: Ports>(
-    context: &Context<'_, P>,
+    client: &ChainClient<P>,
     chain: &Chain,
     verification: &Verification,
 ) -> Result<Result<VerifiedSigner, VerifyError>, Unavailable> {
     if let Some(signer) = verification.by_key() {
         return Ok(Ok(signer));
     }
-    let config = context.service.config().map_err(|_| Unavailable)?;
-    let needed = config.agreement(chain.id);
+    let needed = client.config().agreement(chain.id);
     let check = SignatureCheck::new(verification);
-    let answers = match hedge::race(context, chain, needed, Question::Signature(&check)).await {
+    let answers = match hedge::race(client, chain, needed, Question::Signature(&check)).await {
         Ok(answers) => answers,
         Err(Unavailable) => {
-            let providers = context.service.providers(chain.id).len();
+            let providers = client.urls(chain.id).len();
             return check.lasting(providers, needed).map(Err).ok_or(Unavailable);
         }
     };
@@ -117,17 +117,17 @@ pub(crate) async fn verify<P: Ports>(
         Ok(first)
     } else {
         let fault = format!("{} providers disagree on a signature", chain.id);
-        context.record.fault(fault);
+        client.telemetry().error(fault);
         Err(Unavailable)
     }
 }
 
 /// The id that the first answering provider of a chain gives itself.
 pub(crate) async fn chain_id<P: Ports>(
-    context: &Context<'_, P>,
+    client: &ChainClient<P>,
     chain: &Chain,
 ) -> Result<u64, Unavailable> {
-    let answers = hedge::race(context, chain, 1, Question::Identity).await?;
+    let answers = hedge::race(client, chain, 1, Question::Identity).await?;
     match answers.into_iter().next() {
         Some((_, Answer::Identity(id))) => Ok(id),
         _ => Err(Unavailable),
@@ -136,47 +136,33 @@ pub(crate) async fn chain_id<P: Ports>(
 
 /// What has been transferred on a chain, as the first answering provider says.
 pub(crate) async fn follow<P: Ports>(
-    context: &Context<'_, P>,
+    client: &ChainClient<P>,
     chain: &Chain,
     asked: &Following<'_>,
 ) -> Result<Followed, Unavailable> {
-    let answers = hedge::race(context, chain, 1, Question::Transfers(asked)).await?;
+    let answers = hedge::race(client, chain, 1, Question::Transfers(asked)).await?;
     match answers.into_iter().next() {
         Some((_, Answer::Followed(followed))) => Ok(*followed),
         _ => Err(Unavailable),
     }
 }
 
-/// Whether a fact may rest on a block that is not one of the chain any longer, as far as this instance knows: it was
-/// reorged away, or the chain is far from its number.
-pub(crate) fn is_undone<P: Ports>(context: &Context<'_, P>, key: &FactKey, fact: &Fact) -> bool {
-    let Some(chain) = chain_of(context, key.chain) else {
-        return false;
-    };
-    let (now, limits) = (context.ports.now(), chain.head_limits());
-    let is_reorged = |reorg: Reorg| reorg.invalidates(fact.block, fact.read_at);
-    pool(context, key.chain, |pool| {
-        pool.reorg().is_some_and(is_reorged) || pool.is_absurd(fact.block, now, limits)
-    })
-}
-
 /// Whether an answer was behind that was believed before all providers had said how far the chain is: waits for those
 /// that are still asked.
 pub(crate) async fn is_refuted<P: Ports>(
-    context: &Context<'_, P>,
+    client: &ChainClient<P>,
     chain: ChainId,
     doubt: Doubt,
 ) -> bool {
-    let chain = chain_of(context, chain);
-    let Some((chain, config)) = chain.zip(context.service.config().ok()) else {
+    let Some(chain) = client.chain(chain) else {
         return false;
     };
-    let providers = provider::all(context, chain);
+    let providers = provider::all(client, chain);
     let Some(provider) = providers.get(doubt.provider) else {
         return false;
     };
-    head::wait_for_others(provider, config.deadlines.provider).await;
-    let (now, limits) = (context.ports.now(), chain.head_limits());
+    head::wait_for_others(provider, client.config().deadlines.provider).await;
+    let (now, limits) = (client.ports().now(), chain.head_limits());
     let highest = provider.pool(|pool| pool.head_of_others(doubt.provider, now, limits));
     let reach = doubt.head.number.saturating_add(limits.tolerance);
     let is_behind = highest.is_some_and(|highest| reach < highest);
@@ -186,23 +172,8 @@ pub(crate) async fn is_refuted<P: Ports>(
             "{}: it answered at block {number} and was behind",
             provider.name()
         );
-        context.record.fault(fault);
-        gossip::publish_now(context, chain);
+        client.telemetry().error(fault);
+        gossip::publish_now(client, chain);
     }
     is_behind
-}
-
-fn chain_of<'a, P: Ports>(context: &Context<'a, P>, chain: ChainId) -> Option<&'a Chain> {
-    let config = context.service.config().ok()?;
-    config.chain(chain)
-}
-
-/// Works with what this instance knows of the providers of `chain`.
-fn pool<P: Ports, T>(
-    context: &Context<'_, P>,
-    chain: ChainId,
-    work: impl FnOnce(&mut Pool) -> T,
-) -> T {
-    let count = context.service.providers(chain).len();
-    context.service.memory().pool(chain, count, work)
 }

@@ -13,6 +13,7 @@ use super::error::Fault;
 use super::pinned::Pinned;
 use super::provider::Provider;
 use super::reader_call::{Snapshot, ask, found_numbering};
+use crate::background::Background as _;
 use crate::ports::Ports;
 use crate::timeout::within;
 
@@ -206,13 +207,10 @@ impl<'a, 'b, P: Ports> Pieces<'a, 'b, P> {
         if self.spent.is_empty() {
             return Ok(());
         }
-        let context = self.provider.context;
-        let deadline = context
-            .service
-            .config()
-            .map(|config| config.deadlines.provider);
-        let took = context.ports.elapsed().saturating_sub(self.begun);
-        let left = (deadline.unwrap_or_default() / 2).saturating_sub(took / 2);
+        let client = self.provider.client;
+        let deadline = client.config().deadlines.provider;
+        let took = client.ports().elapsed().saturating_sub(self.begun);
+        let left = (deadline / 2).saturating_sub(took / 2);
         let again = async {
             if self.spent.len() > 2 * GROUP {
                 let spent = std::mem::take(&mut self.spent);
@@ -224,7 +222,7 @@ impl<'a, 'b, P: Ports> Pieces<'a, 'b, P> {
             self.work(spent.into_iter().map(|index| vec![index]).collect())
                 .await
         };
-        match within(context.ports, left, again).await {
+        match within(client.ports(), left, again).await {
             Some(Ok(())) | None | Some(Err(Fault::Pieces)) => {}
             Some(Err(fault)) => return Err(fault),
         }

@@ -4,17 +4,18 @@ use futures_util::future::join_all;
 use tokengate_core::config::Chain;
 use tokengate_core::fact::Read;
 
+use super::client::ChainClient;
 use super::error::Unavailable;
 use super::reading::{self, Reading};
 use super::{believed, provider};
+use crate::background::Background as _;
 use crate::ports::Ports;
-use crate::router::Context;
 use crate::timeout::within;
 
 /// The reading that all of them are. Honest providers may differ by a block: then each is asked once more, for the same
 /// one.
 pub(super) async fn agreed<P: Ports>(
-    context: &Context<'_, P>,
+    client: &ChainClient<P>,
     chain: &Chain,
     reads: &[Read],
     readings: Vec<(usize, Reading)>,
@@ -30,15 +31,15 @@ pub(super) async fn agreed<P: Ports>(
     let close = |least: u64, most: u64| (1..=chain.tolerance).contains(&(most - least));
     let bounds = numbers().min().zip(numbers().max());
     let Some((number, _)) = bounds.filter(|(least, most)| close(*least, *most)) else {
-        return Err(disagree(context, chain, reads, &readings, split));
+        return Err(disagree(client, chain, reads, &readings, split));
     };
-    let config = context.service.config().map_err(|_| Unavailable)?;
-    let providers = provider::all(context, chain);
+    let limit = client.config().deadlines.provider;
+    let providers = provider::all(client, chain);
     let again = readings.iter().filter_map(|(index, _)| {
         let provider = providers.get(*index)?;
         Some(async move {
             let pinned = reading::read(provider, reads, believed::At::Block(number));
-            let reading = within(context.ports, config.deadlines.provider, pinned).await;
+            let reading = within(client.ports(), limit, pinned).await;
             Some((provider.index, reading?.ok()?))
         })
     });
@@ -48,7 +49,7 @@ pub(super) async fn agreed<P: Ports>(
         return Err(Unavailable);
     }
     match disagreement(&readings) {
-        Some(split) => Err(disagree(context, chain, reads, &readings, split)),
+        Some(split) => Err(disagree(client, chain, reads, &readings, split)),
         None => readings
             .into_iter()
             .next()
@@ -69,7 +70,7 @@ fn disagreement(readings: &[(usize, Reading)]) -> Option<(usize, [usize; 2])> {
 
 /// Notes who said what.
 fn disagree<P: Ports>(
-    context: &Context<'_, P>,
+    client: &ChainClient<P>,
     chain: &Chain,
     reads: &[Read],
     readings: &[(usize, Reading)],
@@ -88,7 +89,7 @@ fn disagree<P: Ports>(
     });
     let [one, other] = said;
     let read = reads.get(read);
-    context.record.fault(format!(
+    client.telemetry().error(format!(
         "{} providers disagree on {read:?}: {one}; {other}",
         chain.id
     ));

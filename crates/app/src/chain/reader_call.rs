@@ -36,5 +36,5 @@ pub(super) async fn ask<P: Ports>(
 
 pub(super) fn found_numbering<P: Ports>(provider: &Provider<'_, P>, numbering: Numbering) {
     provider.pool(|pool| pool.found_numbering(provider.index, numbering));
-    gossip::publish_now(provider.context, provider.chain);
+    gossip::publish_now(provider.client, provider.chain);
 }

@@ -17,6 +17,7 @@ use super::pinned::{Pinned, is_asked_for};
 use super::provider::Provider;
 pub(super) use super::reader_call::Snapshot;
 use super::reader_call::{ask, found_numbering};
+use crate::background::Background as _;
 use crate::ports::Ports;
 
 /// The most bytes of an answer that one call is asked for: their hexadecimal form is half of the longest reply.
@@ -29,7 +30,7 @@ pub(super) async fn snapshot<P: Ports>(
     block: BlockTag,
 ) -> Result<Snapshot, Fault> {
     const UNSUPPORTED: Fault = Fault::Answer(ReaderError::Unsupported);
-    let now = provider.context.ports.now();
+    let now = provider.client.ports().now();
     let configured = provider.chain.reader;
     let found = provider.pool(|pool| pool.form(provider.index, now));
     if let Some(form) = found.filter(|found| configured.is_none_or(|form| form == *found)) {
@@ -48,11 +49,11 @@ pub(super) async fn snapshot<P: Ports>(
         }
         if told.is_ok() {
             provider.pool(|pool| pool.found_form(provider.index, Some(*form), now));
-            gossip::publish_now(provider.context, provider.chain);
+            gossip::publish_now(provider.client, provider.chain);
             if configured.is_none() && *form == Form::Calls {
                 let name = provider.name();
                 let fault = format!("{name}: it runs no reader, and is read by single calls");
-                provider.context.record.fault(fault);
+                provider.client.telemetry().error(fault);
             }
         }
         return told;
@@ -103,7 +104,7 @@ async fn by_reader<P: Ports>(
     block: BlockTag,
     is_proven: bool,
 ) -> Result<Snapshot, Fault> {
-    let begun = provider.context.ports.elapsed();
+    let begun = provider.client.ports().elapsed();
     let numbering = provider.pool(|pool| pool.numbering(provider.index));
     let pieces = reader::pieces(reads, limits(provider.chain).of(form));
     if pieces.len() > 1 || numbering == Some(Numbering::Foreign) {

@@ -4,11 +4,12 @@ use serde_json::Value;
 use tokengate_core::gate::{Basis, Gate, Truth};
 use tokengate_core::wallet::Holders;
 
-use crate::decision::{self, Effort, Tier};
+use super::{Effort, FactReader, Tier};
+use crate::background::Background as _;
+use crate::decision;
 use crate::http::problem::Problem;
 use crate::ports::Ports;
 use crate::rate_limit::Payer;
-use crate::router::Context;
 
 /// What a gate says of somebody, and why.
 #[derive(Clone, Debug)]
@@ -24,33 +25,26 @@ pub struct Explanation {
     pub(crate) tier: Tier,
 }
 
-/// Explains what `gate` says of `holders`, to the operator.
+/// Explains what `gate` says of `holders`. A payer is charged for what is read; an operator is not.
 ///
 /// # Errors
-/// [`Problem::Misconfigured`], for a service that was loaded without its configuration.
-pub async fn explain<P: Ports>(
-    context: &Context<'_, P>,
-    gate: &Gate,
-    holders: Holders,
-) -> Result<Explanation, Problem> {
-    explain_to(context, gate, holders, None).await
-}
-
-/// The same to whom pays for what it reads.
-pub(crate) async fn explain_to<P: Ports>(
-    context: &Context<'_, P>,
+/// [`Problem::TooManyReads`]; [`Problem::TooManyRequests`].
+pub(crate) async fn explain<P: Ports>(
+    reader: &FactReader<P>,
     gate: &Gate,
     holders: Holders,
     payer: Option<Payer>,
 ) -> Result<Explanation, Problem> {
-    let gathered = decision::gather(context, holders, &[gate], Effort::EveryLeaf, payer).await?;
-    context.record.cache_status(gathered.cache_status(&[gate]));
-    let (truth, tree) = gathered.explain(context.service.config()?, gate);
+    let gathered = decision::gather(reader, holders, &[gate], Effort::EveryLeaf, payer).await?;
+    reader
+        .telemetry()
+        .cache_status(gathered.cache_status(&[gate]));
+    let (truth, tree) = gathered.explain(reader.config(), gate);
     Ok(Explanation {
         truth,
         tree,
         basis: gathered.basis(gate),
-        is_complete: gathered.is_complete(context.service.config()?, gate),
+        is_complete: gathered.is_complete(reader.config(), gate),
         tier: gathered.tier(gate),
     })
 }

@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokengate_core::Timestamp;
-use tokengate_core::config::Chain;
 use tokengate_core::fact::{Fact, FactKey, Read, Value};
 
+use super::reader::FactReader;
+use crate::background::Background as _;
 use crate::cache::single_flight::{Course, Flight, Landing};
 use crate::http::problem::Problem;
 use crate::ports::Ports;
 use crate::rate_limit::Payer;
-use crate::router::Context;
-use crate::telemetry::Record;
+use crate::telemetry::Telemetry;
 use crate::{chain, store};
 
 /// The most facts that an instance has under way from chains: what it takes to ask for them and to read the answers has
@@ -24,57 +24,53 @@ const MAX_IN_FLIGHT: usize = 8_192;
 /// # Errors
 /// [`Problem::TooManyRequests`]; [`Problem::ChainUnavailable`] while the instance is reading as much as it can.
 pub(crate) async fn charge<P: Ports>(
-    context: &Context<'_, P>,
+    reader: &FactReader<P>,
     payer: Option<&Payer>,
     facts: usize,
 ) -> Result<(), Problem> {
     if facts == 0 {
         return Ok(());
     }
-    let flying = context.service.memory().flights.cost();
+    let flying = reader.facts.flights.cost();
     if flying > 0 && flying.saturating_add(facts) > MAX_IN_FLIGHT {
-        context
-            .record
-            .fault("as many reads are under way as fit into memory".into());
+        reader
+            .telemetry()
+            .error("as many reads are under way as fit into memory".into());
         return Err(Problem::ChainUnavailable);
     }
     match payer {
-        Some(payer) => payer.charge(context, facts).await,
+        Some(payer) => payer.charge(reader.limiter(), facts).await,
         None => Ok(()),
     }
 }
 
 /// Begins a read that others may join, behind the response: it goes on to its end whoever waits for it.
-pub(crate) fn take_off<P: Ports>(
-    context: &Context<'_, P>,
-    course: Course,
-    now: Timestamp,
-) -> Flight {
-    let begun = context.ports.elapsed();
-    let flights = &context.service.memory().flights;
+pub(crate) fn take_off<P: Ports>(reader: &FactReader<P>, course: Course, now: Timestamp) -> Flight {
+    let begun = reader.ports().elapsed();
+    let flights = &reader.facts.flights;
     let (id, flight) = flights.start(course.clone(), begun);
     let landing = flight.clone();
-    context.behind(async move |context: &Context<'_, P>| {
+    reader.in_background(async move |reader: &FactReader<P>| {
         let agreement = course.agreement;
-        let memory = context.service.memory();
+        let memory = &reader.facts;
         // Whoever waits goes on whatever becomes of this.
         let place = memory.flights.landing_place(id, landing);
-        let landing = land(context, course.clone(), now).await;
+        let landing = land(reader, course.clone(), now).await;
         let doubt = landing.doubt;
-        let settled = settle(context, &course, &landing, begun);
+        let settled = settle(reader, &course, &landing, begun);
         place.land(landing);
-        keep(context, agreement, settled).await;
+        keep(reader, agreement, settled).await;
         // It was believed before all providers had said how far the chain is, and one of them says now that it was behind.
         if let Some(doubt) = doubt
-            && chain::is_refuted(context, course.chain, doubt).await
+            && chain::is_refuted(&reader.chain, course.chain, doubt).await
         {
-            let begun = context.ports.elapsed();
-            let landing = land(context, course.clone(), context.ports.now()).await;
+            let begun = reader.ports().elapsed();
+            let landing = land(reader, course.clone(), reader.ports().now()).await;
             for fault in &landing.faults {
-                context.record.fault(fault.clone());
+                reader.telemetry().error(fault.clone());
             }
-            let settled = settle(context, &course, &landing, begun);
-            keep(context, agreement, settled).await;
+            let settled = settle(reader, &course, &landing, begun);
+            keep(reader, agreement, settled).await;
         }
     });
     flight
@@ -90,12 +86,12 @@ struct Settled {
 
 /// Puts what a fetch that began at `begun` has come to into the instance's memory.
 fn settle<P: Ports>(
-    context: &Context<'_, P>,
+    reader: &FactReader<P>,
     course: &Course,
     landing: &Landing,
     begun: Duration,
 ) -> Settled {
-    let (memory, agreement) = (context.service.memory(), course.agreement);
+    let (memory, agreement) = (&reader.facts, course.agreement);
     let (mut kept, mut dropped) = (Vec::new(), Vec::new());
     let unproven = if is_delegated(course, landing) {
         BTreeSet::new()
@@ -106,14 +102,14 @@ fn settle<P: Ports>(
         match answer {
             Ok(fact) => {
                 if unproven.contains(key) {
-                    memory.facts.remove(agreement, key);
+                    memory.cache.remove(agreement, key);
                 } else {
-                    memory.facts.put(agreement, key, fact, begun);
+                    memory.cache.put(agreement, key, fact, begun);
                 }
                 kept.push((key.clone(), fact.clone()));
             }
             Err(_) => {
-                memory.facts.remove(agreement, key);
+                memory.cache.remove(agreement, key);
                 dropped.push(key.clone());
             }
         }
@@ -126,12 +122,19 @@ fn settle<P: Ports>(
 }
 
 /// Puts it into the shared store.
-async fn keep<P: Ports>(context: &Context<'_, P>, agreement: usize, settled: Settled) {
+async fn keep<P: Ports>(reader: &FactReader<P>, agreement: usize, settled: Settled) {
     if !settled.kept.is_empty() {
-        store::keep(context, agreement, settled.kept, &settled.unproven).await;
+        store::keep(
+            &reader.store,
+            agreement,
+            settled.kept,
+            &settled.unproven,
+            |key, fact| reader.chain.is_reorged(key, fact),
+        )
+        .await;
     }
     for key in &settled.dropped {
-        store::drop_fact(context, agreement, key).await;
+        store::drop_fact(&reader.store, agreement, key).await;
     }
 }
 
@@ -147,39 +150,36 @@ fn is_delegated(course: &Course, landing: &Landing) -> bool {
 
 /// What a chain says, and what failed on the way.
 pub(crate) async fn land<P: Ports>(
-    context: &Context<'_, P>,
+    reader: &FactReader<P>,
     course: Course,
     now: Timestamp,
 ) -> Landing {
-    let chain = context.service.config().ok();
-    let chain: Option<&Chain> = chain.and_then(|config| config.chain(course.chain));
-    let Some(chain) = chain else {
+    let Some(chain) = reader.config().chain(course.chain) else {
         return Landing::default();
     };
-    let record = Record::default();
-    let context = Context {
-        record: &record,
-        ..*context
-    };
+    let reader = reader.with_telemetry(Telemetry::default());
     let reads: Vec<_> = course.keys.iter().map(|key| key.read.clone()).collect();
     let wanted = chain::Wanted {
         reads: &reads,
         agreement: course.agreement,
         floor: course.floor,
     };
-    let (mut answers, doubt): (Vec<_>, _) = match chain::read(&context, chain, wanted, now).await {
-        Ok(answered) => (
-            course.keys.into_iter().zip(answered.facts).collect(),
-            answered.doubt,
-        ),
-        Err(chain::Unavailable) => (Vec::new(), None),
-    };
+    let (mut answers, doubt): (Vec<_>, _) =
+        match chain::read(&reader.chain, chain, wanted, now).await {
+            Ok(answered) => (
+                course.keys.into_iter().zip(answered.facts).collect(),
+                answered.doubt,
+            ),
+            Err(chain::Unavailable) => (Vec::new(), None),
+        };
     answers.retain(|(key, answer)| {
         let known = course.known.get(key);
-        let known = known.filter(|known| !chain::is_undone(&context, key, known));
+        let known = known.filter(|known| !reader.chain.is_reorged(key, known));
         let older = matches!((answer, known), (Ok(fact), Some(known)) if fact.contradicts(known));
         if older {
-            record.fault(format!("{}: an answer of before what is known", key.chain));
+            reader
+                .telemetry()
+                .error(format!("{}: an answer of before what is known", key.chain));
         }
         !older
     });
@@ -187,7 +187,12 @@ pub(crate) async fn land<P: Ports>(
         let error = answer.as_ref().err()?;
         Some(format!("{}: {error}", key.chain))
     });
-    let faults = record.faults().into_iter().chain(unreadable).collect();
+    let faults = reader
+        .telemetry()
+        .errors()
+        .into_iter()
+        .chain(unreadable)
+        .collect();
     Landing {
         answers,
         faults,

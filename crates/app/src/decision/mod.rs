@@ -2,6 +2,7 @@
 
 pub(crate) mod explain;
 mod fetch;
+mod reader;
 mod tier;
 mod verdict;
 
@@ -19,13 +20,14 @@ use tokengate_core::{ChainId, Timestamp, cost};
 
 use self::fetch::land;
 pub(crate) use self::fetch::{charge, take_off};
+pub(crate) use self::reader::{FactReader, FactState};
 pub(crate) use self::tier::Tier;
+use crate::background::Background as _;
 use crate::cache::single_flight::{Course, Flight};
 use crate::chain;
 use crate::http::problem::Problem;
 use crate::ports::Ports;
 use crate::rate_limit::Payer;
-use crate::router::Context;
 use crate::store;
 use crate::telemetry::{Count, Outside};
 
@@ -80,26 +82,26 @@ pub(crate) struct Gathered {
 /// Gathers the facts that `gates` need for `holders`: from memory and the store, and where they do not settle a gate,
 /// from the chains, all of them at once.
 pub(crate) async fn gather<P: Ports>(
-    context: &Context<'_, P>,
+    reader: &FactReader<P>,
     holders: Holders,
     gates: &[&Gate],
     effort: Effort,
     payer: Option<Payer>,
 ) -> Result<Gathered, Problem> {
-    let mut gathered = at_hand(context, holders, gates, effort, payer).await?;
-    gathered.complete(context, gates).await?;
+    let mut gathered = at_hand(reader, holders, gates, effort, payer).await?;
+    gathered.complete(reader, gates).await?;
     Ok(gathered)
 }
 
 /// What memory and the store have of the facts that `gates` need.
 pub(crate) async fn at_hand<P: Ports>(
-    context: &Context<'_, P>,
+    reader: &FactReader<P>,
     holders: Holders,
     gates: &[&Gate],
     effort: Effort,
     payer: Option<Payer>,
 ) -> Result<Gathered, Problem> {
-    let most = context.service.config()?.limits.reads_per_decision;
+    let most = reader.config().limits.reads_per_decision;
     let reads = reads(gates, &holders, most).ok_or(Problem::TooManyReads(most))?;
     let own = holders.vault().map(|_| holders.without_vault());
     // Nobody has proven that the vault is theirs; what is read of the wallets as well is.
@@ -110,7 +112,7 @@ pub(crate) async fn at_hand<P: Ports>(
     });
     let mut gathered = Gathered {
         facts: Facts::default(),
-        now: context.ports.now(),
+        now: reader.ports().now(),
         reads,
         holders,
         agreement: gates.iter().map(|gate| gate.agreement).max().unwrap_or(1),
@@ -130,7 +132,7 @@ pub(crate) async fn at_hand<P: Ports>(
             keys.extend(gathered.reads(gate).iter().cloned());
         }
     }
-    gathered.look_up(context, keys).await?;
+    gathered.look_up(reader, keys).await?;
     Ok(gathered)
 }
 
@@ -150,18 +152,18 @@ impl Gathered {
 
     async fn look_up<P: Ports>(
         &mut self,
-        context: &Context<'_, P>,
+        reader: &FactReader<P>,
         keys: BTreeSet<FactKey>,
     ) -> Result<(), Problem> {
-        let config = context.service.config()?;
-        let memory = context.service.memory();
-        let asked = context.ports.elapsed();
-        let undone = |key: &FactKey, fact: &Fact| chain::is_undone(context, key, fact);
+        let config = reader.config();
+        let memory = &reader.facts;
+        let asked = reader.ports().elapsed();
+        let undone = |key: &FactKey, fact: &Fact| reader.chain.is_reorged(key, fact);
         let mut lacking = Vec::new();
         for key in keys {
-            match memory.facts.get(self.agreement, &key, asked) {
+            match memory.cache.get(self.agreement, &key, asked) {
                 Some(fact) if !undone(&key, &fact) => {
-                    context.record.count(Count::Memory, 1);
+                    reader.telemetry().count(Count::Memory, 1);
                     self.tiers.insert(key.clone(), Tier::Memory);
                     self.facts.insert(key, fact);
                 }
@@ -172,21 +174,21 @@ impl Gathered {
             return Ok(());
         }
         let lacking: Vec<_> = lacking.iter().collect();
-        let known = store::facts(context, config.deadlines.store, self.agreement, &lacking);
-        let (known, ()) = join(known, chain::pull(context)).await;
+        let known = store::facts(&reader.store, self.agreement, &lacking);
+        let (known, ()) = join(known, chain::pull(&reader.chain)).await;
         for (key, known) in lacking.into_iter().zip(known) {
             match known {
                 // One that no gate may rest on any longer must not contradict what is read now either.
                 Ok(Some(Known::Fact(fact)))
                     if !undone(key, &fact) && fact.is_within(store::fact_ttl(config), self.now) =>
                 {
-                    context.record.count(Count::Store, 1);
-                    memory.facts.put(self.agreement, key, &fact, asked);
+                    reader.telemetry().count(Count::Store, 1);
+                    memory.cache.put(self.agreement, key, &fact, asked);
                     self.tiers.insert(key.clone(), Tier::Store);
                     self.facts.insert(key.clone(), fact);
                 }
                 Ok(Some(Known::Touched(touch, at))) => {
-                    memory.facts.remove(self.agreement, key);
+                    memory.cache.remove(self.agreement, key);
                     let age = self.now.duration_since(at).unsigned_abs();
                     // A read that is under way has begun within the time that one takes. Tombstones stay for longer.
                     if touch.since.is_some() && age <= FLOOR_FOR.max(config.deadlines.chain * 2) {
@@ -197,11 +199,11 @@ impl Gathered {
                         *floor = touch.block.max(*floor);
                     }
                 }
-                Ok(Some(Known::Fact(_)) | None) => memory.facts.remove(self.agreement, key),
-                Err(store::Unknown::Failed) => {}
+                Ok(Some(Known::Fact(_)) | None) => memory.cache.remove(self.agreement, key),
+                Err(store::LookupError::Failed) => {}
                 // A tombstone may have stood there: only what is read from now on is believed.
-                Err(store::Unknown::Forged) => {
-                    memory.facts.remove(self.agreement, key);
+                Err(store::LookupError::Forged) => {
+                    memory.cache.remove(self.agreement, key);
                     self.alone.insert(key.chain);
                 }
             }
@@ -212,21 +214,21 @@ impl Gathered {
     /// Has the chains say what is missing for a verdict on each of `gates`, and behind the response what soon will be.
     pub(crate) async fn complete<P: Ports>(
         &mut self,
-        context: &Context<'_, P>,
+        reader: &FactReader<P>,
         gates: &[&Gate],
     ) -> Result<(), Problem> {
-        let config = context.service.config()?;
+        let config = reader.config();
         let (mut wanted, mut ahead, mut behind) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
         for gate in gates {
             let fresh = self.facts.within(gate.fresh, self.now);
             let opens = gate.evaluate(&self.holders, &fresh) == Truth::Yes;
             if opens && self.effort == Effort::Verdict {
-                ahead.extend(self.ending(context, gate));
+                ahead.extend(self.ending(reader, gate));
                 continue;
             }
             let reads = self.reads(gate).iter();
             if self.effort == Effort::Verdict && self.opens_on_stale(gate) {
-                context.record.count(Count::Stale, 1);
+                reader.telemetry().count(Count::Stale, 1);
                 let old = reads.filter(|key| fresh.fact(key).is_none());
                 let old = old.cloned().collect();
                 // Gate by gate: whoever makes a larger read fail must not keep a smaller one from being made.
@@ -253,20 +255,20 @@ impl Gathered {
             .map(|gate| gate.fresh.min(config.service.deny_after))
             .min()
             .unwrap_or_default();
-        self.read(context, config, &wanted, patience).await?;
+        self.read(reader, config, &wanted, patience).await?;
         for old in behind {
-            self.refresh(context, config, old).await;
+            self.refresh(reader, config, old).await;
         }
-        let memory = context.service.memory();
+        let memory = &reader.facts;
         if let Some(rate) = config.cache.refresh
             && !ahead.is_empty()
-            && memory.may_refresh(rate, context.ports.elapsed())
+            && memory.may_refresh(rate, reader.ports().elapsed())
         {
             let ahead = whole(ahead, gates, &self.holders);
-            self.refresh(context, config, ahead).await;
+            self.refresh(reader, config, ahead).await;
         }
-        let evictions = memory.facts.evictions();
-        context.record.count(
+        let evictions = memory.cache.evictions();
+        reader.telemetry().count(
             Count::Evictions,
             usize::try_from(evictions).unwrap_or(usize::MAX),
         );
@@ -280,16 +282,16 @@ impl Gathered {
     }
 
     /// The facts of an open gate that are asked for often and soon too old.
-    fn ending<P: Ports>(&self, context: &Context<'_, P>, gate: &Gate) -> Vec<FactKey> {
-        let elapsed = context.ports.elapsed();
-        let memory = context.service.memory();
+    fn ending<P: Ports>(&self, reader: &FactReader<P>, gate: &Gate) -> Vec<FactKey> {
+        let elapsed = reader.ports().elapsed();
+        let memory = &reader.facts;
         let fresh = self.facts.within(gate.fresh, self.now);
         let age = |fact: &Fact| self.now.duration_since(fact.read_at).unsigned_abs();
         let ending = self.reads(gate).iter().filter(|key| {
             fresh
                 .fact(key)
                 .is_some_and(|fact| is_nearly_over(age(fact), gate.fresh))
-                && memory.facts.is_hot(self.agreement, key, elapsed)
+                && memory.cache.is_hot(self.agreement, key, elapsed)
         });
         ending.cloned().collect()
     }
@@ -301,7 +303,7 @@ impl Gathered {
     /// as much as it can.
     async fn read<P: Ports>(
         &mut self,
-        context: &Context<'_, P>,
+        reader: &FactReader<P>,
         config: &Config,
         wanted: &BTreeSet<FactKey>,
         patience: Duration,
@@ -310,44 +312,44 @@ impl Gathered {
             return Ok(());
         }
         self.asked = true;
-        let begun = context.ports.elapsed();
+        let begun = reader.ports().elapsed();
         let courses = self.courses(config, wanted);
         let courses: Vec<_> = courses
             .into_iter()
             .map(|course| {
-                let joined = self.join(context, &course, begun, patience);
+                let joined = self.join(reader, &course, begun, patience);
                 (course, joined)
             })
             .collect();
         let lacking = courses.iter().filter(|(_, joined)| joined.is_none());
-        self.pay(context, lacking.map(|(course, _)| course)).await?;
+        self.pay(reader, lacking.map(|(course, _)| course)).await?;
         let mut flights = Vec::new();
         for (course, joined) in courses {
             if self.effort == Effort::EveryLeaf {
                 // Explanations are for anybody's address: what only they need is not kept for all.
-                flights.push(land(context, course, self.now).map(Rc::new).left_future());
+                flights.push(land(reader, course, self.now).map(Rc::new).left_future());
                 continue;
             }
             // Another one may have begun it while the store was asked what this one has used.
-            let joined = joined.or_else(|| self.join(context, &course, begun, patience));
+            let joined = joined.or_else(|| self.join(reader, &course, begun, patience));
             if joined.is_some() {
-                context.record.count(Count::Coalesced, 1);
+                reader.telemetry().count(Count::Coalesced, 1);
                 self.collapsed = true;
             } else {
-                context.record.count(Count::Chain, course.keys.len());
+                reader.telemetry().count(Count::Chain, course.keys.len());
             }
-            let flight = joined.unwrap_or_else(|| take_off(context, course, self.now));
-            let ports = context.ports;
+            let flight = joined.unwrap_or_else(|| take_off(reader, course, self.now));
+            let ports = reader.ports();
             flights.push(async move { flight.landing(ports).await }.right_future());
         }
-        context.record.wait_begins(Outside::Chain, begun);
+        reader.telemetry().wait_begins(Outside::Chain, begun);
         let landings = join_all(flights).await;
-        context
-            .record
-            .wait_ends(Outside::Chain, context.ports.elapsed());
+        reader
+            .telemetry()
+            .wait_ends(Outside::Chain, reader.ports().elapsed());
         for landing in landings {
             for fault in &landing.faults {
-                context.record.fault(fault.clone());
+                reader.telemetry().error(fault.clone());
             }
             for (key, answer) in &landing.answers {
                 if !wanted.contains(key) {
@@ -357,7 +359,7 @@ impl Gathered {
                     // Whoever has begun the read may not have known what is known here.
                     Ok(fact)
                         if self.known(key).is_some_and(|known| {
-                            fact.contradicts(known) && !chain::is_undone(context, key, known)
+                            fact.contradicts(known) && !reader.chain.is_reorged(key, known)
                         }) => {}
                     Ok(fact) => {
                         self.tiers.insert(key.clone(), Tier::Chain);
@@ -374,7 +376,7 @@ impl Gathered {
     /// The read under way that has what `course` wants, if there is one.
     fn join<P: Ports>(
         &self,
-        context: &Context<'_, P>,
+        reader: &FactReader<P>,
         course: &Course,
         now: Duration,
         patience: Duration,
@@ -383,23 +385,23 @@ impl Gathered {
         if alone || self.effort == Effort::EveryLeaf {
             return None;
         }
-        context.service.memory().flights.join(course, now, patience)
+        reader.facts.flights.join(course, now, patience)
     }
 
     /// Charges for reads that begin.
     async fn pay<P: Ports>(
         &self,
-        context: &Context<'_, P>,
+        reader: &FactReader<P>,
         courses: impl Iterator<Item = &Course>,
     ) -> Result<(), Problem> {
         let facts = courses.map(Course::cost).fold(0, usize::saturating_add);
-        charge(context, self.payer.as_ref(), facts).await
+        charge(reader, self.payer.as_ref(), facts).await
     }
 
     /// Has facts read behind the response, unless somebody does already, or it is not paid for.
     async fn refresh<P: Ports>(
         &self,
-        context: &Context<'_, P>,
+        reader: &FactReader<P>,
         config: &Config,
         wanted: BTreeSet<FactKey>,
     ) {
@@ -407,14 +409,14 @@ impl Gathered {
             return;
         }
         for course in self.courses(config, &wanted) {
-            let flights = &context.service.memory().flights;
-            let now = context.ports.elapsed();
+            let flights = &reader.facts.flights;
+            let now = reader.ports().elapsed();
             if flights.count() < MAX_BEHIND
                 && flights.join(&course, now, Duration::MAX).is_none()
-                && self.pay(context, std::iter::once(&course)).await.is_ok()
+                && self.pay(reader, std::iter::once(&course)).await.is_ok()
             {
-                context.record.count(Count::Refreshes, 1);
-                take_off(context, course, self.now);
+                reader.telemetry().count(Count::Refreshes, 1);
+                take_off(reader, course, self.now);
             }
         }
     }

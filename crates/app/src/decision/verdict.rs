@@ -9,21 +9,18 @@ use tokengate_core::resource::Resource;
 use super::Gathered;
 use super::tier::Tier;
 use crate::http::problem::Problem;
-use crate::ports::Ports;
-use crate::router::Context;
 
 impl Gathered {
     /// The verdict of `gate` on `resource`.
     ///
     /// # Errors
     /// [`Problem::Refused`] on facts young enough to refuse; [`Problem::ChainUnavailable`] where nothing can be said.
-    pub(crate) fn judge<P: Ports>(
+    pub(crate) fn judge(
         &self,
-        context: &Context<'_, P>,
+        config: &Config,
         gate: &Gate,
         resource: &Resource,
     ) -> Result<(Granted, Tier), Problem> {
-        let config = context.service.config()?;
         if let Decision::Granted(granted) = gate.decide(
             &self.holders,
             resource,

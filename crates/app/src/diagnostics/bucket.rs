@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokengate_core::config::Bucket;
+use tokengate_core::presign::Signer;
 use tokengate_core::secret::Secret;
 
 use super::{Finding, PATIENCE, Page, Web, call_finding, host, seconds_between};
 use crate::http::problem::Problem;
 use crate::ports::CallError;
-use crate::state::Service;
 use crate::timeout::within;
 
 /// The longest error document that is read.
@@ -40,12 +40,11 @@ pub struct BucketReport {
 }
 
 pub(super) async fn examine<P: Web>(
-    service: &Service,
     ports: &P,
     bucket: &Bucket,
+    signer: &Signer,
 ) -> Result<BucketReport, Problem> {
-    let signed = service
-        .signer(&bucket.name)?
+    let signed = signer
         .probe(ports.random(), ports.now(), PROBE_TTL)
         .ok_or(Problem::Misconfigured)?;
     let unsigned = signed.url.expose().split('?').next().unwrap_or_default();

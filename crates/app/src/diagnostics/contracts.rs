@@ -19,7 +19,7 @@ use tokengate_core::{Address, ChainId, U256};
 
 use super::{Finding, MAX_REPLY_LEN};
 use crate::ports::Ports;
-use crate::state::Service;
+use crate::state::Installation;
 use crate::timeout::within;
 
 /// An account that holds nothing, as far as anybody knows: each read is tried for it.
@@ -81,17 +81,16 @@ struct Amount {
 
 /// Looks at the contracts of a chain through the first of its providers that answers for the chain. `None`: none does.
 pub(super) async fn examine<P: Ports>(
-    service: &Service,
+    installation: &Installation,
     ports: &P,
-    config: &Config,
     chain: &Chain,
     deadline: Duration,
 ) -> Option<Vec<ContractReport>> {
-    let named = named(config, chain.id);
+    let named = named(installation.config(), chain.id);
     if named.is_empty() {
         return Some(Vec::new());
     }
-    for url in service.providers(chain.id) {
+    for url in installation.providers(chain.id) {
         let node = Node {
             ports,
             url,

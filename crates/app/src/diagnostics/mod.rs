@@ -21,7 +21,7 @@ pub use provider::{ChainReport, ProviderReport};
 
 use crate::http::problem::Problem;
 use crate::ports::{CallError, Ports};
-use crate::state::Service;
+use crate::state::{Installation, Signers};
 
 /// A platform that can also read a page, which no function of the service does.
 pub trait Web: Ports {
@@ -108,45 +108,43 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The longest reply of a provider that is read: a block of many transactions names them all.
 const MAX_REPLY_LEN: usize = 1024 * 1024;
 
-/// Asks every provider and every bucket, all at once, and the contracts that gates name. `service` has its providers and its storage loaded.
+/// Asks every provider and every bucket, all at once, and the contracts that gates name.
 ///
 /// # Errors
-/// [`Problem::Misconfigured`], for a service that was loaded without its configuration.
-pub async fn examine<P: Web>(service: &Service, ports: &P) -> Result<Report, Problem> {
-    let config = service.config()?;
+/// [`Problem::Misconfigured`], if a probe of a bucket cannot be signed.
+pub async fn examine<P: Web>(
+    installation: &Installation,
+    signers: &Signers,
+    ports: &P,
+) -> Result<Report, Problem> {
+    let config = installation.config();
     let deadline = config.deadlines.provider.min(PATIENCE);
     let chains = config
         .chains()
-        .map(|chain| provider::examine(service, ports, chain, deadline));
-    let mut buckets: Vec<_> = config.buckets().collect();
-    buckets.sort_by(|a, b| a.name.cmp(&b.name));
-    let buckets = buckets
-        .into_iter()
-        .map(|bucket| bucket::examine(service, ports, bucket));
-    let contracts = contracts(service, ports);
+        .map(|chain| provider::examine(installation, ports, chain, deadline));
+    let buckets = signers
+        .by_bucket()
+        .map(|(bucket, signer)| bucket::examine(ports, bucket, signer));
+    let contracts = contracts(installation, ports);
     let (chains, buckets, contracts) = join3(join_all(chains), join_all(buckets), contracts).await;
     Ok(Report {
         chains,
-        contracts: contracts?.into_iter().flatten().flatten().collect(),
+        contracts: contracts.into_iter().flatten().flatten().collect(),
         buckets: buckets.into_iter().collect::<Result<_, _>>()?,
     })
 }
 
-/// Looks at the contracts that gates name, chain by chain; `None` for a chain of which no provider answers. `service` has its
-/// providers loaded.
-///
-/// # Errors
-/// [`Problem::Misconfigured`], for a service that was loaded without its configuration.
+/// Looks at the contracts that gates name, chain by chain; `None` for a chain of which no provider answers.
 pub async fn contracts<P: Ports>(
-    service: &Service,
+    installation: &Installation,
     ports: &P,
-) -> Result<Vec<Option<Vec<ContractReport>>>, Problem> {
-    let config = service.config()?;
+) -> Vec<Option<Vec<ContractReport>>> {
+    let config = installation.config();
     let deadline = config.deadlines.provider.min(PATIENCE);
     let chains = config
         .chains()
-        .map(|chain| contracts::examine(service, ports, config, chain, deadline));
-    Ok(join_all(chains).await)
+        .map(|chain| contracts::examine(installation, ports, chain, deadline));
+    join_all(chains).await
 }
 
 /// The host of a URL: all of it that may be shown.

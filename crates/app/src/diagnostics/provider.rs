@@ -16,7 +16,7 @@ use tokengate_core::{Address, ChainId};
 
 use super::{Finding, MAX_REPLY_LEN, Web, call_finding, host};
 use crate::ports::CallError;
-use crate::state::Service;
+use crate::state::Installation;
 use crate::timeout::within;
 
 /// How often latency is measured; an odd number has a median.
@@ -90,12 +90,12 @@ enum Fault {
 }
 
 pub(super) async fn examine<P: Web>(
-    service: &Service,
+    installation: &Installation,
     ports: &P,
     chain: &Chain,
     deadline: Duration,
 ) -> ChainReport {
-    let urls = service.providers(chain.id);
+    let urls = installation.providers(chain.id);
     let probed = chain.providers.iter().zip(urls).enumerate();
     let probed = probed.map(|(index, (template, url))| {
         let provider = Provider {

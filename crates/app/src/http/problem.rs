@@ -15,7 +15,7 @@ use tokengate_core::signer::{Uncheckable, VerifyError};
 use tokengate_core::webhook::Unverified;
 
 use crate::http::{Response, document_response};
-use crate::transfers::{self, Failures};
+use crate::limits::{MAX_ADDRESSES, MAX_RESOURCES, STUCK_ROUNDS};
 
 /// What went wrong, in the client's terms. What the operator needs to know goes to the log instead.
 #[derive(Clone, Debug, PartialEq)]
@@ -119,8 +119,8 @@ pub enum Problem {
     ChainUnavailable,
     /// No chain could be asked whose signature it is.
     SignatureUnchecked,
-    /// No chain could be asked for transfers; where that has gone on for a while, since when.
-    NotFollowed(Option<Failures>),
+    /// No chain could be asked for transfers; where that has gone on for a while, the last block that was followed.
+    NotFollowed(Option<u64>),
     /// The store could not be asked for what must not be assumed.
     StoreUnavailable,
     /// The service is not configured well enough to answer.
@@ -154,8 +154,8 @@ impl Problem {
             Self::UnknownChain => (S::UNPROCESSABLE_ENTITY, "unknown-chain", "This service does not know the chain.".into()),
             Self::UnknownDomain => (S::UNPROCESSABLE_ENTITY, "unknown-domain", "This service does not sign in for the domain.".into()),
             Self::Resource(error) => (S::BAD_REQUEST, "malformed-resource", sentence(error)),
-            Self::ResourceCount => (S::UNPROCESSABLE_ENTITY, "resource-count", format!("Ask for 1 to {} resources.", crate::routes::access::MAX_RESOURCES)),
-            Self::AddressCount => (S::UNPROCESSABLE_ENTITY, "address-count", format!("Name 1 to {} addresses.", crate::routes::admin::MAX_ADDRESSES)),
+            Self::ResourceCount => (S::UNPROCESSABLE_ENTITY, "resource-count", format!("Ask for 1 to {MAX_RESOURCES} resources.")),
+            Self::AddressCount => (S::UNPROCESSABLE_ENTITY, "address-count", format!("Name 1 to {MAX_ADDRESSES} addresses.")),
             Self::TooManyReads(most) => (S::UNPROCESSABLE_ENTITY, "too-many-reads", format!("This decision rests on more than {most} facts; ask for fewer resources at once, or with fewer wallets.")),
             Self::UnknownResource => (S::NOT_FOUND, "unknown-resource", "There is no such resource.".into()),
             Self::UnknownGate => (S::NOT_FOUND, "unknown-gate", "There is no such gate.".into()),
@@ -217,7 +217,7 @@ impl Problem {
             Self::ChainUnavailable => (S::SERVICE_UNAVAILABLE, "chain-unavailable", "Ownership could not be read from the chain. This is no verdict; try again.".into()),
             Self::SignatureUnchecked => (S::SERVICE_UNAVAILABLE, "chain-unavailable", "The signature is not by the key of the address, and the chain could not be asked whether a contract accepts it. This is no verdict; try again.".into()),
             Self::NotFollowed(None) => (S::SERVICE_UNAVAILABLE, "chain-unavailable", "The chain could not be asked for transfers. The next round begins where this one did; try again.".into()),
-            Self::NotFollowed(Some(failures)) => (S::SERVICE_UNAVAILABLE, "chain-unavailable", format!("The transfers of the chain have not been followed past block {} in {} rounds or more: a token that was sold since opens its gate for as long as `fresh` and `stale` allow.", failures.at, transfers::STUCK)),
+            Self::NotFollowed(Some(block)) => (S::SERVICE_UNAVAILABLE, "chain-unavailable", format!("The transfers of the chain have not been followed past block {block} in {STUCK_ROUNDS} rounds or more: a token that was sold since opens its gate for as long as `fresh` and `stale` allow.")),
             Self::StoreUnavailable => (S::SERVICE_UNAVAILABLE, "store-unavailable", "The service could not look up what it needs to answer. This is no verdict; try again.".into()),
             Self::Misconfigured => (S::INTERNAL_SERVER_ERROR, "misconfigured", "The service is not configured; its log says what is missing.".into()),
         }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokengate_core::config::{Chain, Config};
@@ -11,34 +10,26 @@ use tokengate_core::transfer::Transfer;
 use tokengate_core::webhook::{self, Delivery, Named, Verified};
 use tokengate_core::{Timestamp, fingerprint};
 
+use crate::context::Context;
 use crate::http::problem::Problem;
 use crate::http::{Request, Response, json_response};
 use crate::invalidation::{Invalidations, touch, touch_of};
 use crate::ports::{Ports, StoreError};
-use crate::rate_limit;
-use crate::router::{Context, Needs, Route};
-use crate::store::expiry::{self, Entry};
-use crate::store::{PREFIX, timed};
+use crate::route::Route;
+use crate::state::Events;
+use crate::store::PREFIX;
 
 /// How long a delivery is remembered that was seen to: vendors give up repeating one earlier.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The routes of this function.
-pub fn routes<P: Ports>() -> Vec<Route<P>> {
-    let needs = Needs {
-        config: true,
-        store: true,
-        events: true,
-        ..Needs::default()
-    };
-    let route = Route::new("/v1/events/{source}", needs).with_bodies_of(webhook::MAX_LEN);
-    vec![route.on(Method::POST, |context, request, source| {
-        receive(context, request, source).boxed_local()
-    })]
+pub fn routes<P: Ports>() -> Vec<Route<P, Events>> {
+    let route = Route::new("/v1/events/{source}").with_bodies_of(webhook::MAX_LEN);
+    vec![route.on(Method::POST, receive)]
 }
 
 async fn receive<P: Ports>(
-    context: &Context<'_, P>,
+    context: &Context<P, Events>,
     request: &Request,
     name: &str,
 ) -> Result<Response, Problem> {
@@ -46,13 +37,13 @@ async fn receive<P: Ports>(
         Ok(verified) => verified,
         Err(problem) => {
             // Only strangers are counted: a source may have much to tell.
-            rate_limit::client(context, request).await?;
+            context.limiter().client(request).await?;
             return Err(problem);
         }
     };
     let malformed = |_| Problem::Body("The body is not what this source sends.".into());
     let delivery = verified.read().map_err(malformed)?;
-    let config = context.service.config()?;
+    let config = context.config();
     let outcome = match chain(config, name, &delivery) {
         Ok(Some(chain)) => attend(context, name, chain, &delivery).await?,
         Ok(None) => Outcome {
@@ -75,14 +66,14 @@ async fn receive<P: Ports>(
 }
 
 fn verify<'a, P>(
-    context: &Context<'_, P>,
+    context: &Context<P, Events>,
     request: &'a Request,
     name: &str,
 ) -> Result<Verified<'a>, Problem>
 where
     P: Ports,
 {
-    let key = context.service.source_key(name);
+    let key = context.state.keys.get(name);
     let key = key.ok_or(Problem::UnknownSource)?;
     Ok(key.verify(request.headers(), request.body(), context.ports.now())?)
 }
@@ -106,26 +97,26 @@ fn chain<'a>(
 }
 
 /// Notes in the log what became of a delivery that invalidated less than it may have told.
-fn note<P: Ports>(context: &Context<'_, P>, name: &str, delivery: &Delivery, what: &str) {
+fn note<P: Ports>(context: &Context<P, Events>, name: &str, delivery: &Delivery, what: &str) {
     let about = match &delivery.chain {
         Named::Chain(chain) => format!(" about {chain}"),
         Named::Nothing => String::new(),
         Named::Unknown(network) => format!(" about the network {network}, which is not known"),
     };
     let (logs, skipped) = (delivery.logs.len(), delivery.skipped);
-    context.record.fault(format!(
+    context.telemetry.error(format!(
         "events {name}: a delivery{about}: {what}; {logs} logs, {skipped} skipped"
     ));
 }
 
 /// Outdates what the delivery's transfers touch, once.
 async fn attend<P: Ports>(
-    context: &Context<'_, P>,
+    context: &Context<P, Events>,
     name: &str,
     chain: &Chain,
     delivery: &Delivery,
 ) -> Result<Outcome, Problem> {
-    let config = context.service.config()?;
+    let config = context.config();
     let now = context.ports.now();
     let mut outcome = Outcome::of(delivery);
     let watched = config.watched(chain.id);
@@ -152,15 +143,14 @@ async fn attend<P: Ports>(
     if invalidations.is_empty() {
         return Ok(outcome);
     }
-    let limit = config.deadlines.store;
     let key = delivery.id.as_ref().map(|id| {
         let id = u128::from_be_bytes(fingerprint(&[id.as_bytes()]));
         format!("{PREFIX}:event:{name}:{id:032x}")
     });
+    let store = context.store();
     if let Some(key) = &key {
-        let store = context.store();
-        let seen = store.get_sealed(Kind::Delivery, key);
-        match timed(context, limit, seen).await {
+        let seen = store.kv().get_sealed(Kind::Delivery, key);
+        match store.timed(seen).await {
             Ok(Some(_)) => {
                 outcome.contracts = 0;
                 outcome.replayed = true;
@@ -173,18 +163,14 @@ async fn attend<P: Ports>(
             }
         }
     }
-    outcome.outdated = touch(context, invalidations)
+    outcome.outdated = touch(&store, &context.state.facts.cache, invalidations)
         .await
         .map_err(|_| Problem::StoreUnavailable)?;
     // Only now: a source repeats what was not answered, and must not find it remembered.
     if let Some(key) = key {
-        let store = context.store();
-        let set = store.set_sealed(Kind::Delivery, &key, b"1", REMEMBERED);
-        timed(context, limit, set)
-            .await
-            .map_err(|_| Problem::StoreUnavailable)?;
         let end = now.checked_add(REMEMBERED).unwrap_or(Timestamp::MAX);
-        expiry::later(context, limit, Entry::Key(key), end);
+        let set = store.set_sealed(Kind::Delivery, key, b"1", end);
+        set.await.map_err(|_| Problem::StoreUnavailable)?;
     }
     Ok(outcome)
 }

@@ -1,6 +1,5 @@
 //! `/v1/session`: a signature becomes a session; a session is shown, renewed and ended.
 
-use futures_util::FutureExt as _;
 use futures_util::future::join;
 use http::header::{HeaderValue, SET_COOKIE};
 use http::{Method, StatusCode};
@@ -18,45 +17,35 @@ use tokengate_core::signature;
 use tokengate_core::signer::{Scheme, Verification, VerifiedSigner};
 use tokengate_core::wallet::{Control, Holders};
 
-use crate::auth;
+use crate::background::Background as _;
+use crate::chain::ChainClient;
+use crate::context::Context;
+use crate::decision::FactReader;
 use crate::http::credentials::{self, COOKIE_NAME, Presented};
 use crate::http::extract::{self, query};
 use crate::http::problem::Problem;
 use crate::http::{Request, Response, empty_response, json_response};
 use crate::ports::Ports;
-use crate::router::{Context, Needs, Route};
+use crate::rate_limit::Payer;
+use crate::route::Route;
 use crate::routes::challenge;
-use crate::{chain, prefetch, rate_limit, store};
+use crate::state::SignIn;
+use crate::{chain, prefetch, store};
 
 /// The routes of this function.
-pub fn routes<P: Ports>() -> Vec<Route<P>> {
-    let needs = Needs {
-        config: true,
-        store: true,
-        keys: true,
-        providers: true,
-        ..Needs::default()
-    };
+pub fn routes<P: Ports>() -> Vec<Route<P, SignIn>> {
     vec![
-        Route::new("/v1/session", needs)
-            .on(Method::POST, |context, request, _| {
-                sign_in(context, request).boxed_local()
-            })
-            .on(Method::GET, |context, request, _| {
-                describe(context, request).boxed_local()
-            })
-            .on(Method::DELETE, |context, request, _| {
-                sign_out(context, request).boxed_local()
-            }),
-        Route::new("/v1/session/renew", needs).on(Method::POST, |context, request, _| {
-            renew(context, request).boxed_local()
-        }),
+        Route::new("/v1/session")
+            .on(Method::POST, sign_in)
+            .on(Method::GET, describe)
+            .on(Method::DELETE, sign_out),
+        Route::new("/v1/session/renew").on(Method::POST, renew),
     ]
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SignIn {
+struct Body {
     message: String,
     signature: String,
     #[serde(default)]
@@ -72,18 +61,19 @@ const fn yes() -> bool {
 }
 
 async fn sign_in<P: Ports>(
-    context: &Context<'_, P>,
+    context: &Context<P, SignIn>,
     request: &Request,
+    _: &str,
 ) -> Result<Response, Problem> {
-    rate_limit::client(context, request).await?;
-    let config = context.service.config()?;
-    let body: SignIn = extract::json(request)?;
+    context.limiter().client(request).await?;
+    let config = context.config();
+    let body: Body = extract::json(request)?;
     let message = Message::parse(&body.message)?;
     let signature = signature::bytes_from_hex(&body.signature)?;
     let now = context.ports.now();
     let pending = check_message(context, &message, body.scheme, now).await?;
     // A cookie is set only for a page of ours: another one would sign its visitor in as somebody else.
-    if body.cookie && auth::is_same_origin(context, request)? == Some(false) {
+    if body.cookie && context.sessions().is_same_origin(request) == Some(false) {
         return Err(Problem::CrossSite);
     }
     let present = if body.link {
@@ -95,13 +85,9 @@ async fn sign_in<P: Ports>(
     if let Some(present) = &present {
         present.has_room_for(message.address)?;
     }
-    let limit = config.deadlines.store;
+    let (store, chains) = (context.store(), context.chain());
     // Whoever replays a message must not make the service ask the chain each time.
-    let (spent, ()) = join(
-        store::is_spent(context, limit, &pending),
-        chain::pull(context),
-    )
-    .await;
+    let (spent, ()) = join(store::is_spent(&store, &pending), chain::pull(&chains)).await;
     match spent {
         Ok(false) => {}
         Ok(true) => return Err(Problem::NonceUsed),
@@ -109,16 +95,16 @@ async fn sign_in<P: Ports>(
     }
     let chain = config.chain(message.chain).ok_or(Problem::UnknownChain)?;
     let verification = Verification::new(&message, body.scheme, signature, &chain.factories)?;
-    let signer = verify(context, chain, &verification).await?;
+    let signer = verify(&chains, chain, &verification).await?;
     let wallet = signer.wallet();
-    context.record.address(wallet.address);
-    rate_limit::wallet(context, wallet).await?;
+    context.telemetry.address(wallet.address);
+    context.limiter().wallet(wallet).await?;
     let absolute = config.service.session.absolute;
-    store::longest_lifetime(context, limit, absolute)
+    store::longest_lifetime(&store, absolute)
         .await
         .map_err(|_| Problem::StoreUnavailable)?;
     // Last of all: nobody but the signer can use a nonce up, and without the count there is no session.
-    let (count, epoch) = store::count_nonce(context, limit, &pending, wallet)
+    let (count, epoch) = store::count_nonce(&store, &pending, wallet)
         .await
         .map_err(|_| Problem::StoreUnavailable)?;
     let admission = Admission {
@@ -127,7 +113,7 @@ async fn sign_in<P: Ports>(
         epoch,
     };
     let (session, token) = session::mint(
-        context.service.keys()?,
+        &context.state.keys,
         &admission,
         present.as_ref(),
         now,
@@ -137,14 +123,14 @@ async fn sign_in<P: Ports>(
     if let Some(replaced) = present {
         // It may have been ended while the chain was asked, or be replaced by another sign-in: then it vouches for
         // nobody. It must not outlive the new one either.
-        auth::still_open(context, &replaced).await?;
-        match store::end(context, limit, &replaced).await {
+        context.sessions().still_open(&replaced).await?;
+        match context.sessions().end(&replaced).await {
             Ok(1) => {}
             Ok(_) => return Err(Problem::SessionRevoked),
             Err(_) => return Err(Problem::StoreUnavailable),
         }
     }
-    let payer = rate_limit::Payer::of(context, request, Some(&session))?;
+    let payer = Payer::of(&context.limiter(), request, Some(&session));
     warm_up(context, &message, &session, payer)?;
     let mut answer = document(&session);
     answer.insert("chain".into(), signer.chain().to_string().into());
@@ -160,12 +146,12 @@ async fn sign_in<P: Ports>(
 
 /// Has what the session will be asked about read behind the response.
 fn warm_up<P: Ports>(
-    context: &Context<'_, P>,
+    context: &Context<P, SignIn>,
     message: &Message<'_>,
     session: &Session,
-    payer: rate_limit::Payer,
+    payer: Payer,
 ) -> Result<(), Problem> {
-    let config = context.service.config()?;
+    let config = context.config();
     let mut domains = config.service.domains.iter();
     let Some(domain) = domains.find(|domain| domain.is(message.scheme, message.domain)) else {
         return Ok(());
@@ -179,37 +165,42 @@ fn warm_up<P: Ports>(
     }
     let wallets = session.members().iter().map(|member| member.wallet);
     let holders = [Holders::new(wallets, None)];
-    context.behind(async move |context: &Context<'_, P>| {
-        let Ok(config) = context.service.config() else {
-            return;
-        };
-        let gates: Vec<_> = gates
-            .iter()
-            .filter_map(|id| config.gate(id.as_str()))
-            .collect();
-        // What fails is read when it is asked for.
-        let _ = prefetch::read(context, &gates, &holders, Some(&payer)).await;
-    });
+    context
+        .facts()
+        .in_background(async move |facts: &FactReader<P>| {
+            let config = facts.config();
+            let gates: Vec<_> = gates
+                .iter()
+                .filter_map(|id| config.gate(id.as_str()))
+                .collect();
+            // What fails is read when it is asked for.
+            let _ = prefetch::read(facts, &gates, &holders, Some(&payer)).await;
+        });
     Ok(())
 }
 
 /// The session that a sign-in adds its wallet to, if there is one.
 async fn present<P: Ports>(
-    context: &Context<'_, P>,
+    context: &Context<P, SignIn>,
     request: &Request,
     cookie: bool,
 ) -> Result<Option<Session>, Problem> {
     // Whoever sends a token means it.
     if let Some(token) = credentials::bearer(request)? {
         let presented = Presented::Bearer(token);
-        return auth::open(context, request, presented).await.map(Some);
+        return context.sessions().open(request, presented).await.map(Some);
     }
     if !cookie {
         return Ok(None);
     }
     // A browser sends its cookie by itself: one that has ended, or was planted, is no reason not to sign in anew.
     let opened = match credentials::cookie(request) {
-        Ok(Some(token)) => auth::open(context, request, Presented::Cookie(token)).await,
+        Ok(Some(token)) => {
+            context
+                .sessions()
+                .open(request, Presented::Cookie(token))
+                .await
+        }
         Ok(None) => return Ok(None),
         Err(problem) => Err(problem),
     };
@@ -222,12 +213,12 @@ async fn present<P: Ports>(
 
 /// What EIP-4361 asks a relying party to check before it believes a message, besides the signature.
 async fn check_message<P: Ports>(
-    context: &Context<'_, P>,
+    context: &Context<P, SignIn>,
     message: &Message<'_>,
     scheme: Scheme,
     now: Timestamp,
 ) -> Result<PendingNonce, Problem> {
-    let config = context.service.config()?;
+    let config = context.config();
     let domain = config
         .service
         .domains
@@ -278,14 +269,14 @@ fn check_scheme(
 
 /// The nonce, pending; where it is one of ours for another chain or domain, the problem says so.
 async fn check_nonce<P: Ports>(
-    context: &Context<'_, P>,
+    context: &Context<P, SignIn>,
     config: &Config,
     domain: &Domain,
     message: &Message<'_>,
     now: Timestamp,
 ) -> Result<PendingNonce, Problem> {
-    let keys = context.service.keys()?;
-    let store = challenge::store_scope(context).await?;
+    let keys = &context.state.keys;
+    let store = challenge::store_scope(&context.store()).await?;
     let check = |domain: &Domain, chain| {
         let binding = Binding {
             store,
@@ -312,20 +303,21 @@ async fn check_nonce<P: Ports>(
 }
 
 async fn verify<P: Ports>(
-    context: &Context<'_, P>,
+    client: &ChainClient<P>,
     chain: &Chain,
     verification: &Verification,
 ) -> Result<VerifiedSigner, Problem> {
-    let answer = chain::verify(context, chain, verification).await;
+    let answer = chain::verify(client, chain, verification).await;
     Ok(answer.map_err(|chain::Unavailable| Problem::SignatureUnchecked)??)
 }
 
 async fn describe<P: Ports>(
-    context: &Context<'_, P>,
+    context: &Context<P, SignIn>,
     request: &Request,
+    _: &str,
 ) -> Result<Response, Problem> {
     let [] = query(request, [])?;
-    let session = auth::session(context, request).await?;
+    let session = context.sessions().session(request).await?;
     let mut answer = document(&session);
     answer.insert(
         "issued_at".into(),
@@ -334,19 +326,24 @@ async fn describe<P: Ports>(
     Ok(json_response(StatusCode::OK, &answer.into()))
 }
 
-async fn renew<P: Ports>(context: &Context<'_, P>, request: &Request) -> Result<Response, Problem> {
+async fn renew<P: Ports>(
+    context: &Context<P, SignIn>,
+    request: &Request,
+    _: &str,
+) -> Result<Response, Problem> {
     let [] = query(request, [])?;
     let by_cookie = matches!(credentials::presented(request)?, Some(Presented::Cookie(_)));
-    let session = auth::session(context, request).await?;
-    let idle = context.service.config()?.service.session.idle;
-    let (session, token) = session.renew(context.service.keys()?, context.ports.now(), idle);
+    let session = context.sessions().session(request).await?;
+    let idle = context.config().service.session.idle;
+    let (session, token) = session.renew(&context.state.keys, context.ports.now(), idle);
     let answer = document(&session);
     opened(context, StatusCode::OK, answer, &session, &token, by_cookie)
 }
 
 async fn sign_out<P: Ports>(
-    context: &Context<'_, P>,
+    context: &Context<P, SignIn>,
     request: &Request,
+    _: &str,
 ) -> Result<Response, Problem> {
     let [everywhere] = query(request, ["everywhere"])?;
     let everywhere = match everywhere.as_deref() {
@@ -354,25 +351,25 @@ async fn sign_out<P: Ports>(
         Some("true") => true,
         Some(_) => return Err(Problem::Query("`everywhere` is true or false.".into())),
     };
-    let session = auth::session(context, request).await?;
-    let service = &context.service.config()?.service;
-    let limit = context.service.config()?.deadlines.store;
+    let session = context.sessions().session(request).await?;
+    let service = &context.config().service;
+    let store = context.store();
     let failed = |_| Problem::StoreUnavailable;
     if everywhere {
         let absolute = service.session.absolute;
-        let longest = store::longest_lifetime(context, limit, absolute);
+        let longest = store::longest_lifetime(&store, absolute);
         let until = context
             .ports
             .now()
             .checked_add(longest.await.map_err(failed)?);
         let until = until.map_err(|_| Problem::Misconfigured)?;
         for member in session.members() {
-            store::end_all(context, limit, member.wallet, until)
+            store::end_all(&store, member.wallet, until)
                 .await
                 .map_err(failed)?;
         }
     }
-    store::end(context, limit, &session).await.map_err(failed)?;
+    context.sessions().end(&session).await.map_err(failed)?;
     let mut response = empty_response(StatusCode::NO_CONTENT);
     let cleared = const {
         HeaderValue::from_static(
@@ -406,7 +403,7 @@ fn document(session: &Session) -> serde_json::Map<String, Value> {
 
 /// The answer that opens a session: with its token, or with a cookie that no script can read.
 fn opened<P: Ports>(
-    context: &Context<'_, P>,
+    context: &Context<P, SignIn>,
     status: StatusCode,
     mut answer: serde_json::Map<String, Value>,
     session: &Session,

@@ -16,10 +16,12 @@ use tokengate_core::Timestamp;
 use tokengate_core::fact::Kept;
 use tokengate_core::sealed;
 
-use crate::kv::Store;
+use super::client::StoreClient;
+use super::keys::PREFIX;
+use super::retention::{fact_ttl, mark_ttl, until};
+use crate::background::Background as _;
+use crate::kv::Kv;
 use crate::ports::{Ports, StoreError};
-use crate::router::Context;
-use crate::store::{self, PREFIX};
 use crate::timeout::within;
 
 /// How long one list is for, in seconds.
@@ -40,7 +42,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// What is to be forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Entry {
+pub(super) enum Entry {
     /// Whatever is at a key.
     Key(String),
     /// What is at a key now, unless it has been replaced until then.
@@ -85,91 +87,125 @@ const FACTS: &str = "facts";
 ///
 /// # Errors
 /// [`StoreError`]: then they must not be written.
-pub(crate) async fn facts_before_they_are_written<P: Ports>(
-    context: &Context<'_, P>,
-    limit: Duration,
+pub(super) async fn facts_before_they_are_written<P: Ports>(
+    store: &StoreClient<P>,
     names: &[String],
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    if context.store().expires() {
+    if store.kv().expires() {
         return Ok(());
     }
     for names in names.chunks(FACTS_AT_ONCE) {
         let entry = Entry::Facts(names.to_vec());
-        within(context.ports, limit, enter(context, &entry, at))
+        within(store.ports(), store.limit(), enter(store, &entry, at))
             .await
             .unwrap_or(Err(StoreError::Timeout))?;
     }
     Ok(())
 }
 
+/// What is kept for a time, also where the store itself keeps everything.
+impl<P: Ports> StoreClient<P> {
+    /// Sets the value at `key` with a tag, until `end`.
+    pub(crate) async fn set_sealed(
+        &self,
+        kind: sealed::Kind,
+        key: String,
+        value: &[u8],
+        end: Timestamp,
+    ) -> Result<(), StoreError> {
+        let ttl = until(self, end);
+        self.put_sealed(kind, &key, value, ttl).await?;
+        later(self, Entry::Key(key), end);
+        Ok(())
+    }
+
+    /// The same for a key that is set again and again, or one of a fixed number: nothing sweeps it, and only a store that
+    /// expires by itself forgets it after `ttl`.
+    pub(crate) async fn put_sealed(
+        &self,
+        kind: sealed::Kind,
+        key: &str,
+        value: &[u8],
+        ttl: Duration,
+    ) -> Result<(), StoreError> {
+        let set = self.kv().set_sealed(kind, key, value, ttl);
+        self.timed(set).await
+    }
+
+    /// Counts a claim to `key`, atomically among all instances, until `end`: 1 for the first, which has it, and more for
+    /// every other.
+    pub(crate) async fn claim(&self, key: String, end: Timestamp) -> Result<u64, StoreError> {
+        let ttl = until(self, end);
+        let count = self.timed(self.kv().claim(&key, ttl)).await?;
+        if count == 1 {
+            later(self, Entry::Key(key), end);
+        }
+        Ok(count)
+    }
+}
+
 /// Works lists off, if that is due. For work behind a response.
-pub(crate) async fn sweep_if_due<P: Ports>(context: &Context<'_, P>) {
-    let memory = context.service.memory();
-    if context.store().expires() || !memory.is_forgetting_due(context.ports.elapsed(), PAUSE) {
+pub(super) async fn sweep_if_due<P: Ports>(store: &StoreClient<P>) {
+    let elapsed = store.ports().elapsed();
+    if store.kv().expires() || !store.state.expiry.swept.is_due(elapsed, PAUSE) {
         return;
     }
-    let worked = within(context.ports, DEADLINE, work_off(context)).await;
+    let worked = within(store.ports(), DEADLINE, work_off(store)).await;
     if !matches!(worked, Some(Ok(()))) {
-        context.record.fault("expiring failed".into());
+        store.telemetry().error("expiring failed".into());
     }
 }
 
 /// Enters what has no use from `at` on, behind the response.
-pub(crate) fn later<P: Ports>(
-    context: &Context<'_, P>,
-    limit: Duration,
-    entry: Entry,
-    at: Timestamp,
-) {
-    if context.store().expires() {
+pub(super) fn later<P: Ports>(store: &StoreClient<P>, entry: Entry, at: Timestamp) {
+    if store.kv().expires() {
         return;
     }
-    context.behind(async move |context: &Context<'_, P>| {
+    store.in_background(async move |store: &StoreClient<P>| {
         let mut tries = 0;
         let entered = loop {
-            let entered = within(context.ports, limit, enter(context, &entry, at)).await;
+            let entered = within(store.ports(), store.limit(), enter(store, &entry, at)).await;
             tries += 1;
             if tries == TRIES || matches!(entered, Some(Ok(()))) {
                 break entered;
             }
         };
         if !matches!(entered, Some(Ok(()))) {
-            context.record.fault("scheduling expiry failed".into());
+            store.telemetry().error("scheduling expiry failed".into());
         }
-        sweep_if_due(context).await;
+        sweep_if_due(store).await;
     });
 }
 
 async fn enter<P: Ports>(
-    context: &Context<'_, P>,
+    store: &StoreClient<P>,
     entry: &Entry,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    let store = context.store();
+    let kv = store.kv();
     // The list that ends after `at`.
     let list = at.as_second().div_euclid(LIST_SECONDS) + 1;
-    let memory = context.service.memory();
-    let own = match memory.list(list) {
+    let lists = &store.state.expiry;
+    let own = match lists.name(list) {
         Some(own) => own,
         None => {
-            let [a, b, c, d, e, f, g, h, ..] = context.ports.random();
+            let [a, b, c, d, e, f, g, h, ..] = store.ports().random();
             let own = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
-            let number = store.claim(&counter_key(list), DEADLINE).await?;
+            let number = kv.claim(&counter_key(list), DEADLINE).await?;
             let name = format!("{own:016x}");
-            store
-                .set(&register_key(list, number), name.as_bytes(), DEADLINE)
-                .await?;
-            let present = context.ports.now().as_second().div_euclid(LIST_SECONDS);
-            memory.begin_list(list, own, present);
+            let register = register_key(list, number);
+            kv.set(&register, name.as_bytes(), DEADLINE).await?;
+            let present = store.ports().now().as_second().div_euclid(LIST_SECONDS);
+            lists.begin(list, own, present);
             own
         }
     };
-    let number = memory.next_entry(list);
+    let number = lists.next_entry(list);
     let text = entry.to_text();
     let key = entry_key(list, own, number);
-    store.set(&key, text.as_bytes(), DEADLINE).await?;
-    memory.entry_written();
+    kv.set(&key, text.as_bytes(), DEADLINE).await?;
+    lists.entry_written();
     Ok(())
 }
 
@@ -186,59 +222,59 @@ struct Position {
 /// The position moves before what it passes is dropped. So an instance that finds nothing at a position knows whether
 /// another one has been there: then the stored position has moved on, and this instance leaves the rest to the other.
 /// Where it has not, nothing is there, and a list or register is over.
-async fn work_off<P: Ports>(context: &Context<'_, P>) -> Result<(), StoreError> {
-    let store = context.store();
-    let present = context.ports.now().as_second().div_euclid(LIST_SECONDS);
-    let mut left = BATCH.max(context.service.memory().entries_written() * LEAD);
-    let Some(mut at) = Position::stored(&store).await? else {
+async fn work_off<P: Ports>(store: &StoreClient<P>) -> Result<(), StoreError> {
+    let kv = store.kv();
+    let present = store.ports().now().as_second().div_euclid(LIST_SECONDS);
+    let mut left = BATCH.max(store.state.expiry.entries_written() * LEAD);
+    let Some(mut at) = Position::stored(&kv).await? else {
         // The first ever: nothing was entered before now.
-        return Position::beginning(present).write(&store).await;
+        return Position::beginning(present).write(&kv).await;
     };
     while at.list < present && left > 0 {
         // Counting is the only way to read a counter that every store has.
         let counter = counter_key(at.list);
-        let registered = store.claim(&counter, DEADLINE).await?.saturating_sub(1);
+        let registered = kv.claim(&counter, DEADLINE).await?.saturating_sub(1);
         while at.register <= registered && left > 0 {
             left = left.saturating_sub(AT_ONCE);
             let register = register_key(at.list, at.register);
-            let own = store.get(&register).await?;
+            let own = kv.get(&register).await?;
             let own = own.and_then(|own| {
                 let own = std::str::from_utf8(&own).ok()?;
                 u64::from_str_radix(own, 16).ok()
             });
             let numbers = at.entry..at.entry + AT_ONCE;
             let entries = match own {
-                Some(own) => entries(&store, at.list, own, numbers).await?,
+                Some(own) => entries(&kv, at.list, own, numbers).await?,
                 None => Vec::new(),
             };
             if entries.is_empty() {
-                if Position::stored(&store).await? != Some(at) {
+                if Position::stored(&kv).await? != Some(at) {
                     return Ok(());
                 }
                 (at.register, at.entry) = (at.register + 1, 0);
-                at.write(&store).await?;
-                store.delete(&register).await?;
+                at.write(&kv).await?;
+                kv.delete(&register).await?;
                 continue;
             }
             let before = at;
             at.entry += AT_ONCE;
-            at.write(&store).await?;
+            at.write(&kv).await?;
             let drops = entries
                 .into_iter()
-                .map(|(name, entry)| drop_entry(context, name, entry));
+                .map(|(name, entry)| drop_entry(store, name, entry));
             let dropped: Result<Vec<()>, _> = join_all(drops).await.into_iter().collect();
             if let Err(error) = dropped {
                 // What is left of them is found again, unless another instance has gone on from here.
-                if Position::stored(&store).await? == Some(at) {
-                    before.write(&store).await?;
+                if Position::stored(&kv).await? == Some(at) {
+                    before.write(&kv).await?;
                 }
                 return Err(error);
             }
         }
         if at.register > registered {
             at = Position::beginning(at.list + 1);
-            at.write(&store).await?;
-            store.delete(&counter).await?;
+            at.write(&kv).await?;
+            kv.delete(&counter).await?;
             left = left.saturating_sub(1);
         }
     }
@@ -247,14 +283,14 @@ async fn work_off<P: Ports>(context: &Context<'_, P>) -> Result<(), StoreError> 
 
 /// The entries of these numbers that are there, by their keys.
 async fn entries<P: Ports>(
-    store: &Store<'_, P>,
+    kv: &Kv<'_, P>,
     list: i64,
     own: u64,
     numbers: std::ops::Range<u64>,
 ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
     let names: Vec<_> = numbers.map(|number| entry_key(list, own, number)).collect();
     let keys: Vec<_> = names.iter().map(String::as_str).collect();
-    let values = store.get_many(&keys).await;
+    let values = kv.get_many(&keys).await;
     let mut entries = Vec::new();
     for (name, value) in names.into_iter().zip(values) {
         if let Some(entry) = value? {
@@ -266,16 +302,16 @@ async fn entries<P: Ports>(
 
 /// Forgets what an entry names, and then the entry.
 async fn drop_entry<P: Ports>(
-    context: &Context<'_, P>,
+    store: &StoreClient<P>,
     name: String,
     entry: Vec<u8>,
 ) -> Result<(), StoreError> {
-    let store = context.store();
+    let kv = store.kv();
     let mut outdated = Vec::new();
     match std::str::from_utf8(&entry).ok().and_then(Entry::from_text) {
         Some(Entry::Key(key)) => outdated.push(key),
         Some(Entry::Value(key, value)) => {
-            let kept = store.get(&key).await?;
+            let kept = kv.get(&key).await?;
             // What is to be deleted need not be authentic: whoever could change that can delete it as well. Epochs of an
             // earlier edition had no tag.
             if kept.is_some_and(|kept| kept == value || sealed::unverified(&kept) == Some(&value)) {
@@ -284,8 +320,8 @@ async fn drop_entry<P: Ports>(
         }
         Some(Entry::Facts(keys)) => {
             let named: Vec<_> = keys.iter().map(String::as_str).collect();
-            for (key, kept) in keys.iter().zip(store.get_many(&named).await) {
-                if kept?.is_some_and(|bytes| is_useless(context, &bytes)) {
+            for (key, kept) in keys.iter().zip(kv.get_many(&named).await) {
+                if kept?.is_some_and(|bytes| is_useless(store, &bytes)) {
                     outdated.push(key.clone());
                 }
             }
@@ -293,24 +329,25 @@ async fn drop_entry<P: Ports>(
         None => {}
     }
     for key in outdated {
-        store.delete(&key).await?;
+        kv.delete(&key).await?;
     }
-    store.delete(&name).await
+    kv.delete(&name).await
 }
 
 /// Whether what is kept in a fact's place is of no use to anybody. What is no fact of ours is not either.
-fn is_useless<P: Ports>(context: &Context<'_, P>, bytes: &[u8]) -> bool {
+fn is_useless<P: Ports>(store: &StoreClient<P>, bytes: &[u8]) -> bool {
     let kept = sealed::unverified(bytes).and_then(Kept::from_bytes);
-    let Some((kept, config)) = kept.zip(context.service.config().ok()) else {
+    let Some(kept) = kept else {
         return true;
     };
+    let config = store.config();
     let ttl = if kept.is_mark {
-        store::mark_ttl(config)
+        mark_ttl(config)
     } else {
-        store::fact_ttl(config)
+        fact_ttl(config)
     };
     let end = kept.since.checked_add(ttl);
-    end.is_ok_and(|end| end < context.ports.now())
+    end.is_ok_and(|end| end < store.ports().now())
 }
 
 impl Position {
@@ -332,21 +369,19 @@ impl Position {
         parts.next().is_none().then_some(position)
     }
 
-    async fn stored<P: Ports>(store: &Store<'_, P>) -> Result<Option<Self>, StoreError> {
-        let position = store.get(&position_key()).await?;
+    async fn stored<P: Ports>(kv: &Kv<'_, P>) -> Result<Option<Self>, StoreError> {
+        let position = kv.get(&position_key()).await?;
         Ok(position.as_deref().and_then(Self::from_bytes))
     }
 
-    async fn write<P: Ports>(self, store: &Store<'_, P>) -> Result<(), StoreError> {
+    async fn write<P: Ports>(self, kv: &Kv<'_, P>) -> Result<(), StoreError> {
         let Self {
             list,
             register,
             entry,
         } = self;
         let position = format!("{list}:{register}:{entry}");
-        store
-            .set(&position_key(), position.as_bytes(), DEADLINE)
-            .await
+        kv.set(&position_key(), position.as_bytes(), DEADLINE).await
     }
 }
 

@@ -1,31 +1,21 @@
 //! Facts in the shared store.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokengate_core::fact::{Fact, FactKey, Known, Touch};
 use tokengate_core::sealed::Kind;
 
+use super::client::StoreClient;
 use super::expiry::{self, Entry};
 use super::keys::fact_key;
+use super::lookup::LookupError;
 use super::retention::{OBEYED, fact_ttl, mark_ttl};
-use super::timed;
 use super::tombstones::Consulted;
-use crate::chain;
+use crate::background::Background as _;
 use crate::ports::{Ports, StoreError};
-use crate::router::Context;
 use crate::telemetry::Count;
 use crate::timeout::within;
-
-/// Why it is not known whether the store keeps anything of a fact.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unknown {
-    /// It could not be looked up.
-    Failed,
-    /// There is something that nobody with our keys has written. It may stand where a tombstone was.
-    Forged,
-}
 
 /// So many keys are looked up in time by any store that works: one that takes longer has fallen silent.
 const FEW: usize = 16;
@@ -33,22 +23,14 @@ const FEW: usize = 16;
 /// What the store knows of facts that so many providers agreed on, in view of the tombstones of their contracts. What is
 /// authentic and not understood is nothing; of a tombstone, unknown.
 pub(crate) async fn facts<P: Ports>(
-    context: &Context<'_, P>,
-    limit: Duration,
+    store: &StoreClient<P>,
     agreement: usize,
     keys: &[&FactKey],
-) -> Vec<Result<Option<Known>, Unknown>> {
-    let memory = context.service.memory();
-    let Ok(config) = context.service.config() else {
-        return vec![Err(Unknown::Failed); keys.len()];
-    };
-    // Whoever has no keys asks chains for everything: that is no failure of the store.
-    if !context.service.has_store_keys() {
-        return vec![Ok(None); keys.len()];
-    }
-    if memory.store_is_silent(context.ports.elapsed()) {
-        context.record.count(Count::Missed, keys.len());
-        return vec![Err(Unknown::Failed); keys.len()];
+) -> Vec<Result<Option<Known>, LookupError>> {
+    let config = store.config();
+    if store.is_silent() {
+        store.telemetry().count(Count::Missed, keys.len());
+        return vec![Err(LookupError::Failed); keys.len()];
     }
     let tombstones = Consulted::of(keys);
     let names = keys.iter().map(|key| fact_key(config, key, agreement));
@@ -57,50 +39,50 @@ pub(crate) async fn facts<P: Ports>(
         let names: Vec<_> = names.iter().map(String::as_str).collect();
         let mut known = Vec::with_capacity(keys.len());
         let (mut why, mut forged) = (None, None);
-        let store = context.store();
-        let mut values = store.get_many(&names).await.into_iter().zip(&names);
+        let kv = store.kv();
+        let mut values = kv.get_many(&names).await.into_iter().zip(&names);
         for (key, (value, name)) in keys.iter().zip(values.by_ref()) {
-            let value = value.and_then(|value| store.open(Kind::Fact, name, value));
+            let value = value.and_then(|value| kv.open(Kind::Fact, name, value));
             known.push(match value {
                 Ok(bytes) => Ok(bytes.and_then(|bytes| Known::from_bytes(&key.read, &bytes))),
                 Err(error @ StoreError::Forged(_)) => {
                     forged = Some(error);
-                    Err(Unknown::Forged)
+                    Err(LookupError::Forged)
                 }
                 Err(error) => {
                     why = Some(error);
-                    Err(Unknown::Failed)
+                    Err(LookupError::Failed)
                 }
             });
         }
         let values = values
-            .map(|(value, name)| value.and_then(|value| store.open(Kind::Tombstone, name, value)));
+            .map(|(value, name)| value.and_then(|value| kv.open(Kind::Tombstone, name, value)));
         let why = tombstones.apply(values, keys, &mut known).or(why);
         let missed = known.iter().filter(|known| known.is_err()).count();
-        context.record.count(Count::Missed, missed);
+        store.telemetry().count(Count::Missed, missed);
         if let Some(error) = forged {
-            context.record.fault(error.to_string());
+            store.telemetry().error(error.to_string());
         }
         match why {
             // All of them: it is the store that failed.
             Some(error) if missed == keys.len() => Err(error),
             Some(error) => {
-                context.record.fault(error.to_string());
+                store.telemetry().error(error.to_string());
                 Ok(known)
             }
             None => Ok(known),
         }
     };
-    match timed(context, limit, all).await {
+    match store.timed(all).await {
         Ok(known) => known,
         Err(error) => {
             if error == StoreError::Timeout {
-                context.record.count(Count::Missed, keys.len());
+                store.telemetry().count(Count::Missed, keys.len());
                 if keys.len() <= FEW {
-                    memory.store_fell_silent(context.ports.elapsed());
+                    store.fell_silent();
                 }
             }
-            vec![Err(Unknown::Failed); keys.len()]
+            vec![Err(LookupError::Failed); keys.len()]
         }
     }
 }
@@ -109,34 +91,30 @@ pub(crate) async fn facts<P: Ports>(
 /// or older than what somebody else has kept, is not kept. Of `unproven`, which anybody can ask about any number of
 /// accounts for, only what takes the place of a fact is kept.
 pub(crate) async fn keep<P: Ports>(
-    context: &Context<'_, P>,
+    store: &StoreClient<P>,
     agreement: usize,
     facts: Vec<(FactKey, Fact)>,
     unproven: &BTreeSet<FactKey>,
+    is_reorged: impl Fn(&FactKey, &Fact) -> bool,
 ) {
-    let Ok(config) = context.service.config() else {
-        return;
-    };
-    if !context.service.has_store_keys() {
-        return;
-    }
-    let (limit, ttl) = (config.deadlines.store, fact_ttl(config));
+    let config = store.config();
+    let ttl = fact_ttl(config);
     let keys: Vec<_> = facts.iter().map(|(key, _)| key).collect();
-    let known = self::facts(context, limit, agreement, &keys).await;
+    let known = self::facts(store, agreement, &keys).await;
     let write = async |key: &FactKey, fact: &Fact| {
-        let (store, name) = (context.store(), fact_key(config, key, agreement));
+        let name = fact_key(config, key, agreement);
         let bytes = fact.to_bytes();
-        store.set_sealed(Kind::Fact, &name, &bytes, ttl).await
+        store.kv().set_sealed(Kind::Fact, &name, &bytes, ttl).await
     };
     let writes = facts.iter().zip(known).filter_map(|((key, fact), known)| {
         let outdated = match known {
             // It may be: what could not be looked up is not written over.
-            Err(Unknown::Failed) => true,
+            Err(LookupError::Failed) => true,
             // What nobody can believe is written over: absence would be, and it is no more than that.
-            Err(Unknown::Forged) => false,
+            Err(LookupError::Forged) => false,
             Ok(Some(Known::Fact(other))) => {
-                let is_of_use = other.is_within(ttl, context.ports.now());
-                fact.contradicts(&other) && is_of_use && !chain::is_undone(context, key, &other)
+                let is_of_use = other.is_within(ttl, store.ports().now());
+                fact.contradicts(&other) && is_of_use && !is_reorged(key, &other)
             }
             Ok(Some(Known::Touched(touch, at))) => {
                 let age = fact.read_at.duration_since(at);
@@ -154,39 +132,35 @@ pub(crate) async fn keep<P: Ports>(
         .iter()
         .map(|(key, _)| fact_key(config, key, agreement))
         .collect();
-    let Ok(at) = context.ports.now().checked_add(ttl) else {
+    let Ok(at) = store.ports().now().checked_add(ttl) else {
         return;
     };
     // First: what is not entered would stay in the store for good.
-    let entered = expiry::facts_before_they_are_written(context, limit, &names, at).await;
+    let entered = expiry::facts_before_they_are_written(store, &names, at).await;
     let written = match entered {
         Ok(()) => {
             let writes = writes.iter().map(|(key, fact)| write(key, fact));
-            within(context.ports, limit, join_all(writes)).await
+            within(store.ports(), store.limit(), join_all(writes)).await
         }
         Err(_) => None,
     };
     if written.is_none_or(|outcomes| outcomes.iter().any(Result::is_err)) {
-        context.record.fault("facts not kept".into());
+        store.telemetry().error("facts not kept".into());
     }
-    expiry::sweep_if_due(context).await;
+    expiry::sweep_if_due(store).await;
 }
 
 /// Drops a fact that its contract no longer answers for. A mark in its place stays.
-pub(crate) async fn drop_fact<P: Ports>(context: &Context<'_, P>, agreement: usize, key: &FactKey) {
-    let Ok(config) = context.service.config() else {
-        return;
-    };
-    let (limit, store) = (config.deadlines.store, context.store());
-    let known = facts(context, limit, agreement, &[key]).await;
-    let name = fact_key(config, key, agreement);
+pub(crate) async fn drop_fact<P: Ports>(store: &StoreClient<P>, agreement: usize, key: &FactKey) {
+    let known = facts(store, agreement, &[key]).await;
+    let name = fact_key(store.config(), key, agreement);
     if matches!(known.as_slice(), [Ok(Some(Known::Fact(_)))])
         && !matches!(
-            within(context.ports, limit, store.delete(&name)).await,
+            within(store.ports(), store.limit(), store.kv().delete(&name)).await,
             Some(Ok(()))
         )
     {
-        context.record.fault("a fact not forgotten".into());
+        store.telemetry().error("a fact not forgotten".into());
     }
 }
 
@@ -196,13 +170,12 @@ pub(crate) async fn drop_fact<P: Ports>(context: &Context<'_, P>, agreement: usi
 /// # Errors
 /// [`StoreError`], if any of them could not be looked up or marked.
 pub(crate) async fn outdate<P: Ports>(
-    context: &Context<'_, P>,
+    store: &StoreClient<P>,
     touches: &[(FactKey, Touch)],
     ahead: bool,
 ) -> Result<usize, StoreError> {
-    let config = context.service.config();
-    let config = config.map_err(|_| StoreError::Failed("no configuration".into()))?;
-    let (limit, ttl) = (config.deadlines.store, mark_ttl(config));
+    let config = store.config();
+    let ttl = mark_ttl(config);
     let mut outdated = 0;
     // Under every key that a lookup may have, each once: the chain's own quorum may make one of two.
     let kept: Vec<_> = touches
@@ -214,9 +187,9 @@ pub(crate) async fn outdate<P: Ports>(
         .collect();
     for kept in kept.chunks(AT_ONCE) {
         let names: Vec<_> = kept.iter().map(|(name, ..)| name.as_str()).collect();
-        let store = context.store();
+        let kv = store.kv();
         let reads = async {
-            let values = store.get_many_sealed(Kind::Fact, &names).await;
+            let values = kv.get_many_sealed(Kind::Fact, &names).await;
             let known = values
                 .into_iter()
                 .zip(kept)
@@ -229,8 +202,8 @@ pub(crate) async fn outdate<P: Ports>(
                 });
             known.collect::<Result<Vec<_>, _>>()
         };
-        let known = timed(context, limit, reads).await?;
-        let now = context.ports.now();
+        let known = store.timed(reads).await?;
+        let now = store.ports().now();
         let marks = kept
             .iter()
             .zip(known)
@@ -252,20 +225,20 @@ pub(crate) async fn outdate<P: Ports>(
         let marks: Vec<_> = marks.collect();
         let writes = marks
             .iter()
-            .map(|(name, mark)| store.set_sealed(Kind::Fact, name, mark, ttl));
+            .map(|(name, mark)| kv.set_sealed(Kind::Fact, name, mark, ttl));
         let writes = async {
             let outcomes = join_all(writes).await;
             outcomes.into_iter().collect::<Result<Vec<()>, _>>()
         };
-        timed(context, limit, writes).await?;
+        store.timed(writes).await?;
         if let Ok(at) = now.checked_add(ttl) {
             let marked = marks.iter().map(|(name, _)| (*name).clone()).collect();
             if !marks.is_empty() {
-                expiry::later(context, limit, Entry::Facts(marked), at);
+                expiry::later(store, Entry::Facts(marked), at);
             }
         }
     }
-    context.record.count(Count::Outdated, outdated);
+    store.telemetry().count(Count::Outdated, outdated);
     Ok(outdated)
 }
 

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use tokengate_core::keyed_fingerprint;
 
-use crate::kv::Store;
+use super::client::StoreClient;
+use super::keys::PREFIX;
+use crate::background::Background as _;
+use crate::kv::Kv;
 use crate::ports::{Ports, StoreError};
-use crate::router::Context;
-use crate::store::{PREFIX, timed};
 
 /// How long an instance uses what it knows before it reads it again: a store may have been emptied meanwhile, and until all
 /// instances know that, challenges of the one are not those of the other.
@@ -33,10 +34,8 @@ const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 ///
 /// # Errors
 /// [`StoreError`], if the identity is not known yet and the store does not tell.
-pub(crate) async fn nonce_scope<P: Ports>(
-    context: &Context<'_, P>,
-) -> Result<[u8; 16], StoreError> {
-    let secret = secret(context).await?;
+pub(crate) async fn nonce_scope<P: Ports>(store: &StoreClient<P>) -> Result<[u8; 16], StoreError> {
+    let secret = secret(store).await?;
     Ok(keyed_fingerprint(&secret, &[b"nonces"]))
 }
 
@@ -44,52 +43,48 @@ pub(crate) async fn nonce_scope<P: Ports>(
 ///
 /// # Errors
 /// [`StoreError`], if the identity is not known yet and the store does not tell.
-pub(crate) async fn rate_key<P: Ports>(context: &Context<'_, P>) -> Result<[u8; 32], StoreError> {
-    secret(context).await
+pub(crate) async fn rate_key<P: Ports>(store: &StoreClient<P>) -> Result<[u8; 32], StoreError> {
+    secret(store).await
 }
 
-async fn secret<P: Ports>(context: &Context<'_, P>) -> Result<[u8; 32], StoreError> {
-    let config = context.service.config();
-    let config = config.map_err(|_| StoreError::Failed("no configuration".into()))?;
-    let memory = context.service.memory();
-    let known = memory.identity();
+async fn secret<P: Ports>(store: &StoreClient<P>) -> Result<[u8; 32], StoreError> {
+    let known = store.state.identity();
     if let Some((secret, at)) = known
-        && context.ports.elapsed().saturating_sub(at) < CONFIRMED
+        && store.ports().elapsed().saturating_sub(at) < CONFIRMED
     {
         return Ok(secret);
     }
-    let limit = config.deadlines.store;
-    let found = timed(context, limit, establish(context)).await;
+    let found = store.timed(establish(store)).await;
     // What was known is used on while the store fails, and not looked for at every request.
     let secret = found.or_else(|error| known.map(|(secret, _)| secret).ok_or(error))?;
-    memory.identify(secret, context.ports.elapsed());
+    store.state.identify(secret, store.ports().elapsed());
     Ok(secret)
 }
 
 /// The identity that the store keeps; where it keeps none, one is made.
-async fn establish<P: Ports>(context: &Context<'_, P>) -> Result<[u8; 32], StoreError> {
-    let (store, key) = (context.store(), identity_key());
-    if let Some(secret) = read(&store, &key).await? {
+async fn establish<P: Ports>(store: &StoreClient<P>) -> Result<[u8; 32], StoreError> {
+    let (kv, key) = (store.kv(), identity_key());
+    if let Some(secret) = read(&kv, &key).await? {
         return Ok(secret);
     }
-    let claims = store.claim(&format!("{key}:claim"), CLAIM).await?;
+    let claims = kv.claim(&format!("{key}:claim"), CLAIM).await?;
     for _ in 0..LOOKS {
-        if let Some(secret) = read(&store, &key).await? {
+        if let Some(secret) = read(&kv, &key).await? {
             return Ok(secret);
         }
         if claims % TAKE_OVER == 1 {
-            let (first, second) = (context.ports.random(), context.ports.random());
+            let (first, second) = (store.ports().random(), store.ports().random());
             let secret = [first, second].concat();
-            store.set(&key, &secret, FOREVER).await?;
+            kv.set(&key, &secret, FOREVER).await?;
         } else {
-            context.ports.sleep(PAUSE).await;
+            store.ports().sleep(PAUSE).await;
         }
     }
     Err(StoreError::Failed("its identity is being made".into()))
 }
 
-async fn read<P: Ports>(store: &Store<'_, P>, key: &str) -> Result<Option<[u8; 32]>, StoreError> {
-    let Some(bytes) = store.get(key).await? else {
+async fn read<P: Ports>(kv: &Kv<'_, P>, key: &str) -> Result<Option<[u8; 32]>, StoreError> {
+    let Some(bytes) = kv.get(key).await? else {
         return Ok(None);
     };
     let secret = <[u8; 32]>::try_from(bytes);

@@ -2,29 +2,25 @@
 
 use std::time::Duration;
 
+use super::client::StoreClient;
 use super::keys::PREFIX;
-use super::timed;
 use crate::ports::{Ports, StoreError};
-use crate::router::Context;
 
 /// How long a probe is kept.
 const PROBE: Duration = Duration::from_secs(60);
 
 /// Whether the store takes and gives back a value.
-pub(crate) async fn probe<P: Ports>(
-    context: &Context<'_, P>,
-    limit: Duration,
-) -> Result<(), StoreError> {
+pub(crate) async fn probe<P: Ports>(store: &StoreClient<P>) -> Result<(), StoreError> {
     let key = format!("{PREFIX}:probe");
     let round_trip = async {
-        let store = context.store();
-        store.set(&key, b"1", PROBE).await?;
-        match store.get(&key).await? {
+        let kv = store.kv();
+        kv.set(&key, b"1", PROBE).await?;
+        match kv.get(&key).await? {
             Some(value) if value == b"1" => Ok(()),
             _ => Err(StoreError::Failed(
                 "a value that was set is not there".into(),
             )),
         }
     };
-    timed(context, limit, round_trip).await
+    store.timed(round_trip).await
 }

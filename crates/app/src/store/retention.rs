@@ -6,8 +6,9 @@ use tokengate_core::Timestamp;
 use tokengate_core::config::Config;
 use tokengate_core::nonce::CLOCK_SKEW;
 
+use super::client::StoreClient;
+use crate::background::Background as _;
 use crate::ports::Ports;
-use crate::router::Context;
 
 /// How long what is known of a fact is of use: as long as any gate may rest on it, and what clocks may differ by.
 pub(crate) fn fact_ttl(config: &Config) -> Duration {
@@ -31,8 +32,8 @@ pub(super) fn forgettable(end: Timestamp) -> Timestamp {
 }
 
 /// How long it is until `at`.
-pub(super) fn until<P: Ports>(context: &Context<'_, P>, at: Timestamp) -> Duration {
-    at.duration_since(context.ports.now())
+pub(super) fn until<P: Ports>(store: &StoreClient<P>, at: Timestamp) -> Duration {
+    at.duration_since(store.ports().now())
         .try_into()
         .unwrap_or_default()
 }

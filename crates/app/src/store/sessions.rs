@@ -8,25 +8,24 @@ use tokengate_core::sealed::Kind;
 use tokengate_core::session::Session;
 use tokengate_core::wallet::Wallet;
 
+use super::client::StoreClient;
 use super::expiry::{self, Entry};
 use super::keys::{
     PREFIX, ended_key, epoch_key, epoch_keys, epoch_keys_ended_with, nonce_key, old_epoch_key,
 };
 use super::retention::{forgettable, until};
-use super::timed;
-use crate::cache::sessions;
+use crate::background::Background as _;
 use crate::ports::{Ports, StoreError};
-use crate::router::Context;
 
 /// Whether a nonce has been counted already: then nothing else about its message needs to be asked. Only the count
 /// itself says that it has not.
 pub(crate) async fn is_spent<P: Ports>(
-    context: &Context<'_, P>,
-    limit: Duration,
+    store: &StoreClient<P>,
     nonce: &PendingNonce,
 ) -> Result<bool, StoreError> {
     let key = nonce_key(nonce);
-    timed(context, limit, context.store().get(&key))
+    store
+        .timed(store.kv().get(&key))
         .await
         .map(|count| count.is_some())
 }
@@ -34,68 +33,50 @@ pub(crate) async fn is_spent<P: Ports>(
 /// Counts the presentation of a nonce with a valid signature of `wallet`: how often it happened, this time included,
 /// and the wallet's epoch.
 pub(crate) async fn count_nonce<P: Ports>(
-    context: &Context<'_, P>,
-    limit: Duration,
+    store: &StoreClient<P>,
     nonce: &PendingNonce,
     wallet: Wallet,
 ) -> Result<(u64, u64), StoreError> {
     // The platform's counter cannot be raced: it blocks its whole instance. A store that does not answer a read in time
     // is not asked to count.
     let key = epoch_key(wallet);
-    let store = context.store();
-    let epoch = timed(context, limit, store.get_sealed(Kind::Epoch, &key)).await?;
+    let epoch = store.kv().get_sealed(Kind::Epoch, &key);
+    let epoch = store.timed(epoch).await?;
     let epoch = epoch.map_or(Ok(0), |bytes| read_epoch(&bytes))?;
-    let (key, at) = (nonce_key(nonce), nonce.forgettable_at());
-    let claim = context.store();
-    let claim = claim.claim(&key, until(context, at));
-    let count = timed(context, limit, claim).await?;
-    if count == 1 {
-        expiry::later(context, limit, Entry::Key(key), at);
-    }
+    let count = store
+        .claim(nonce_key(nonce), nonce.forgettable_at())
+        .await?;
     Ok((count, epoch))
 }
 
 /// Marks a session as ended, until it would have ended by itself. Answers how often that was done, this time included:
 /// only the first may let another session take its place.
 pub(crate) async fn end<P: Ports>(
-    context: &Context<'_, P>,
-    limit: Duration,
+    store: &StoreClient<P>,
     session: &Session,
 ) -> Result<u64, StoreError> {
-    let (key, at) = (ended_key(session), forgettable(session.sealed_end()));
-    let claim = context.store();
-    let claim = claim.claim(&key, until(context, at));
-    let count = timed(context, limit, claim).await?;
-    let memory = context.service.memory();
-    memory
-        .sessions
-        .put(session.id_bytes(), sessions::Standing::Ended);
-    if count == 1 {
-        expiry::later(context, limit, Entry::Key(key), at);
-    }
-    Ok(count)
+    let end = forgettable(session.sealed_end());
+    store.claim(ended_key(session), end).await
 }
 
 /// Ends all sessions of a wallet: those of an earlier epoch are no longer open. A session that has started ends by `end`
 /// at the latest, and the epoch is kept for as long.
 pub(crate) async fn end_all<P: Ports>(
-    context: &Context<'_, P>,
-    limit: Duration,
+    store: &StoreClient<P>,
     wallet: Wallet,
     end: Timestamp,
 ) -> Result<(), StoreError> {
-    let config = context.service.config();
-    let config = config.map_err(|_| StoreError::Failed("no configuration".into()))?;
     // A number that no session has: whoever reads the old one after this signs in to a session that is not open.
-    let random = context.ports.random();
+    let random = store.ports().random();
     let [a, b, c, d, e, f, g, h, ..] = random;
     let epoch = [a, b, c, d, e, f, g, h];
-    let (store, at) = (context.store(), forgettable(end));
-    for key in epoch_keys_ended_with(wallet, config) {
-        let set = store.set_sealed(Kind::Epoch, &key, &epoch, until(context, at));
-        timed(context, limit, set).await?;
+    let at = forgettable(end);
+    for key in epoch_keys_ended_with(wallet, store.config()) {
+        let ttl = until(store, at);
+        let set = store.kv().set_sealed(Kind::Epoch, &key, &epoch, ttl);
+        store.timed(set).await?;
         // A later end of them all sets another one, which is kept for longer.
-        expiry::later(context, limit, Entry::Value(key, epoch), at);
+        expiry::later(store, Entry::Value(key, epoch), at);
     }
     Ok(())
 }
@@ -103,28 +84,23 @@ pub(crate) async fn end_all<P: Ports>(
 /// The longest lifetime that sessions of this store were made with: a token may live for so long after its signature
 /// again, where a lower lifetime was configured in between. Notes `absolute` where that is longer.
 pub(crate) async fn longest_lifetime<P: Ports>(
-    context: &Context<'_, P>,
-    limit: Duration,
+    store: &StoreClient<P>,
     absolute: Duration,
 ) -> Result<Duration, StoreError> {
-    let memory = context.service.memory();
-    if memory.lifetime() >= absolute {
-        return Ok(memory.lifetime());
+    if store.state.lifetime() >= absolute {
+        return Ok(store.state.lifetime());
     }
-    let (store, key) = (context.store(), format!("{PREFIX}:lifetime"));
-    let known = timed(context, limit, store.get_sealed(Kind::Epoch, &key)).await?;
+    let key = format!("{PREFIX}:lifetime");
+    let known = store.kv().get_sealed(Kind::Epoch, &key);
+    let known = store.timed(known).await?;
     let known = known.and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
     let known = Duration::from_secs(known.map_or(0, u64::from_be_bytes));
     if known < absolute {
         let seconds = absolute.as_secs().to_be_bytes();
-        timed(
-            context,
-            limit,
-            store.set_sealed(Kind::Epoch, &key, &seconds, LONGEST.saturating_mul(2)),
-        )
-        .await?;
+        let ttl = LONGEST.saturating_mul(2);
+        store.put_sealed(Kind::Epoch, &key, &seconds, ttl).await?;
     }
-    memory.knows_lifetime(known.max(absolute));
+    store.state.knows_lifetime(known.max(absolute));
     Ok(known.max(absolute))
 }
 
@@ -133,8 +109,7 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Whether a session was ended, by itself or with all of one of its addresses.
 pub(crate) async fn is_ended<P: Ports>(
-    context: &Context<'_, P>,
-    limit: Duration,
+    store: &StoreClient<P>,
     session: &Session,
 ) -> Result<bool, StoreError> {
     let members: Vec<_> = session
@@ -151,8 +126,8 @@ pub(crate) async fn is_ended<P: Ports>(
         .collect();
     let reads = async {
         let keys: Vec<_> = keys.iter().map(String::as_str).collect();
-        let store = context.store();
-        let mut values = store.get_many(&keys).await.into_iter().zip(keys);
+        let kv = store.kv();
+        let mut values = kv.get_many(&keys).await.into_iter().zip(keys);
         // A counter, which carries no tag: whatever is there says that the session was ended.
         if let Some((count, _)) = values.next()
             && count?.is_some()
@@ -162,7 +137,7 @@ pub(crate) async fn is_ended<P: Ports>(
         let mut ended = false;
         for ((_, epoch), (value, key)) in members.iter().zip(values) {
             // Where none is kept, all sessions of an earlier one have ended by themselves.
-            match store.open(Kind::Epoch, key, value?) {
+            match kv.open(Kind::Epoch, key, value?) {
                 Ok(Some(bytes)) => ended |= read_epoch(&bytes)? != *epoch,
                 Ok(None) => {}
                 // Written before values carried a tag, or forged: there is no session of before that it leaves open.
@@ -172,7 +147,7 @@ pub(crate) async fn is_ended<P: Ports>(
         }
         Ok(ended)
     };
-    timed(context, limit, reads).await
+    store.timed(reads).await
 }
 
 /// A wallet's epoch, which is kept for a while after all its sessions have been ended together.

@@ -3,16 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
-use tokengate_core::config::Config;
 use tokengate_core::fact::{FactKey, Known, Touch};
 use tokengate_core::sealed::Kind;
 use tokengate_core::tombstone::Tombstone;
 use tokengate_core::{Address, ChainId};
 
+use super::client::StoreClient;
+use super::expiry::{self, Entry};
+use super::keys::PREFIX;
+use super::lookup::LookupError;
+use super::retention::{OBEYED, mark_ttl};
+use crate::background::Background as _;
 use crate::ports::{Ports, StoreError};
-use crate::router::Context;
-use crate::store::expiry::{self, Entry};
-use crate::store::{OBEYED, PREFIX, Unknown, mark_ttl, timed};
 
 /// A contract on a chain.
 pub(crate) type Contract = (ChainId, Address);
@@ -49,7 +51,7 @@ impl Consulted {
         self,
         values: impl Iterator<Item = Result<Option<Vec<u8>>, StoreError>>,
         keys: &[&FactKey],
-        known: &mut [Result<Option<Known>, Unknown>],
+        known: &mut [Result<Option<Known>, LookupError>],
     ) -> Option<StoreError> {
         let mut why = None;
         let mut read = |value: Result<Option<Vec<u8>>, StoreError>| {
@@ -59,8 +61,8 @@ impl Consulted {
             });
             tombstone.map_err(|error| {
                 let unknown = match error {
-                    StoreError::Forged(_) => Unknown::Forged,
-                    _ => Unknown::Failed,
+                    StoreError::Forged(_) => LookupError::Forged,
+                    _ => LookupError::Failed,
                 };
                 why = Some(error);
                 unknown
@@ -69,7 +71,7 @@ impl Consulted {
         let mut values = values.map(&mut read);
         let mut tombstones = BTreeMap::new();
         for contract in self.0 {
-            tombstones.insert(contract, values.next().unwrap_or(Err(Unknown::Failed)));
+            tombstones.insert(contract, values.next().unwrap_or(Err(LookupError::Failed)));
         }
         for (key, known) in keys.iter().zip(known) {
             match contract(key).and_then(|contract| tombstones.get(&contract)) {
@@ -91,22 +93,20 @@ impl Consulted {
 /// # Errors
 /// [`StoreError`], if any could not be read or written.
 pub(crate) async fn write<P: Ports>(
-    context: &Context<'_, P>,
-    config: &Config,
+    store: &StoreClient<P>,
     contracts: &BTreeMap<Contract, Touch>,
 ) -> Result<(), StoreError> {
     if contracts.is_empty() {
         return Ok(());
     }
-    let (limit, ttl) = (config.deadlines.store, mark_ttl(config));
+    let ttl = mark_ttl(store.config());
     let names: Vec<_> = contracts
         .keys()
         .map(|contract| store_key(*contract))
         .collect();
     let reads = async {
         let named: Vec<_> = names.iter().map(String::as_str).collect();
-        let store = context.store();
-        let values = store.get_many_sealed(Kind::Tombstone, &named).await;
+        let values = store.kv().get_many_sealed(Kind::Tombstone, &named).await;
         // What is not authentic is not understood: it invalidates everything of before now.
         let values = values.into_iter().map(|value| match value {
             Err(StoreError::Forged(_)) => Ok(Some(Vec::new())),
@@ -114,8 +114,8 @@ pub(crate) async fn write<P: Ports>(
         });
         values.collect::<Result<Vec<_>, _>>()
     };
-    let values = timed(context, limit, reads).await?;
-    let now = context.ports.now();
+    let values = store.timed(reads).await?;
+    let now = store.ports().now();
     let mut written = Vec::new();
     for ((touch, name), value) in contracts.values().zip(&names).zip(values) {
         let (new, old) = (
@@ -131,7 +131,7 @@ pub(crate) async fn write<P: Ports>(
             Some(Ok(old)) => new.and(old),
             // What cannot be read invalidates everything of before now.
             Some(Err(error)) => {
-                context.record.fault(error.to_string());
+                store.telemetry().error(error.to_string());
                 let since = Some(touch.since.map_or(now, |since| since.max(now)));
                 Tombstone {
                     touch: Touch { since, ..*touch },
@@ -142,18 +142,18 @@ pub(crate) async fn write<P: Ports>(
         };
         written.push((name, tombstone.to_bytes()));
     }
-    let store = context.store();
+    let kv = store.kv();
     let writes = async {
         let writes = written
             .iter()
-            .map(|(name, bytes)| store.set_sealed(Kind::Tombstone, name, bytes, ttl));
+            .map(|(name, bytes)| kv.set_sealed(Kind::Tombstone, name, bytes, ttl));
         let outcomes = join_all(writes).await;
         outcomes.into_iter().collect::<Result<Vec<()>, _>>()
     };
-    timed(context, limit, writes).await?;
+    store.timed(writes).await?;
     if let Ok(at) = now.checked_add(ttl) {
         for (name, _) in &written {
-            expiry::later(context, limit, Entry::Key((*name).clone()), at);
+            expiry::later(store, Entry::Key((*name).clone()), at);
         }
     }
     Ok(())

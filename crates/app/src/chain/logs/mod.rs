@@ -14,6 +14,7 @@ use self::reader::Reader;
 use super::believed;
 use super::error::Fault;
 use super::provider::Provider;
+use crate::background::Background as _;
 use crate::ports::Ports;
 
 /// The most transfers in a list, each of several kinds of tokens counting as many.
@@ -66,7 +67,7 @@ pub(super) async fn follow<P: Ports>(
     provider: &Provider<'_, P>,
     asked: &Following<'_>,
 ) -> Result<Followed, Fault> {
-    let begun = provider.context.ports.elapsed();
+    let begun = provider.client.ports().elapsed();
     // The head comes first and is looked at again last: then all that lies between was of one chain.
     let head = believed::newest(provider).await?;
     let cursor = asked.cursor;
@@ -110,7 +111,7 @@ pub(super) async fn follow<P: Ports>(
     let from = start.next();
     if start.is_reorganised() {
         let fault = format!("{}: blocks were replaced", provider.chain.id);
-        provider.context.record.fault(fault);
+        provider.client.telemetry().error(fault);
     }
     if from > head.number {
         return Ok(Followed {
@@ -204,7 +205,7 @@ async fn skip<P: Ports>(
 
 impl<P: Ports> Provider<'_, P> {
     fn log_limits(&self) -> LogLimits {
-        let now = self.context.ports.now();
+        let now = self.client.ports().now();
         self.pool(|pool| pool.log_limits(self.index, now))
     }
 

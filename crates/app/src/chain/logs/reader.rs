@@ -11,6 +11,7 @@ use tokengate_core::transfer::{TOPICS, Transfer};
 use tokengate_core::watch::Start;
 
 use super::{Following, MAX_TRANSFERS};
+use crate::background::Background as _;
 use crate::chain::error::Fault;
 use crate::chain::provider::Provider;
 use crate::ports::{CallError, Ports};
@@ -134,7 +135,7 @@ impl<P: Ports> Reader<'_, P> {
 
     fn learn(&self, note: impl FnOnce(&mut LogLimits, tokengate_core::Timestamp)) {
         let mut limits = self.limits.get();
-        note(&mut limits, self.provider.context.ports.now());
+        note(&mut limits, self.provider.client.ports().now());
         self.limits.set(limits);
         self.provider.set_log_limits(limits);
     }
@@ -206,7 +207,7 @@ impl<P: Ports> Reader<'_, P> {
         if passed_over > 0 {
             list.skipped = true;
             let name = provider.name();
-            provider.context.record.fault(format!(
+            provider.client.telemetry().error(format!(
                 "{name}: the logs of {passed_over} contracts in block {block} cannot be read"
             ));
         }
@@ -215,10 +216,10 @@ impl<P: Ports> Reader<'_, P> {
 
     /// Whether the attempt ends in time if it asks on.
     fn has_time(&self) -> bool {
-        let context = self.provider.context;
-        let deadline = context.service.config().map(|config| config.deadlines);
-        let spent = context.ports.elapsed().saturating_sub(self.begun);
-        deadline.is_ok_and(|deadlines| spent < deadlines.provider / 2)
+        let client = self.provider.client;
+        let deadline = client.config().deadlines.provider;
+        let spent = client.ports().elapsed().saturating_sub(self.begun);
+        spent < deadline / 2
     }
 
     /// The same as [`Self::request`], as long as there is time for requests: what is left is too much.
