@@ -1,12 +1,13 @@
 //! Why a gate is open or closed to somebody: for the check that anybody may ask for, and for an operator's.
 
 use serde_json::Value;
+use tokengate_core::config::Config;
 use tokengate_core::gate::{Basis, Gate, Truth};
 use tokengate_core::wallet::Holders;
 
-use super::{Effort, FactReader, Tier};
+use super::verdict::Outcome;
+use super::{Effort, FactReader, Gathered, Tier, gather};
 use crate::background::Background as _;
-use crate::decision;
 use crate::http::problem::Problem;
 use crate::ports::Ports;
 use crate::rate_limit::Payer;
@@ -35,16 +36,28 @@ pub(crate) async fn explain<P: Ports>(
     holders: Holders,
     payer: Option<Payer>,
 ) -> Result<Explanation, Problem> {
-    let gathered = decision::gather(reader, holders, &[gate], Effort::EveryLeaf, payer).await?;
-    reader
-        .telemetry()
-        .cache_status(gathered.cache_status(&[gate]));
-    let (truth, tree) = gathered.explain(reader.config(), gate);
-    Ok(Explanation {
-        truth,
-        tree,
-        basis: gathered.basis(gate),
-        is_complete: gathered.is_complete(reader.config(), gate),
-        tier: gathered.tier(gate),
-    })
+    let gathered = gather(reader, holders, &[gate], Effort::EveryLeaf, payer).await?;
+    reader.telemetry().cache_status(gathered.cache_status());
+    let explanation = gathered.explain(reader.config(), gate);
+    explanation.ok_or(Problem::ChainUnavailable)
+}
+
+impl Gathered<'_> {
+    /// Whether and why `gate` is open, leaf by leaf.
+    fn explain(&self, config: &Config, gate: &Gate) -> Option<Explanation> {
+        let judged = self.judged(gate)?;
+        let (evidence, verdict) = (self.evidence(judged, config), &judged.verdict);
+        Some(Explanation {
+            truth: match verdict.outcome {
+                Outcome::Open => Truth::Yes,
+                Outcome::Closed => Truth::No,
+                // Also where it only seems closed by facts too old to refuse.
+                Outcome::Stale | Outcome::Unknown => Truth::Unknown,
+            },
+            tree: gate.explain(&self.holders, &evidence.fresh()),
+            basis: evidence.basis(),
+            is_complete: evidence.is_complete(),
+            tier: verdict.tier,
+        })
+    }
 }

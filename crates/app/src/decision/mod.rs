@@ -14,7 +14,8 @@ use futures_util::FutureExt as _;
 use futures_util::future::{join, join_all};
 use tokengate_core::config::Config;
 use tokengate_core::fact::{Fact, FactKey, Facts, Known};
-use tokengate_core::gate::{Gate, GateId, Truth};
+use tokengate_core::gate::{Gate, Granted};
+use tokengate_core::resource::Resource;
 use tokengate_core::wallet::Holders;
 use tokengate_core::{ChainId, Timestamp, cost};
 
@@ -22,6 +23,7 @@ use self::fetch::land;
 pub(crate) use self::fetch::{charge, take_off};
 pub(crate) use self::reader::{FactReader, FactState};
 pub(crate) use self::tier::Tier;
+use self::verdict::{Evidence, Outcome, Verdict};
 use crate::background::Background as _;
 use crate::cache::single_flight::{Course, Flight};
 use crate::chain;
@@ -52,69 +54,102 @@ const fn is_nearly_over(age: Duration, fresh: Duration) -> bool {
     age.as_millis() * 4 >= fresh.as_millis() * 3
 }
 
-/// Facts about some holders, all judged as of one moment.
-pub(crate) struct Gathered {
+/// Facts about some holders, all judged as of one moment, and the verdicts of gates by them.
+pub(crate) struct Gathered<'g> {
     facts: Facts,
     now: Timestamp,
     holders: Holders,
-    /// What each of the gates reads for these holders.
-    reads: Vec<(GateId, BTreeSet<FactKey>)>,
+    gates: Vec<Judged<'g>>,
     /// Of gates that are judged together, all rest on what satisfies the strictest.
     agreement: usize,
     effort: Effort,
-    /// Who pays for what is read from chains; nobody does for an operator.
+    /// Who pays for what is read from chains; an operator does not.
     payer: Option<Payer>,
     /// What is read for the vault alone, which anybody can name.
     of_vault: BTreeSet<FactKey>,
     tiers: BTreeMap<FactKey, Tier>,
-    /// Blocks before which facts are known to be outdated.
+    /// Blocks before which facts are known to be invalid.
     floors: BTreeMap<ChainId, u64>,
     /// Chains on which something has happened whose block says nothing: a read that began before must not be joined.
     alone: BTreeSet<ChainId>,
-    /// Whether a chain was asked.
-    asked: bool,
-    /// Whether others had begun to read what this lacks.
-    collapsed: bool,
+    /// What was fetched, if anything was.
+    fetched: Option<Fetched>,
+}
+
+/// A gate, what it reads for the holders, and its verdict by the facts at hand.
+struct Judged<'g> {
+    gate: &'g Gate,
+    reads: BTreeSet<FactKey>,
+    /// Whether it opens by its lists and times alone.
+    by_configuration: bool,
+    verdict: Verdict,
+}
+
+/// How facts were fetched from chains.
+#[derive(Clone, Copy, Default)]
+struct Fetched {
+    /// Whether another request had begun to read what this one lacks.
+    is_joined: bool,
     /// Whether facts were there, but too old.
-    outdated: bool,
+    was_stale: bool,
 }
 
 /// Gathers the facts that `gates` need for `holders`: from memory and the store, and where they do not settle a gate,
 /// from the chains, all of them at once.
-pub(crate) async fn gather<P: Ports>(
+pub(crate) async fn gather<'g, P: Ports>(
     reader: &FactReader<P>,
     holders: Holders,
-    gates: &[&Gate],
+    gates: &[&'g Gate],
     effort: Effort,
     payer: Option<Payer>,
-) -> Result<Gathered, Problem> {
+) -> Result<Gathered<'g>, Problem> {
     let mut gathered = at_hand(reader, holders, gates, effort, payer).await?;
-    gathered.complete(reader, gates).await?;
+    gathered.complete(reader).await?;
     Ok(gathered)
 }
 
 /// What memory and the store have of the facts that `gates` need.
-pub(crate) async fn at_hand<P: Ports>(
+pub(crate) async fn at_hand<'g, P: Ports>(
     reader: &FactReader<P>,
     holders: Holders,
-    gates: &[&Gate],
+    gates: &[&'g Gate],
     effort: Effort,
     payer: Option<Payer>,
-) -> Result<Gathered, Problem> {
+) -> Result<Gathered<'g>, Problem> {
+    let (facts, now) = (Facts::default(), reader.ports().now());
     let most = reader.config().limits.reads_per_decision;
-    let reads = reads(gates, &holders, most).ok_or(Problem::TooManyReads(most))?;
+    let mut judged = Vec::with_capacity(gates.len());
+    let (mut keys, mut count) = (BTreeSet::new(), 0_usize);
+    for gate in gates {
+        let reads = gate.reads(&holders);
+        count = count.saturating_add(cost::of(&reads));
+        if count > most {
+            return Err(Problem::TooManyReads(most));
+        }
+        let by_configuration =
+            gate.holds_by_configuration(&holders, &facts.within(gate.fresh, now));
+        if !by_configuration || effort == Effort::EveryLeaf {
+            keys.extend(reads.iter().cloned());
+        }
+        judged.push(Judged {
+            gate,
+            reads,
+            by_configuration,
+            verdict: Verdict::UNKNOWN,
+        });
+    }
     let own = holders.vault().map(|_| holders.without_vault());
-    // Nobody has proven that the vault is theirs; what is read of the wallets as well is.
+    // What is read for the vault is for anybody; what is read of the wallets as well is proven.
     let of_vault = own.map_or_else(BTreeSet::new, |own| {
         let own: BTreeSet<_> = gates.iter().flat_map(|gate| gate.reads(&own)).collect();
-        let all = reads.iter().flat_map(|(_, reads)| reads);
+        let all = judged.iter().flat_map(|judged| &judged.reads);
         all.filter(|key| !own.contains(key)).cloned().collect()
     });
     let mut gathered = Gathered {
-        facts: Facts::default(),
-        now: reader.ports().now(),
-        reads,
+        facts,
+        now,
         holders,
+        gates: judged,
         agreement: gates.iter().map(|gate| gate.agreement).max().unwrap_or(1),
         effort,
         payer,
@@ -122,32 +157,95 @@ pub(crate) async fn at_hand<P: Ports>(
         tiers: BTreeMap::new(),
         floors: BTreeMap::new(),
         alone: BTreeSet::new(),
-        asked: false,
-        collapsed: false,
-        outdated: false,
+        fetched: None,
     };
-    let mut keys = BTreeSet::new();
-    for gate in gates {
-        if !gathered.opens_by_configuration(gate) || effort == Effort::EveryLeaf {
-            keys.extend(gathered.reads(gate).iter().cloned());
-        }
-    }
     gathered.look_up(reader, keys).await?;
+    gathered.judge(reader.config());
     Ok(gathered)
 }
 
-impl Gathered {
-    /// What `gate`, one of those that this was gathered for, reads for the holders. Of any other nothing is known.
-    fn reads(&self, gate: &Gate) -> &BTreeSet<FactKey> {
-        static NONE: BTreeSet<FactKey> = BTreeSet::new();
-        let mut reads = self.reads.iter();
-        let reads = reads.find(|(id, _)| *id == gate.id);
-        reads.map_or(&NONE, |(_, reads)| reads)
+impl Gathered<'_> {
+    /// Judges every gate by the facts at hand.
+    fn judge(&mut self, config: &Config) {
+        let verdicts: Vec<_> = self
+            .gates
+            .iter()
+            .map(|judged| self.evidence(judged, config).judge())
+            .collect();
+        for (judged, verdict) in self.gates.iter_mut().zip(verdicts) {
+            judged.verdict = verdict;
+        }
     }
 
-    fn opens_by_configuration(&self, gate: &Gate) -> bool {
-        let fresh = self.facts.within(gate.fresh, self.now);
-        gate.holds_by_configuration(&self.holders, &fresh)
+    fn evidence<'a>(&'a self, judged: &'a Judged<'_>, config: &Config) -> Evidence<'a> {
+        Evidence {
+            gate: judged.gate,
+            holders: &self.holders,
+            reads: &judged.reads,
+            by_configuration: judged.by_configuration,
+            facts: &self.facts,
+            tiers: &self.tiers,
+            now: self.now,
+            deny_after: config.service.deny_after,
+            stale: match self.effort {
+                Effort::Verdict => judged.gate.stale,
+                // To explain it, everything is read again that is too old.
+                Effort::EveryLeaf => Duration::ZERO,
+            },
+        }
+    }
+
+    /// The gate, if it is one of those that this was gathered for.
+    fn judged(&self, gate: &Gate) -> Option<&Judged<'_>> {
+        self.gates.iter().find(|judged| judged.gate.id == gate.id)
+    }
+
+    /// The grant of `resource` by `gate`, and the tier that the verdict came from.
+    ///
+    /// # Errors
+    /// [`Problem::Refused`] on facts young enough to refuse; [`Problem::ChainUnavailable`] where nothing can be said.
+    pub(crate) fn grant(
+        &self,
+        config: &Config,
+        gate: &Gate,
+        resource: &Resource,
+    ) -> Result<(Granted, Tier), Problem> {
+        let judged = self.judged(gate).ok_or(Problem::ChainUnavailable)?;
+        let granted = self
+            .evidence(judged, config)
+            .grant(&judged.verdict, resource)?;
+        Ok((granted, judged.verdict.tier))
+    }
+
+    /// The farthest tier that a verdict came from.
+    pub(crate) fn tier(&self) -> Tier {
+        let tiers = self.gates.iter().map(|judged| judged.verdict.tier);
+        tiers.max().unwrap_or(Tier::Config)
+    }
+
+    /// The member of `Cache-Status` (RFC 9211) for the decision.
+    pub(crate) fn cache_status(&self) -> String {
+        let tier = if self.fetched.is_some() {
+            Tier::Chain
+        } else {
+            self.tier()
+        };
+        let detail = tier.as_str();
+        let ttl = self.gates.iter().filter_map(|judged| judged.verdict.ttl);
+        match (tier, ttl.min()) {
+            // Neither found in a cache nor looked for elsewhere.
+            (Tier::Config, _) => "tokengate; detail=config".to_owned(),
+            (Tier::Memory | Tier::Store, Some(ttl)) => {
+                format!("tokengate; hit; ttl={ttl}; detail={detail}")
+            }
+            (Tier::Memory | Tier::Store, None) => format!("tokengate; hit; detail={detail}"),
+            (Tier::Chain, _) => {
+                let fetched = self.fetched.unwrap_or_default();
+                let why = if fetched.was_stale { "stale" } else { "miss" };
+                let collapsed = if fetched.is_joined { "; collapsed" } else { "" };
+                format!("tokengate; fwd={why}{collapsed}; detail={detail}")
+            }
+        }
     }
 
     async fn look_up<P: Ports>(
@@ -211,63 +309,54 @@ impl Gathered {
         Ok(())
     }
 
-    /// Has the chains say what is missing for a verdict on each of `gates`, and behind the response what soon will be.
+    /// Has the chains say what is missing for a verdict on each of the gates, and in the background what soon will be.
     pub(crate) async fn complete<P: Ports>(
         &mut self,
         reader: &FactReader<P>,
-        gates: &[&Gate],
     ) -> Result<(), Problem> {
         let config = reader.config();
-        let (mut wanted, mut ahead, mut behind) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
-        for gate in gates {
-            let fresh = self.facts.within(gate.fresh, self.now);
-            let opens = gate.evaluate(&self.holders, &fresh) == Truth::Yes;
-            if opens && self.effort == Effort::Verdict {
-                ahead.extend(self.ending(reader, gate));
-                continue;
+        let (mut wanted, mut ahead, mut stale) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+        let mut was_stale = false;
+        for judged in &self.gates {
+            let missing = &judged.verdict.missing;
+            match (judged.verdict.outcome, self.effort) {
+                (Outcome::Open, Effort::Verdict) => ahead.extend(self.ending(reader, judged)),
+                (Outcome::Stale, Effort::Verdict) => {
+                    reader.telemetry().count(Count::Stale, 1);
+                    // Gate by gate: a larger read that fails must not keep a smaller one from being made.
+                    stale.push(whole(missing.clone(), std::slice::from_ref(judged)));
+                }
+                _ => {
+                    was_stale |= missing.iter().any(|key| self.tiers.contains_key(key));
+                    wanted.extend(missing.iter().cloned());
+                }
             }
-            let reads = self.reads(gate).iter();
-            if self.effort == Effort::Verdict && self.opens_on_stale(gate) {
-                reader.telemetry().count(Count::Stale, 1);
-                let old = reads.filter(|key| fresh.fact(key).is_none());
-                let old = old.cloned().collect();
-                // Gate by gate: whoever makes a larger read fail must not keep a smaller one from being made.
-                behind.push(whole(old, &[gate], &self.holders));
-                continue;
-            }
-            // A grant needs facts that are fresh; a refusal needs facts that are younger still.
-            let enough = if opens {
-                fresh
-            } else {
-                self.facts
-                    .within(gate.fresh.min(config.service.deny_after), self.now)
-            };
-            let missing: Vec<_> = reads
-                .filter(|key| enough.fact(key).is_none())
-                .cloned()
-                .collect();
-            self.outdated |= missing.iter().any(|key| self.tiers.contains_key(key));
-            wanted.extend(missing);
         }
-        let wanted = whole(wanted, gates, &self.holders);
-        let patience = gates
+        let wanted = whole(wanted, &self.gates);
+        let ahead = whole(ahead, &self.gates);
+        let youngest = self
+            .gates
             .iter()
-            .map(|gate| gate.fresh.min(config.service.deny_after))
-            .min()
-            .unwrap_or_default();
-        self.read(reader, config, &wanted, patience).await?;
-        for old in behind {
-            self.refresh(reader, config, old).await;
+            .map(|judged| judged.gate.fresh.min(config.service.deny_after));
+        let patience = youngest.min().unwrap_or_default();
+        if !wanted.is_empty() {
+            self.fetched = Some(Fetched {
+                was_stale,
+                ..Fetched::default()
+            });
+            self.read(reader, config, &wanted, patience).await?;
+            self.judge(config);
         }
-        let memory = &reader.facts;
+        for stale in stale {
+            self.refresh(reader, config, stale).await;
+        }
         if let Some(rate) = config.cache.refresh
             && !ahead.is_empty()
-            && memory.may_refresh(rate, reader.ports().elapsed())
+            && reader.facts.may_refresh(rate, reader.ports().elapsed())
         {
-            let ahead = whole(ahead, gates, &self.holders);
             self.refresh(reader, config, ahead).await;
         }
-        let evictions = memory.cache.evictions();
+        let evictions = reader.facts.cache.evictions();
         reader.telemetry().count(
             Count::Evictions,
             usize::try_from(evictions).unwrap_or(usize::MAX),
@@ -275,23 +364,15 @@ impl Gathered {
         Ok(())
     }
 
-    /// Whether facts past `fresh` still open a gate.
-    fn opens_on_stale(&self, gate: &Gate) -> bool {
-        let stale = self.facts.within(gate.stale, self.now);
-        gate.stale > gate.fresh && gate.evaluate(&self.holders, &stale) == Truth::Yes
-    }
-
     /// The facts of an open gate that are asked for often and soon too old.
-    fn ending<P: Ports>(&self, reader: &FactReader<P>, gate: &Gate) -> Vec<FactKey> {
+    fn ending<P: Ports>(&self, reader: &FactReader<P>, judged: &Judged<'_>) -> Vec<FactKey> {
         let elapsed = reader.ports().elapsed();
-        let memory = &reader.facts;
-        let fresh = self.facts.within(gate.fresh, self.now);
+        let fresh = self.facts.within(judged.gate.fresh, self.now);
         let age = |fact: &Fact| self.now.duration_since(fact.read_at).unsigned_abs();
-        let ending = self.reads(gate).iter().filter(|key| {
-            fresh
-                .fact(key)
-                .is_some_and(|fact| is_nearly_over(age(fact), gate.fresh))
-                && memory.cache.is_hot(self.agreement, key, elapsed)
+        let ending = judged.reads.iter().filter(|key| {
+            let fact = fresh.fact(key);
+            fact.is_some_and(|fact| is_nearly_over(age(fact), judged.gate.fresh))
+                && reader.facts.cache.is_hot(self.agreement, key, elapsed)
         });
         ending.cloned().collect()
     }
@@ -308,10 +389,6 @@ impl Gathered {
         wanted: &BTreeSet<FactKey>,
         patience: Duration,
     ) -> Result<(), Problem> {
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        self.asked = true;
         let begun = reader.ports().elapsed();
         let courses = self.courses(config, wanted);
         let courses: Vec<_> = courses
@@ -334,7 +411,7 @@ impl Gathered {
             let joined = joined.or_else(|| self.join(reader, &course, begun, patience));
             if joined.is_some() {
                 reader.telemetry().count(Count::Coalesced, 1);
-                self.collapsed = true;
+                self.fetched.get_or_insert_default().is_joined = true;
             } else {
                 reader.telemetry().count(Count::Chain, course.keys.len());
             }
@@ -454,42 +531,21 @@ impl Gathered {
     }
 }
 
-/// What each of `gates` reads for `holders`, unless that is more than `most` facts.
-fn reads(
-    gates: &[&Gate],
-    holders: &Holders,
-    most: usize,
-) -> Option<Vec<(GateId, BTreeSet<FactKey>)>> {
-    let (mut reads, mut count) = (Vec::with_capacity(gates.len()), 0_usize);
-    for gate in gates {
-        let keys = gate.reads(holders);
-        count = count.saturating_add(cost::of(&keys));
-        if count > most {
-            return None;
-        }
-        reads.push((gate.id.clone(), keys));
-    }
-    Some(reads)
-}
-
-/// Adds to what is wanted of a chain all else that the same gates read there: whoever asks a chain decides on one block
-/// of it, and on nothing that was read at another.
-fn whole(mut wanted: BTreeSet<FactKey>, gates: &[&Gate], holders: &Holders) -> BTreeSet<FactKey> {
+/// Adds to what is wanted of a chain all else that the same gates read there: a decision that asks a chain rests on one
+/// block of it, and on nothing that was read at another.
+fn whole(mut wanted: BTreeSet<FactKey>, gates: &[Judged<'_>]) -> BTreeSet<FactKey> {
     // Most decisions want nothing of a chain.
     if wanted.is_empty() {
         return wanted;
     }
     loop {
         let before = wanted.len();
-        for gate in gates {
-            let reads = gate.reads(holders);
-            let chains: BTreeSet<_> = reads
-                .iter()
-                .filter(|key| wanted.contains(key))
-                .map(|key| key.chain)
-                .collect();
-            let more = reads.into_iter().filter(|key| chains.contains(&key.chain));
-            wanted.extend(more);
+        for judged in gates {
+            let named = judged.reads.iter().filter(|key| wanted.contains(key));
+            let chains: BTreeSet<_> = named.map(|key| key.chain).collect();
+            let more = judged.reads.iter();
+            let more = more.filter(|key| chains.contains(&key.chain));
+            wanted.extend(more.cloned());
         }
         if wanted.len() == before {
             return wanted;

@@ -168,11 +168,11 @@ impl Claimant {
     }
 
     /// The facts that decide `gates`, and what ends all that is opened, if anything does before its time.
-    async fn gather<P: Ports>(
+    async fn gather<'g, P: Ports>(
         &self,
         context: &Context<P, Access>,
-        gates: &[&Gate],
-    ) -> Result<(Gathered, Option<Timestamp>), Problem> {
+        gates: &[&'g Gate],
+    ) -> Result<(Gathered<'g>, Option<Timestamp>), Problem> {
         let (facts, sessions) = (context.facts(), context.sessions());
         // At once, and both before a chain is asked for somebody whose session may have been ended.
         let payer = Some(self.payer.clone());
@@ -181,10 +181,10 @@ impl Claimant {
         let known_open = sessions.known_open(&self.session);
         let (end, gathered) = join(known_open, at_hand).await;
         let (mut end, mut gathered) = (end?, gathered?);
-        gathered.complete(&facts, gates).await?;
-        context.telemetry.cache_status(gathered.cache_status(gates));
+        gathered.complete(&facts).await?;
+        context.telemetry.cache_status(gathered.cache_status());
         // It may have been ended meanwhile.
-        let waited = gates.iter().any(|gate| gathered.tier(gate) == Tier::Chain);
+        let waited = gathered.tier() == Tier::Chain;
         if waited && end.is_none() {
             end = sessions.known_open(&self.session).await?;
         }
@@ -227,10 +227,10 @@ pub(crate) async fn open<P: Ports>(
     context.telemetry.gate(gate.id.as_str());
     let begun = context.ports.elapsed();
     let (gathered, end) = claimant.gather(context, &[gate]).await?;
-    let judged = gathered.judge(context.config(), gate, resource);
+    let judged = gathered.grant(context.config(), gate, resource);
     let took = context.ports.elapsed().saturating_sub(begun);
     context.telemetry.decided(took);
-    context.telemetry.tier(gathered.tier(gate).as_str());
+    context.telemetry.tier(gathered.tier().as_str());
     mint(context, claimant, end, judged?, method, disposition)
 }
 
@@ -294,7 +294,7 @@ async fn open_all<P: Ports>(
             if refused.contains(&&gate.id) {
                 return Err(Problem::RefusedAgain(gate.id.to_string()));
             }
-            let judged = gathered.judge(context.config(), gate, &resource);
+            let judged = gathered.grant(context.config(), gate, &resource);
             let opened = judged.and_then(|judged| {
                 mint(
                     context,
