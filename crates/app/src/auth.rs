@@ -1,4 +1,4 @@
-//! Who is asking: the session behind a request.
+//! Sessions: which one a request presents, and whether it is open.
 
 use std::rc::Rc;
 
@@ -128,8 +128,8 @@ impl<P: Ports> SessionClient<P> {
     /// Whether a session is open, as far as it matters for opening objects: it is enough to have known that a moment ago, as
     /// of whatever else is in memory. Answers a time that nothing opened may outlast, if there is one.
     ///
-    /// While the store does not answer, it may have been longer ago, up to `url_ttl`: whoever was let in then has a URL that
-    /// works as long, and gets no longer one.
+    /// While the store does not answer, it may have been longer ago, up to `url_ttl`: a URL that was minted then
+    /// works as long, and no longer one is minted.
     ///
     /// # Errors
     /// [`Problem::SessionRevoked`]; [`Problem::StoreUnavailable`], if it has not been known for too long.
@@ -149,7 +149,7 @@ impl<P: Ports> SessionClient<P> {
         let url_ttl = self.config().service.url_ttl;
         let until = seen.min(now).checked_add(url_ttl).ok();
         let until = until.filter(|until| *until > now);
-        // Whoever can do without a store that has fallen silent does not wait for it.
+        // What can do without a store that does not answer does not wait for it.
         if until.is_some() && self.store.is_silent() {
             return Ok(until);
         }

@@ -14,7 +14,7 @@ use crate::cache::facts::FactCache;
 use crate::ports::{Ports, StoreError};
 use crate::store::{self, Contract, StoreClient};
 
-/// After this it is looked again whether somebody has kept an older fact meanwhile, which they read before.
+/// After this facts are invalidated again: an older one may have been kept meanwhile that was read before.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// The most facts of a contract that are invalidated one by one, and those of all.
@@ -106,7 +106,7 @@ impl Invalidations {
 ///
 /// # Errors
 /// [`StoreError`], if any could not be invalidated: then all of it has to be done again.
-pub(crate) async fn touch<P: Ports>(
+pub(crate) async fn invalidate<P: Ports>(
     store: &StoreClient<P>,
     cache: &FactCache,
     invalidations: Invalidations,
@@ -119,7 +119,7 @@ pub(crate) async fn touch<P: Ports>(
     } = invalidations;
     store::write_tombstones(store, &contracts).await?;
     let touches: Vec<_> = facts.into_values().flatten().collect();
-    let outdated = store::outdate(store, &touches, true).await?;
+    let invalidated = store::invalidate(store, &touches, true).await?;
     for agreement in store.config().agreements() {
         for (key, _) in &touches {
             cache.remove(agreement, key);
@@ -128,7 +128,7 @@ pub(crate) async fn touch<P: Ports>(
     for (chain, contract) in contracts.keys() {
         cache.remove_of(*chain, *contract);
     }
-    // Whoever was reading a chain meanwhile keeps what it said by the end of this.
+    // Chain reads that were in flight are kept by the end of this.
     let deadlines = &store.config().deadlines;
     let last = deadlines.chain + deadlines.provider + 2 * deadlines.store;
     store.in_background(async move |store: &StoreClient<P>| {
@@ -137,10 +137,10 @@ pub(crate) async fn touch<P: Ports>(
             // A failure is noted; what it leaves is forgotten with its age. A tombstone is looked at again, as two that
             // were written at once may have become one.
             let _ = store::write_tombstones(store, &contracts).await;
-            let _ = store::outdate(store, &touches, false).await;
+            let _ = store::invalidate(store, &touches, false).await;
         }
     });
-    Ok(outdated)
+    Ok(invalidated)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! The shared store, by either of its adapters: the platform's key-value store, which works on every backend and keeps
-//! everything for ever, or Redis itself, where one round trip reads all keys and what has no use any longer expires.
+//! everything, or Redis itself, where one round trip reads all keys and values expire.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -93,8 +93,8 @@ impl<'a, P: Ports> Kv<'a, P> {
     /// The authentic value at `key`, if there is any value.
     ///
     /// # Errors
-    /// [`StoreError::Forged`], if nobody with the keys has written it: where absence lets somebody in, it must not be
-    /// taken for absence.
+    /// [`StoreError::Forged`], if it was written without the keys: where absence opens something, it must not be taken
+    /// for absence.
     pub(crate) async fn get_sealed(
         self,
         kind: Kind,

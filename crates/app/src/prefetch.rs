@@ -1,4 +1,4 @@
-//! Facts read before anybody asks for them: behind a sign-in, and for a drop that an operator expects.
+//! Prefetches facts before they are asked for: after a sign-in, and for a drop that an operator expects.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokengate_core::wallet::Holders;
 use tokengate_core::{ChainId, cost};
 
 use crate::background::Background as _;
-use crate::cache::single_flight::Course;
+use crate::cache::single_flight::FetchRequest;
 use crate::decision::{self, FactReader};
 use crate::http::problem::Problem;
 use crate::ports::Ports;
@@ -102,7 +102,7 @@ pub(crate) async fn read<P: Ports>(
     Ok(report)
 }
 
-/// What the gates rest on, but for whom the configuration alone lets in. Of more than `most` facts, what the first gates
+/// What the gates rest on, but for holders that the configuration alone lets in. Of more than `most` facts, what the first gates
 /// rest on.
 fn keys<P: Ports>(
     reader: &FactReader<P>,
@@ -126,7 +126,7 @@ fn keys<P: Ports>(
     keys
 }
 
-/// Those of `keys` that the store does not know, or not of late, by chain.
+/// Those of `keys` that the store does not know, or has not read recently, by chain.
 async fn lacking<P: Ports>(
     reader: &FactReader<P>,
     agreement: usize,
@@ -150,7 +150,7 @@ async fn lacking<P: Ports>(
     Ok(lacking)
 }
 
-/// Reads facts of one chain, or waits for whoever reads them already.
+/// Fetches facts of one chain, or joins the fetch that is in flight.
 async fn read_chain<P: Ports>(
     reader: &FactReader<P>,
     chain: ChainId,
@@ -159,7 +159,7 @@ async fn read_chain<P: Ports>(
     payer: Option<&Payer>,
     report: &mut Report,
 ) -> Result<(), Problem> {
-    let course = Course {
+    let request = FetchRequest {
         chain,
         agreement,
         keys: keys.iter().cloned().collect(),
@@ -167,20 +167,20 @@ async fn read_chain<P: Ports>(
         known: BTreeMap::new(),
         of_vault: BTreeSet::new(),
     };
-    let patience = reader.config().deadlines.chain;
-    let flights = &reader.facts.flights;
-    let flight = match flights.join(&course, reader.ports().elapsed(), patience) {
-        Some(flight) => flight,
+    let max_age = reader.config().deadlines.chain;
+    let in_flight = &reader.facts.single_flight;
+    let in_flight = match in_flight.join(&request, reader.ports().elapsed(), max_age) {
+        Some(in_flight) => in_flight,
         None => {
-            decision::charge(reader, payer, course.cost()).await?;
-            decision::take_off(reader, course, reader.ports().now())
+            decision::charge(reader, payer, request.cost()).await?;
+            decision::start_fetch(reader, request, reader.ports().now())
         }
     };
-    let landing = flight.landing(reader.ports()).await;
-    for fault in &landing.faults {
-        reader.telemetry().error(fault.clone());
+    let result = in_flight.result(reader.ports()).await;
+    for error in &result.errors {
+        reader.telemetry().error(error.clone());
     }
-    let answers = landing.answers.iter();
+    let answers = result.answers.iter();
     let answers: Vec<_> = answers.filter(|(key, _)| keys.contains(key)).collect();
     report.failed += keys.len().saturating_sub(answers.len());
     for (_, answer) in answers {

@@ -128,7 +128,7 @@ fn finish<P: Ports>(
         headers.insert(CONTENT_LENGTH, length.into());
     }
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // URLs of ours name objects; presigned ones open them. Neither is anybody else's business.
+    // URLs of ours name objects; presigned ones open them. Neither is for other sites.
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers
         .entry(CACHE_CONTROL)

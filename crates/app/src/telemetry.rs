@@ -76,16 +76,16 @@ pub(crate) enum Count {
     Chain,
     /// Facts that were not at hand because the store failed.
     Missed,
-    /// Decisions by facts that are read anew behind the response.
+    /// Decisions by stale facts, which are read again in the background.
     Stale,
-    /// Reads of chains that others had begun.
+    /// Fetches that other requests had begun.
     Coalesced,
-    /// Reads begun behind a response.
+    /// Fetches begun in the background.
     Refreshes,
     /// Facts that had to leave the memory for others.
     Evictions,
-    /// Facts known to be outdated by what has happened since.
-    Outdated,
+    /// Facts that were invalidated.
+    Invalidated,
 }
 
 impl Count {
@@ -98,7 +98,7 @@ impl Count {
         Self::Coalesced,
         Self::Refreshes,
         Self::Evictions,
-        Self::Outdated,
+        Self::Invalidated,
     ];
 
     const fn name(self) -> &'static str {
@@ -111,7 +111,7 @@ impl Count {
             Self::Coalesced => "coalesced",
             Self::Refreshes => "refreshes",
             Self::Evictions => "evictions",
-            Self::Outdated => "outdated",
+            Self::Invalidated => "outdated",
         }
     }
 }
@@ -282,7 +282,7 @@ impl Telemetry {
 }
 
 impl Telemetry {
-    /// The log line of work behind a response, if there is something to tell of it.
+    /// The log line of work in the background, if there is something to tell of it.
     pub(crate) fn background_line(&self, now: Timestamp) -> Option<String> {
         let (counts, faults) = (self.counts(), self.0.faults.borrow());
         if counts.is_none() && faults.is_empty() {

@@ -20,7 +20,7 @@ use crate::background::Background as _;
 use crate::chain::{self, ChainClient, Followed, Following, MAX_TRANSFERS};
 use crate::decision::FactState;
 use crate::http::problem::Problem;
-use crate::invalidation::{Invalidations, touch, touch_of};
+use crate::invalidation::{Invalidations, invalidate, touch_of};
 use crate::limits::STUCK_ROUNDS;
 use crate::ports::{Ports, StoreError};
 use crate::store::{StoreClient, chain_key};
@@ -48,7 +48,7 @@ pub(crate) struct Report {
     /// Transfers whose blocks may have been replaced.
     pub(crate) undone: usize,
     /// Facts that were there and are invalid now, those of whole contracts not counted.
-    pub(crate) outdated: usize,
+    pub(crate) invalidated: usize,
     /// Contracts of which all facts are invalid now.
     pub(crate) contracts: usize,
     /// Blocks up to `to` that were not read, or not all of their logs.
@@ -86,7 +86,7 @@ pub(crate) async fn round<P: Ports>(
     Ok(stream::iter(followed).buffered(MAX_AT_ONCE).collect().await)
 }
 
-/// How long a cursor is of use: a chain that nobody has followed for longer is followed from its head.
+/// How long a cursor is of use: a chain that has not been followed for longer is followed from its head.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 fn cursor_key(config: &Config, chain: ChainId) -> String {
@@ -242,7 +242,7 @@ async fn lists<P: Ports>(
         }
         let step = match followed {
             Ok(followed) => list(follower, config, chain, contracts, &cursor, followed).await,
-            Err(chain::Unavailable) => Err(Problem::NotFollowed(None)),
+            Err(chain::ChainError) => Err(Problem::NotFollowed(None)),
         };
         let (step, followed) = match (step, &mut report) {
             (Ok(step), _) => step,
@@ -273,7 +273,7 @@ impl Report {
         (self.to, self.head) = (step.to, step.head);
         self.transfers += step.transfers;
         self.undone += step.undone;
-        self.outdated += step.outdated;
+        self.invalidated += step.invalidated;
         self.contracts += step.contracts;
         self.skipped += step.skipped;
         self.unreadable += step.unreadable;
@@ -301,7 +301,7 @@ async fn list<P: Ports>(
         }
     }
     let contracts = invalidations.contracts();
-    let outdated = touch(&follower.store, &follower.facts.cache, invalidations)
+    let invalidated = invalidate(&follower.store, &follower.facts.cache, invalidations)
         .await
         .map_err(failed)?;
     let round = &followed.round;
@@ -321,7 +321,7 @@ async fn list<P: Ports>(
         head: followed.head,
         transfers: round.told.len(),
         undone: round.undone.len(),
-        outdated,
+        invalidated,
         contracts,
         skipped: followed.skipped,
         unreadable: followed.unreadable,

@@ -53,7 +53,7 @@ struct Held {
     heat: Heat,
 }
 
-/// How often a fact is asked for, of late: each use counts 1, and half of it after [`HALF_LIFE`].
+/// How often a fact was asked for recently: each use counts 1, and half of it after [`HALF_LIFE`].
 #[derive(Clone, Copy, Debug)]
 struct Heat {
     /// In parts of a use.
@@ -63,7 +63,7 @@ struct Heat {
 
 const HALF_LIFE: Duration = Duration::from_secs(30);
 const USE: u32 = 256;
-/// From so many uses of late on, a fact is hot.
+/// From so many recent uses on, a fact is hot.
 const HOT: u32 = 2 * USE;
 
 impl Heat {

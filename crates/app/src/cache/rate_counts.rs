@@ -7,7 +7,7 @@ use quick_cache::unsync::Cache;
 /// The most clients and addresses that one instance counts at a time.
 const MAX_COUNTED: usize = 4096;
 
-/// How often somebody has asked in the present window.
+/// How often a client or account has asked in the present window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Count {
     /// The window's end, in seconds since the epoch.

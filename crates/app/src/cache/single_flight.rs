@@ -1,4 +1,4 @@
-//! Reads of chains under way: whoever lacks facts that are being read waits for that read, and asks nobody.
+//! Single-flight for chain reads: concurrent misses for the same facts share one fetch.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -12,50 +12,9 @@ use tokengate_core::{ChainId, cost};
 use crate::chain::Doubt;
 use crate::ports::Ports;
 
-/// What a read has come to, for all who wait for it.
-#[derive(Debug, Default)]
-pub(crate) struct Landing {
-    /// The answers; none, if the chain gave none that can be believed.
-    pub(crate) answers: Vec<(FactKey, Result<Fact, Unreadable>)>,
-    /// What failed, in words for the log.
-    pub(crate) faults: Vec<String>,
-    /// What may yet show that the answers were behind.
-    pub(crate) doubt: Option<Doubt>,
-}
-
-/// A read under way, and then what it has come to.
-#[derive(Clone, Default)]
-pub(crate) struct Flight(Rc<State>);
-
-#[derive(Default)]
-struct State {
-    landing: RefCell<Option<Rc<Landing>>>,
-    /// Dropped, they end the waits of those who have joined.
-    waiting: RefCell<Vec<Box<dyn Any>>>,
-}
-
-impl Flight {
-    /// What it has come to, as soon as it has.
-    pub(crate) async fn landing<P: Ports>(&self, ports: &P) -> Rc<Landing> {
-        loop {
-            if let Some(landing) = self.0.landing.borrow().clone() {
-                return landing;
-            }
-            let (end, wait) = ports.wait();
-            self.0.waiting.borrow_mut().push(end);
-            wait.await;
-        }
-    }
-
-    fn land(&self, landing: Landing) {
-        self.0.landing.replace(Some(Rc::new(landing)));
-        self.0.waiting.take();
-    }
-}
-
-/// Which facts are read together, of how many providers.
+/// Which facts are fetched together, of how many providers.
 #[derive(Clone, Debug)]
-pub(crate) struct Course {
+pub(crate) struct FetchRequest {
     pub(crate) chain: ChainId,
     pub(crate) agreement: usize,
     pub(crate) keys: BTreeSet<FactKey>,
@@ -63,11 +22,11 @@ pub(crate) struct Course {
     pub(crate) floor: u64,
     /// What is known already: an answer of an earlier block that says otherwise does not count either.
     pub(crate) known: BTreeMap<FactKey, Fact>,
-    /// Those of the keys that are about a vault which anybody can have named: kept if it has named a delegate.
+    /// Those of the keys that are about a vault, which the client names without proof: kept if it has named a delegate.
     pub(crate) of_vault: BTreeSet<FactKey>,
 }
 
-impl Course {
+impl FetchRequest {
     /// What it costs the chain: its facts, and one for the call.
     pub(crate) fn cost(&self) -> usize {
         cost::of(&self.keys).saturating_add(1)
@@ -82,103 +41,144 @@ impl Course {
     }
 }
 
-/// All reads under way, of this instance.
+/// What a fetch has come to, for all requests that share it.
+#[derive(Debug, Default)]
+pub(crate) struct FetchResult {
+    /// The answers; none, if the chain gave none that can be believed.
+    pub(crate) answers: Vec<(FactKey, Result<Fact, Unreadable>)>,
+    /// What failed, in words for the log.
+    pub(crate) errors: Vec<String>,
+    /// What may yet show that the answers were behind.
+    pub(crate) doubt: Option<Doubt>,
+}
+
+/// A fetch in flight, and then its result.
+#[derive(Clone, Default)]
+pub(crate) struct InFlight(Rc<State>);
+
 #[derive(Default)]
-pub(crate) struct Flights {
-    under_way: RefCell<Vec<UnderWay>>,
+struct State {
+    result: RefCell<Option<Rc<FetchResult>>>,
+    /// Dropped, they end the waits of the requests that have joined.
+    waiting: RefCell<Vec<Box<dyn Any>>>,
+}
+
+impl InFlight {
+    /// The result, as soon as there is one.
+    pub(crate) async fn result<P: Ports>(&self, ports: &P) -> Rc<FetchResult> {
+        loop {
+            if let Some(result) = self.0.result.borrow().clone() {
+                return result;
+            }
+            let (end, wait) = ports.wait();
+            self.0.waiting.borrow_mut().push(end);
+            wait.await;
+        }
+    }
+
+    fn set(&self, result: FetchResult) {
+        self.0.result.replace(Some(Rc::new(result)));
+        self.0.waiting.take();
+    }
+}
+
+/// All fetches in flight, of this instance.
+#[derive(Default)]
+pub(crate) struct SingleFlight {
+    entries: RefCell<Vec<Entry>>,
     last: Cell<u64>,
 }
 
-struct UnderWay {
+struct Entry {
     id: u64,
-    course: Course,
+    request: FetchRequest,
     begun: Duration,
-    flight: Flight,
+    in_flight: InFlight,
 }
 
-impl Flights {
-    /// The read that serves `course` and began at most `patience` ago, if there is one.
+impl SingleFlight {
+    /// The fetch that serves `request` and began at most `max_age` ago, if there is one.
     pub(crate) fn join(
         &self,
-        course: &Course,
+        request: &FetchRequest,
         now: Duration,
-        patience: Duration,
-    ) -> Option<Flight> {
-        self.under_way
+        max_age: Duration,
+    ) -> Option<InFlight> {
+        self.entries
             .borrow()
             .iter()
-            .find(|other| {
-                other.course.serves(course) && now.saturating_sub(other.begun) <= patience
+            .find(|entry| {
+                entry.request.serves(request) && now.saturating_sub(entry.begun) <= max_age
             })
-            .map(|other| other.flight.clone())
+            .map(|entry| entry.in_flight.clone())
     }
 
     /// What they cost the chains together.
     pub(crate) fn cost(&self) -> usize {
-        let under_way = self.under_way.borrow();
-        let costs = under_way.iter().map(|other| other.course.cost());
+        let entries = self.entries.borrow();
+        let costs = entries.iter().map(|entry| entry.request.cost());
         costs.fold(0, usize::saturating_add)
     }
 
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
-        self.under_way.borrow().len()
+        self.entries.borrow().len()
     }
 
-    /// Notes a read that begins now.
-    pub(crate) fn start(&self, course: Course, now: Duration) -> (u64, Flight) {
+    /// Notes a fetch that begins now.
+    pub(crate) fn start(&self, request: FetchRequest, now: Duration) -> (u64, InFlight) {
         let id = self.last.get().wrapping_add(1);
         self.last.set(id);
-        let flight = Flight::default();
-        self.under_way.borrow_mut().push(UnderWay {
+        let in_flight = InFlight::default();
+        self.entries.borrow_mut().push(Entry {
             id,
-            course,
+            request,
             begun: now,
-            flight: flight.clone(),
+            in_flight: in_flight.clone(),
         });
-        (id, flight)
+        (id, in_flight)
     }
 
-    /// Where the read of this number lands.
-    pub(crate) const fn landing_place(&self, id: u64, flight: Flight) -> LandingPlace<'_> {
-        LandingPlace {
-            flights: self,
+    /// The guard of the fetch of this id.
+    pub(crate) const fn guard(&self, id: u64, in_flight: InFlight) -> FetchGuard<'_> {
+        FetchGuard {
+            all: self,
             id,
-            flight,
+            in_flight,
         }
     }
 }
 
-/// Where a read lands. When this is dropped, the read is over, and has come to nothing if it has not landed: what it has
-/// come to has to be found elsewhere by then.
-pub(crate) struct LandingPlace<'a> {
-    flights: &'a Flights,
+/// Ends a fetch when it is dropped: without a result, if there is none by then, and what it has come to has to be found
+/// elsewhere.
+pub(crate) struct FetchGuard<'a> {
+    all: &'a SingleFlight,
     id: u64,
-    flight: Flight,
+    in_flight: InFlight,
 }
 
-impl LandingPlace<'_> {
-    /// The read has come to something: whoever waits for it goes on, and whoever comes next still joins it.
-    pub(crate) fn land(&self, landing: Landing) {
-        self.flight.land(landing);
+impl FetchGuard<'_> {
+    /// There is a result: the requests that wait for it go on, and later ones still join.
+    pub(crate) fn set(&self, result: FetchResult) {
+        self.in_flight.set(result);
     }
 }
 
-impl Drop for LandingPlace<'_> {
+impl Drop for FetchGuard<'_> {
     fn drop(&mut self) {
-        let mut under_way = self.flights.under_way.borrow_mut();
-        under_way.retain(|other| other.id != self.id);
-        drop(under_way);
-        let is_in_the_air = self.flight.0.landing.borrow().is_none();
-        if is_in_the_air {
-            self.flight.land(Landing::default());
+        let mut entries = self.all.entries.borrow_mut();
+        entries.retain(|entry| entry.id != self.id);
+        drop(entries);
+        let has_result = self.in_flight.0.result.borrow().is_some();
+        if !has_result {
+            self.in_flight.set(FetchResult::default());
         }
     }
 }
 
-impl std::fmt::Debug for Flights {
+impl std::fmt::Debug for SingleFlight {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Flights")
+        f.debug_struct("SingleFlight")
             .field("count", &self.count())
             .finish_non_exhaustive()
     }

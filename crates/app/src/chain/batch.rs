@@ -5,7 +5,7 @@ use futures_util::stream::{self, StreamExt as _};
 use tokengate_core::fact::{Read, Unreadable, Value};
 use tokengate_core::jsonrpc::{self, Answer, BlockTag, ReplyError, Request};
 
-use super::error::Fault;
+use super::error::ProviderError;
 use super::head::is_the_chain;
 use super::pinned::Pinned;
 use super::provider::Provider;
@@ -21,7 +21,7 @@ pub(super) async fn by_calls<P: Ports>(
     provider: &Provider<'_, P>,
     reads: &[Read],
     block: BlockTag,
-) -> Result<Snapshot, Fault> {
+) -> Result<Snapshot, ProviderError> {
     let identity = is_the_chain(provider);
     let (mut pinned, ()) = try_join(Pinned::at(provider, block), identity).await?;
     let mut answers = ask_each(provider, reads.iter().collect(), pinned.tag()).await?;
@@ -30,7 +30,7 @@ pub(super) async fn by_calls<P: Ports>(
         pinned.by_hash = false;
         answers = ask_each(provider, reads.iter().collect(), pinned.tag()).await?;
     }
-    // Of what a node refuses among others, the first time may be its own fault.
+    // Of what a node refuses among others, the first time may be its own error.
     let refused = |answers: &[Result<Answer, ReplyError>]| -> Vec<usize> {
         let indices = answers.iter().enumerate();
         let indices = indices.filter(|(_, answer)| is_refused(answer));
@@ -57,7 +57,7 @@ pub(super) async fn by_calls<P: Ports>(
             Err(error) if is_node_well && !error.is_rate_limit() => Ok(Err(Unreadable)),
             Err(error) => Err(error.into()),
         })
-        .collect::<Result<_, Fault>>()?;
+        .collect::<Result<_, ProviderError>>()?;
     Ok(Snapshot {
         values,
         block: pinned.confirmed(provider).await?,
@@ -76,7 +76,7 @@ async fn ask_each<P: Ports>(
     provider: &Provider<'_, P>,
     reads: Vec<&Read>,
     block: BlockTag,
-) -> Result<Vec<Result<Answer, ReplyError>>, Fault> {
+) -> Result<Vec<Result<Answer, ReplyError>>, ProviderError> {
     let requests: Vec<Request> = reads.into_iter().map(|read| read.request(block)).collect();
     let mut answers = Vec::with_capacity(requests.len());
     for part in requests.chunks(provider.chain.batch.reads.min(MAX_BATCH)) {
@@ -92,7 +92,7 @@ async fn ask_each<P: Ports>(
     }
 }
 
-fn value(read: &Read, answer: &Answer) -> Result<Result<Value, Unreadable>, Fault> {
+fn value(read: &Read, answer: &Answer) -> Result<Result<Value, Unreadable>, ProviderError> {
     Ok(match read {
         Read::NativeBalance { .. } => Ok(Value::Amount(answer.amount()?)),
         _ => read.decode(&answer.data()?),
@@ -103,25 +103,25 @@ fn value(read: &Read, answer: &Answer) -> Result<Result<Value, Unreadable>, Faul
 async fn ask_all<P: Ports>(
     provider: &Provider<'_, P>,
     requests: &[Request],
-) -> Result<Vec<Result<Answer, ReplyError>>, Fault> {
+) -> Result<Vec<Result<Answer, ReplyError>>, ProviderError> {
     if provider.pool(|pool| pool.takes_batches(provider.index)) {
         let reply = provider.send(jsonrpc::batch(requests)).await;
         let refused = match reply {
             Ok(body) => match jsonrpc::batched(&body, requests.len()) {
                 Ok(answers) => return Ok(answers),
                 Err(error) if error.is_rate_limit() => return Err(error.into()),
-                Err(error) => Fault::from(error),
+                Err(error) => ProviderError::from(error),
             },
-            Err(fault @ Fault::Status(400 | 404 | 405 | 413 | 422, _)) => fault,
-            Err(fault) => return Err(fault),
+            Err(error @ ProviderError::Status(400 | 404 | 405 | 413 | 422, _)) => error,
+            Err(error) => return Err(error),
         };
-        let fault = format!("{}: takes no batches ({refused})", provider.name());
-        provider.client.telemetry().error(fault);
+        let error = format!("{}: takes no batches ({refused})", provider.name());
+        provider.client.telemetry().error(error);
         provider.pool(|pool| pool.refused_batch(provider.index));
     }
     let singly = requests.iter().map(|request| async move {
         let body = provider.send(request.to_body()).await?;
-        Ok::<_, Fault>(Answer::read(&body))
+        Ok::<_, ProviderError>(Answer::read(&body))
     });
     let answers: Vec<_> = stream::iter(singly).buffered(AT_ONCE).collect().await;
     answers.into_iter().collect()

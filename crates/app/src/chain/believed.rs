@@ -9,7 +9,7 @@ use tokengate_core::config::ReadAt;
 use tokengate_core::jsonrpc::{BlockTag, Header};
 use tokengate_core::provider::Head;
 
-use super::error::Fault;
+use super::error::ProviderError;
 use super::provider::Provider;
 use super::{gossip, head};
 use crate::background::Background as _;
@@ -62,13 +62,13 @@ pub(super) enum At {
 /// then it is believed without them, if nothing else speaks against it.
 ///
 /// # Errors
-/// [`Fault`]: what `ask` fails with, or why its answer is not believed.
+/// [`ProviderError`]: what `ask` fails with, or why its answer is not believed.
 pub(super) async fn believe<P: Ports, T>(
     provider: &Provider<'_, P>,
     at: At,
     wait: Duration,
-    ask: impl AsyncFnOnce(BlockTag) -> Result<(T, ExecutionBlock), Fault>,
-) -> Result<Believed<T>, Fault> {
+    ask: impl AsyncFnOnce(BlockTag) -> Result<(T, ExecutionBlock), ProviderError>,
+) -> Result<Believed<T>, ProviderError> {
     let ports = provider.client.ports();
     let chain = provider.chain;
     let numbered = match (at, chain.read_at) {
@@ -120,11 +120,11 @@ pub(super) async fn believe<P: Ports, T>(
         && block.number < floor
         && is_possible(provider, floor)
     {
-        return Err(Fault::NotYet(block.number, floor));
+        return Err(ProviderError::NotYet(block.number, floor));
     }
     if block.reorged {
-        let fault = format!("{}: blocks were reorged", chain.id);
-        provider.client.telemetry().error(fault);
+        let error = format!("{}: blocks were reorged", chain.id);
+        provider.client.telemetry().error(error);
     }
     let doubt = provider.pool(|pool| {
         pool.believed(newest, block.parent, block.reorged);
@@ -150,11 +150,11 @@ fn is_possible<P: Ports>(provider: &Provider<'_, P>, number: u64) -> bool {
 }
 
 /// That a call ran at the block that was asked for: some nodes ignore the parameter.
-fn is_the_block(block: &ExecutionBlock, number: u64) -> Result<(), Fault> {
+fn is_the_block(block: &ExecutionBlock, number: u64) -> Result<(), ProviderError> {
     if block.number == number {
         Ok(())
     } else {
-        Err(Fault::AnotherBlock(block.number, number))
+        Err(ProviderError::AnotherBlock(block.number, number))
     }
 }
 
@@ -163,20 +163,20 @@ fn is_final_in_time<P: Ports>(
     provider: &Provider<'_, P>,
     block: &ExecutionBlock,
     latest: &Header,
-) -> Result<(), Fault> {
+) -> Result<(), ProviderError> {
     let tolerance = provider.chain.head_limits().tolerance;
     if block.number > latest.number.saturating_add(tolerance) {
-        return Err(Fault::AnotherBlock(block.number, latest.number));
+        return Err(ProviderError::AnotherBlock(block.number, latest.number));
     }
     let age = latest.timestamp.saturating_sub(block.timestamp);
     match provider.chain.finality_age() {
-        Some(most) if age > most.as_secs() => Err(Fault::Old(age)),
+        Some(most) if age > most.as_secs() => Err(ProviderError::Old(age)),
         _ => Ok(()),
     }
 }
 
 /// The newest block of the state that `chain` is configured to be read at, of a provider that keeps up.
-pub(super) async fn newest<P: Ports>(provider: &Provider<'_, P>) -> Result<Header, Fault> {
+pub(super) async fn newest<P: Ports>(provider: &Provider<'_, P>) -> Result<Header, ProviderError> {
     let ports = provider.client.ports();
     let begun = ports.elapsed();
     head::ask_others(provider);
@@ -194,7 +194,7 @@ pub(super) async fn newest<P: Ports>(provider: &Provider<'_, P>) -> Result<Heade
             if header.number == number {
                 Ok(header)
             } else {
-                Err(Fault::AnotherBlock(header.number, number))
+                Err(ProviderError::AnotherBlock(header.number, number))
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Why a provider's answer is none, or none that can be believed.
+//! Provider errors: transport failures and responses that fail validation.
 
 use std::time::Duration;
 
@@ -11,22 +11,22 @@ use crate::ports::CallError;
 
 /// No answer of the chain's providers can be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Unavailable;
+pub(crate) struct ChainError;
 
-/// Whose failure a fault is.
+/// Whose failure an error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Blame {
     /// The provider failed, whatever it was asked.
     Provider,
-    /// The question may have made any provider fail.
-    Question,
-    /// A control question tells: if the provider answers that, it was the question.
+    /// The request may have made any provider fail.
+    ChainRequest,
+    /// A control request tells: if the provider answers that, it was the request.
     Either,
 }
 
-/// What a provider did in place of answering. The words hold nothing of its URL and nothing that it said.
+/// What a provider did instead of answering. The words hold nothing of its URL and nothing that it said.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Fault {
+pub(crate) enum ProviderError {
     /// There was no whole reply.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -71,7 +71,7 @@ pub(crate) enum Fault {
     Pieces,
 }
 
-impl Fault {
+impl ProviderError {
     /// What it says about the provider.
     pub(crate) fn failure(&self) -> Failure {
         match self {
@@ -98,7 +98,7 @@ impl Fault {
         }
     }
 
-    /// Whether the same provider may do better at once. Whoever asks to wait says for how long.
+    /// Whether the same provider may do better at once. One that asks to wait says for how long.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::Call(error) => matches!(
@@ -123,7 +123,7 @@ impl Fault {
     }
 
     /// Whether it counts against the provider's breaker. One that is behind is asked last instead, and one that has not
-    /// come to a block may be honest: a webhook can be faster than a node. Anybody may fill a block with logs.
+    /// come to a block may be honest: a webhook can be faster than a node. A block may be filled with logs by any account.
     pub(crate) const fn counts(&self) -> bool {
         !matches!(
             self,
@@ -131,10 +131,10 @@ impl Fault {
         )
     }
 
-    /// Whose failure it is where strangers choose what is asked: their contracts may make any provider fail.
+    /// Whose failure it is where clients choose what is asked: their contracts may make any provider fail.
     pub(crate) const fn blame(&self) -> Blame {
         match self {
-            Self::Call(CallError::Timeout | CallError::TooLong) => Blame::Question,
+            Self::Call(CallError::Timeout | CallError::TooLong) => Blame::ChainRequest,
             Self::Call(_)
             | Self::Status(401 | 403 | 429, _)
             | Self::Answer(ReaderError::WrongChain)
@@ -152,7 +152,7 @@ impl Fault {
             | Self::NotYet(..)
             | Self::Unlisted(_)
             | Self::Replaced
-            | Self::Pieces => Blame::Question,
+            | Self::Pieces => Blame::ChainRequest,
         }
     }
 
@@ -171,7 +171,7 @@ impl Fault {
     pub(crate) const fn is_of_reads(&self) -> bool {
         match self {
             Self::Reply(error) if error.is_rate_limit() => false,
-            fault => fault.is_of_size(),
+            error => error.is_of_size(),
         }
     }
 

@@ -1,5 +1,4 @@
-//! What instances tell each other of a chain through the store, so that a fresh one does not pay for what its neighbours
-//! learned: whose breaker is open, how far the chain is, the last block that was believed, the last reorg.
+//! Gossip: what instances publish of a chain through the store, so that a fresh one need not find it out: whose breaker is open, how far the chain is, the last block that was believed, the last reorg.
 
 use std::time::Duration;
 
@@ -66,8 +65,8 @@ pub(super) fn publish_now<P: Ports>(client: &ChainClient<P>, chain: &Chain) {
             within(client.ports(), client.store.limit(), set).await,
             Some(Ok(()))
         ) {
-            let fault = "what is known of providers was not published";
-            client.telemetry().error(fault.into());
+            let error = "what is known of providers was not published";
+            client.telemetry().error(error.into());
         }
     });
 }

@@ -10,18 +10,20 @@ use tokengate_core::jsonrpc::{self, BlockTag, Header};
 use tokengate_core::provider::Head;
 
 use super::client::ChainClient;
-use super::error::Fault;
+use super::error::ProviderError;
 use super::gossip;
 use super::provider::{self, Provider};
 use crate::background::Background as _;
 use crate::ports::{CallError, Ports};
 use crate::timeout::within;
 
-/// How far the clock of whoever makes blocks may be ahead.
+/// How far a block producer's clock may be ahead.
 const MAX_AHEAD: Duration = Duration::from_secs(120);
 
 /// That a provider serves the chain it is asked for.
-pub(super) async fn is_the_chain<P: Ports>(provider: &Provider<'_, P>) -> Result<(), Fault> {
+pub(super) async fn is_the_chain<P: Ports>(
+    provider: &Provider<'_, P>,
+) -> Result<(), ProviderError> {
     let chain = provider.quantity(&jsonrpc::eth_chain_id()).await?;
     if chain == provider.chain.id.id() {
         Ok(())
@@ -40,7 +42,7 @@ pub(super) fn seen<P: Ports>(provider: &Provider<'_, P>, header: Header) -> Head
 }
 
 /// A provider's newest block, with the proof that it is one of the chain.
-async fn proven_head<P: Ports>(provider: &Provider<'_, P>) -> Result<Head, Fault> {
+async fn proven_head<P: Ports>(provider: &Provider<'_, P>) -> Result<Head, ProviderError> {
     let (header, ()) = try_join(provider.header(BlockTag::Latest), is_the_chain(provider)).await?;
     Ok(seen(provider, header))
 }
@@ -67,17 +69,17 @@ pub(super) fn ask_others<P: Ports>(provider: &Provider<'_, P>) {
                     return;
                 };
                 let head = within(client.ports(), limit, proven_head(other)).await;
-                match head.unwrap_or(Err(Fault::Call(CallError::Timeout))) {
+                match head.unwrap_or(Err(ProviderError::Call(CallError::Timeout))) {
                     Ok(head) => {
                         other.pool(|pool| pool.saw_head(index, head));
                         gossip::publish(client, chain);
                     }
-                    Err(fault) => {
+                    Err(error) => {
                         let now = client.ports().now();
-                        other.pool(|pool| pool.failed(index, fault.failure(), now));
+                        other.pool(|pool| pool.failed(index, error.failure(), now));
                         client
                             .telemetry()
-                            .error(format!("{}: {fault}", other.name()));
+                            .error(format!("{}: {error}", other.name()));
                     }
                 }
             });
@@ -102,14 +104,17 @@ pub(super) async fn wait_for_others<P: Ports>(provider: &Provider<'_, P>, limit:
 
 /// That `head`, the newest block that a provider answered by, is neither behind what the others say, nor beyond what the
 /// chain can have come to, nor too old.
-pub(super) async fn check<P: Ports>(provider: &Provider<'_, P>, head: Head) -> Result<(), Fault> {
+pub(super) async fn check<P: Ports>(
+    provider: &Provider<'_, P>,
+    head: Head,
+) -> Result<(), ProviderError> {
     is_in_time(provider, head.timestamp)?;
     is_not_ahead(provider, head).await?;
     is_not_behind(provider, head)
 }
 
 /// That a head is not behind the highest of the others.
-fn is_not_behind<P: Ports>(provider: &Provider<'_, P>, head: Head) -> Result<(), Fault> {
+fn is_not_behind<P: Ports>(provider: &Provider<'_, P>, head: Head) -> Result<(), ProviderError> {
     let limits = provider.chain.head_limits();
     let highest = provider.pool(|pool| {
         pool.saw_head(provider.index, head);
@@ -117,7 +122,7 @@ fn is_not_behind<P: Ports>(provider: &Provider<'_, P>, head: Head) -> Result<(),
     });
     match highest {
         Some(highest) if head.number.saturating_add(limits.tolerance) < highest => {
-            Err(Fault::Behind(head.number, highest))
+            Err(ProviderError::Behind(head.number, highest))
         }
         _ => Ok(()),
     }
@@ -125,7 +130,10 @@ fn is_not_behind<P: Ports>(provider: &Provider<'_, P>, head: Head) -> Result<(),
 
 /// That a head's number is one that the chain can have come to. Where what is known does not show it, it takes a second
 /// statement: another provider's head, or where there is none the same provider's, asked for once more.
-async fn is_not_ahead<P: Ports>(provider: &Provider<'_, P>, head: Head) -> Result<(), Fault> {
+async fn is_not_ahead<P: Ports>(
+    provider: &Provider<'_, P>,
+    head: Head,
+) -> Result<(), ProviderError> {
     let limits = provider.chain.head_limits();
     let is_possible = || {
         let now = provider.client.ports().now();
@@ -147,18 +155,18 @@ async fn is_not_ahead<P: Ports>(provider: &Provider<'_, P>, head: Head) -> Resul
     if is_possible() {
         Ok(())
     } else {
-        Err(Fault::Ahead(head.number))
+        Err(ProviderError::Ahead(head.number))
     }
 }
 
 /// That a block is not older than the newest one may be, and not of a time to come.
-fn is_in_time<P: Ports>(provider: &Provider<'_, P>, timestamp: u64) -> Result<(), Fault> {
+fn is_in_time<P: Ports>(provider: &Provider<'_, P>, timestamp: u64) -> Result<(), ProviderError> {
     let now = u64::try_from(provider.client.ports().now().as_second()).unwrap_or(0);
     let age = now.saturating_sub(timestamp);
     match provider.chain.head_age {
-        Some(most) if age > most.as_secs() => Err(Fault::Old(age)),
+        Some(most) if age > most.as_secs() => Err(ProviderError::Old(age)),
         // A development chain's clock may be anything; of one whose blocks' age counts it may not.
-        Some(_) if timestamp > now.saturating_add(MAX_AHEAD.as_secs()) => Err(Fault::Early),
+        Some(_) if timestamp > now.saturating_add(MAX_AHEAD.as_secs()) => Err(ProviderError::Early),
         _ => Ok(()),
     }
 }

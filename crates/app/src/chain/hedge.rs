@@ -1,4 +1,4 @@
-//! Who is asked, in which order, how often and for how long: until enough providers have answered.
+//! Hedged requests: which providers are asked, in which order, how often and for how long, until enough have answered.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -11,9 +11,9 @@ use tokengate_core::config::Chain;
 use tokengate_core::provider::{Failure, Pool};
 
 use super::client::ChainClient;
-use super::error::{Blame, Fault, Unavailable};
+use super::error::{Blame, ChainError, ProviderError};
 use super::provider::{self, Provider};
-use super::request::{Answer, Question};
+use super::request::{ChainRequest, ChainResponse};
 use super::{gossip, head};
 use crate::background::Background as _;
 use crate::ports::{CallError, Ports};
@@ -32,68 +32,68 @@ const MOST_UNTIL_NEXT: u32 = 40;
 /// How one attempt went.
 struct Attempt {
     provider: usize,
-    outcome: Result<Answer, Fault>,
+    outcome: Result<ChainResponse, ProviderError>,
     /// Whether a failure is the provider's own.
     is_own: bool,
     latency: Duration,
 }
 
-/// Answers of `needed` different providers to `question`, each with its provider's index.
+/// Answers of `needed` different providers to `request`, each with its provider's index.
 ///
 /// The best is asked first; the next one when it fails, or in addition when it takes longer than it usually does. When
 /// all have failed, those whose failure may pass are asked again, as far as the budget for that goes.
-pub(super) async fn race<P: Ports>(
+pub(super) async fn ask<P: Ports>(
     client: &ChainClient<P>,
     chain: &Chain,
     needed: usize,
-    question: Question<'_>,
-) -> Result<Vec<(usize, Answer)>, Unavailable> {
+    request: ChainRequest<'_>,
+) -> Result<Vec<(usize, ChainResponse)>, ChainError> {
     let deadlines = client.config().deadlines;
     let providers = provider::all(client, chain);
     client
         .telemetry()
         .wait_begins(Outside::Chain, client.ports().elapsed());
-    let race = Race {
+    let hedge = Hedge {
         client,
         chain,
         providers: &providers,
-        question,
+        request,
         deadline: deadlines.provider,
     };
     let outcome = within(
         client.ports(),
         deadlines.chain,
-        race.run(needed, deadlines.chain),
+        hedge.run(needed, deadlines.chain),
     )
     .await;
     if outcome.is_none() {
-        race.note(format!("{}: no answer in time", chain.id));
+        hedge.note(format!("{}: no answer in time", chain.id));
     }
     client
         .telemetry()
         .wait_ends(Outside::Chain, client.ports().elapsed());
-    outcome.unwrap_or(Err(Unavailable))
+    outcome.unwrap_or(Err(ChainError))
 }
 
-struct Race<'a, P> {
+struct Hedge<'a, P> {
     client: &'a ChainClient<P>,
     chain: &'a Chain,
     providers: &'a [Provider<'a, P>],
-    question: Question<'a>,
+    request: ChainRequest<'a>,
     deadline: Duration,
 }
 
 /// An attempt at a provider whose breaker is open.
-struct Trial<'a, P: Ports>(&'a Provider<'a, P>);
+struct HalfOpenProbe<'a, P: Ports>(&'a Provider<'a, P>);
 
-impl<P: Ports> Drop for Trial<'_, P> {
+impl<P: Ports> Drop for HalfOpenProbe<'_, P> {
     fn drop(&mut self) {
         let Self(provider) = self;
         provider.pool(|pool| pool.trial_ended(provider.index));
     }
 }
 
-impl<P: Ports> Race<'_, P> {
+impl<P: Ports> Hedge<'_, P> {
     fn pool<T>(&self, work: impl FnOnce(&mut Pool) -> T) -> T {
         self.client.pool(self.chain.id, work)
     }
@@ -103,15 +103,15 @@ impl<P: Ports> Race<'_, P> {
         self.pool(|pool| pool.is_resting(provider, now, self.deadline))
     }
 
-    fn note(&self, fault: String) {
-        self.client.telemetry().error(fault);
+    fn note(&self, error: String) {
+        self.client.telemetry().error(error);
     }
 
     async fn run(
         &self,
         needed: usize,
         total: Duration,
-    ) -> Result<Vec<(usize, Answer)>, Unavailable> {
+    ) -> Result<Vec<(usize, ChainResponse)>, ChainError> {
         let ports = self.client.ports();
         let begun = ports.elapsed();
         let mut queue = self.pool(|pool| {
@@ -122,23 +122,23 @@ impl<P: Ports> Race<'_, P> {
         let mut attempts = vec![0_u32; self.providers.len()];
         let mut answers = Vec::new();
         let mut running = FuturesUnordered::new();
-        // When each attempt under way began, and the patience with the last one.
+        // When each attempt under way began, and the delay with the last one.
         let mut since: Vec<Option<Duration>> = vec![None; self.providers.len()];
-        let mut patience = self.deadline;
+        let mut delay = self.deadline;
         loop {
             while running.len() + answers.len() < needed {
                 let Some((provider, attempt)) = self.next(&mut queue, running.is_empty()) else {
                     break;
                 };
-                patience = self.started(provider, &mut attempts, &mut since);
+                delay = self.started(provider, &mut attempts, &mut since);
                 running.push(attempt);
             }
             if running.is_empty() {
-                return Err(Unavailable);
+                return Err(ChainError);
             }
             let hedge = match queue.front() {
-                Some(next) if !self.question.is_long() && !self.is_resting(*next) => {
-                    ports.sleep(patience).left_future()
+                Some(next) if !self.request.is_long() && !self.is_resting(*next) => {
+                    ports.sleep(delay).left_future()
                 }
                 _ => pending().right_future(),
             };
@@ -146,12 +146,12 @@ impl<P: Ports> Race<'_, P> {
                 Either::Left((ended, _)) => ended,
                 Either::Right(_) => {
                     // Slower than it usually is: another one is asked as well, and the first to answer counts.
-                    patience = self.deadline;
+                    delay = self.deadline;
                     let affordable = self.pool(Pool::spend);
                     if let Some((provider, attempt)) =
                         affordable.then(|| self.next(&mut queue, false)).flatten()
                     {
-                        patience = self.started(provider, &mut attempts, &mut since);
+                        delay = self.started(provider, &mut attempts, &mut since);
                         running.push(attempt);
                     }
                     continue;
@@ -164,7 +164,7 @@ impl<P: Ports> Race<'_, P> {
                 latency,
             }) = ended
             else {
-                return Err(Unavailable);
+                return Err(ChainError);
             };
             if let Some(slot) = since.get_mut(provider) {
                 *slot = None;
@@ -178,13 +178,13 @@ impl<P: Ports> Race<'_, P> {
                         return Ok(answers);
                     }
                 }
-                Err(fault) => {
+                Err(error) => {
                     let left = total.saturating_sub(ports.elapsed().saturating_sub(begun));
-                    self.failed(provider, &fault, is_own);
+                    self.failed(provider, &error, is_own);
                     let tried = attempts.get(provider).copied().unwrap_or(ATTEMPTS);
                     let others = running.len() + answers.len() + queue.len();
                     if others < needed
-                        && let Some(pause) = self.pause_before_retry(&fault, tried, left)
+                        && let Some(pause) = self.pause_before_retry(&error, tried, left)
                         && let Some(again) = self.providers.get(provider)
                     {
                         let attempt = self.attempt(again, pause, None);
@@ -196,7 +196,7 @@ impl<P: Ports> Race<'_, P> {
         }
     }
 
-    /// The next provider in the queue that may be asked, being asked. One whose breaker is open only where nobody else
+    /// The next provider in the queue that may be asked, being asked. One whose breaker is open only where no other
     /// is left.
     fn next<'b>(
         &'b self,
@@ -219,11 +219,11 @@ impl<P: Ports> Race<'_, P> {
                 return Some((index, self.attempt(provider, Duration::ZERO, None)));
             }
             if self.pool(|pool| pool.try_resting(index)) {
-                let trial = Some(Trial(provider));
-                return Some((index, self.attempt(provider, Duration::ZERO, trial)));
+                let probe = Some(HalfOpenProbe(provider));
+                return Some((index, self.attempt(provider, Duration::ZERO, probe)));
             }
             self.note(format!(
-                "{}: left alone, as it failed of late",
+                "{}: not asked, as it failed recently",
                 provider.name()
             ));
         }
@@ -234,22 +234,22 @@ impl<P: Ports> Race<'_, P> {
         &'b self,
         provider: &'b Provider<'b, P>,
         pause: Duration,
-        trial: Option<Trial<'b, P>>,
+        probe: Option<HalfOpenProbe<'b, P>>,
     ) -> LocalBoxFuture<'b, Attempt> {
         let ports = self.client.ports();
         async move {
-            let _trial = trial;
+            let _probe = probe;
             if !pause.is_zero() {
                 ports.sleep(pause).await;
             }
             let start = ports.elapsed();
-            let outcome = within(ports, self.deadline, self.question.ask(provider))
+            let outcome = within(ports, self.deadline, self.request.ask(provider))
                 .await
-                .unwrap_or(Err(Fault::Call(CallError::Timeout)));
+                .unwrap_or(Err(ProviderError::Call(CallError::Timeout)));
             let latency = ports.elapsed().saturating_sub(start);
             let latency = provider.answered_after.take().unwrap_or(latency);
             let is_own = match &outcome {
-                Err(fault) => fault.counts() && self.is_own(provider, fault).await,
+                Err(error) => error.counts() && self.is_own(provider, error).await,
                 Ok(_) => false,
             };
             Attempt {
@@ -262,15 +262,15 @@ impl<P: Ports> Race<'_, P> {
         .boxed_local()
     }
 
-    /// Whether a fault is the provider's, or may be that of a question which strangers chose: then one that they cannot
+    /// Whether a error is the provider's, or may be that of a request which strangers chose: then one that they cannot
     /// choose tells.
-    async fn is_own(&self, provider: &Provider<'_, P>, fault: &Fault) -> bool {
-        if !self.question.is_anybodys() {
+    async fn is_own(&self, provider: &Provider<'_, P>, error: &ProviderError) -> bool {
+        if !self.request.is_anybodys() {
             return true;
         }
-        match fault.blame() {
+        match error.blame() {
             Blame::Provider => true,
-            Blame::Question => false,
+            Blame::ChainRequest => false,
             Blame::Either => {
                 let control = head::is_the_chain(provider);
                 let control = within(self.client.ports(), self.deadline, control).await;
@@ -300,7 +300,7 @@ impl<P: Ports> Race<'_, P> {
         let now = self.client.ports().now();
         let closed = self.pool(|pool| {
             // How long a stranger's contract takes says nothing about the provider.
-            if self.question.is_long() || self.question.is_anybodys() {
+            if self.request.is_long() || self.request.is_anybodys() {
                 pool.worked(provider)
             } else {
                 pool.answered(provider, latency, now)
@@ -312,7 +312,7 @@ impl<P: Ports> Race<'_, P> {
     }
 
     fn overtaken(&self, since: &[Option<Duration>]) {
-        if self.question.is_anybodys() || self.question.is_long() {
+        if self.request.is_anybodys() || self.request.is_long() {
             return;
         }
         let (now, elapsed) = (self.client.ports().now(), self.client.ports().elapsed());
@@ -325,32 +325,37 @@ impl<P: Ports> Race<'_, P> {
         });
     }
 
-    fn failed(&self, provider: usize, fault: &Fault, is_own: bool) {
+    fn failed(&self, provider: usize, error: &ProviderError, is_own: bool) {
         let now = self.client.ports().now();
-        let opened = is_own && self.pool(|pool| pool.failed(provider, fault.failure(), now));
+        let opened = is_own && self.pool(|pool| pool.failed(provider, error.failure(), now));
         let name = self.providers.get(provider).map(Provider::name);
         let name = name.unwrap_or_default();
         if opened {
-            self.note(format!("{name}: {fault}; not asked for a while"));
+            self.note(format!("{name}: {error}; not asked for a while"));
             gossip::publish_now(self.client, self.chain);
         } else {
-            self.note(format!("{name}: {fault}"));
+            self.note(format!("{name}: {error}"));
         }
     }
 
     /// How long to wait before the same provider is asked again, if it is worth it and can be afforded.
-    fn pause_before_retry(&self, fault: &Fault, tried: u32, left: Duration) -> Option<Duration> {
+    fn pause_before_retry(
+        &self,
+        error: &ProviderError,
+        tried: u32,
+        left: Duration,
+    ) -> Option<Duration> {
         // The next block is on its way: waiting for it is no failure, and costs the others nothing.
-        if matches!(fault, Fault::NotYet(..)) {
+        if matches!(error, ProviderError::NotYet(..)) {
             return (UNTIL_NEXT < left && tried < MOST_UNTIL_NEXT).then_some(UNTIL_NEXT);
         }
         if tried >= ATTEMPTS {
             return None;
         }
-        let pause = match fault.failure() {
+        let pause = match error.failure() {
             // As long as it asks for, and not at all if that is too long.
             Failure::Rest(pause) => pause,
-            Failure::Passing if fault.may_pass() => {
+            Failure::Passing if error.may_pass() => {
                 let [chance, ..] = self.client.ports().random();
                 let pause = PAUSE * (1 << (tried - 1).min(4));
                 pause + pause * u32::from(chance) / 256

@@ -25,11 +25,11 @@ use tokengate_core::{ChainId, Timestamp};
 
 pub(crate) use self::believed::Doubt;
 pub(crate) use self::client::{ChainClient, ChainState};
-pub(crate) use self::error::Unavailable;
+pub(crate) use self::error::ChainError;
 pub(crate) use self::gossip::pull;
 pub(crate) use self::logs::{Followed, Following, MAX_TRANSFERS};
 use self::reading::Reading;
-use self::request::{Answer, Question};
+use self::request::{ChainRequest, ChainResponse};
 use self::signature::SignatureCheck;
 use crate::background::Background as _;
 use crate::ports::Ports;
@@ -59,19 +59,21 @@ pub(crate) async fn read<P: Ports>(
     chain: &Chain,
     wanted: Wanted<'_>,
     now: Timestamp,
-) -> Result<Answered, Unavailable> {
+) -> Result<Answered, ChainError> {
     let Wanted {
         reads,
         agreement,
         floor,
     } = wanted;
     let needed = agreement.max(chain.agreement);
-    let answers = hedge::race(client, chain, needed, Question::Reads(reads, floor)).await?;
+    let answers = hedge::ask(client, chain, needed, ChainRequest::Reads(reads, floor)).await?;
     let readings = answers
         .into_iter()
         .filter_map(|(index, answer)| match answer {
-            Answer::Reading(reading) => Some((index, reading)),
-            Answer::Signer(_) | Answer::Identity(_) | Answer::Followed(_) => None,
+            ChainResponse::Reading(reading) => Some((index, reading)),
+            ChainResponse::Signer(_) | ChainResponse::Identity(_) | ChainResponse::Followed(_) => {
+                None
+            }
         });
     let readings: Vec<(usize, Reading)> = readings.collect();
     // The others have confirmed each other; what counts is the first that could have been behind.
@@ -89,36 +91,36 @@ pub(crate) async fn read<P: Ports>(
     })
 }
 
-/// Whose signature it is: by the account's key without asking anybody, else by as many providers as any decision on the
+/// Whose signature it is: by the account's key without a call, else by as many providers as any decision on the
 /// chain needs.
 pub(crate) async fn verify<P: Ports>(
     client: &ChainClient<P>,
     chain: &Chain,
     verification: &Verification,
-) -> Result<Result<VerifiedSigner, VerifyError>, Unavailable> {
+) -> Result<Result<VerifiedSigner, VerifyError>, ChainError> {
     if let Some(signer) = verification.by_key() {
         return Ok(Ok(signer));
     }
     let needed = client.config().agreement(chain.id);
     let check = SignatureCheck::new(verification);
-    let answers = match hedge::race(client, chain, needed, Question::Signature(&check)).await {
+    let answers = match hedge::ask(client, chain, needed, ChainRequest::Signature(&check)).await {
         Ok(answers) => answers,
-        Err(Unavailable) => {
+        Err(ChainError) => {
             let providers = client.urls(chain.id).len();
-            return check.lasting(providers, needed).map(Err).ok_or(Unavailable);
+            return check.lasting(providers, needed).map(Err).ok_or(ChainError);
         }
     };
     let mut answers = answers.into_iter().filter_map(|(_, answer)| match answer {
-        Answer::Signer(signer) => Some(signer),
-        Answer::Reading(_) | Answer::Identity(_) | Answer::Followed(_) => None,
+        ChainResponse::Signer(signer) => Some(signer),
+        ChainResponse::Reading(_) | ChainResponse::Identity(_) | ChainResponse::Followed(_) => None,
     });
-    let first = answers.next().ok_or(Unavailable)?;
+    let first = answers.next().ok_or(ChainError)?;
     if answers.all(|other| other == first) {
         Ok(first)
     } else {
-        let fault = format!("{} providers disagree on a signature", chain.id);
-        client.telemetry().error(fault);
-        Err(Unavailable)
+        let error = format!("{} providers disagree on a signature", chain.id);
+        client.telemetry().error(error);
+        Err(ChainError)
     }
 }
 
@@ -126,11 +128,11 @@ pub(crate) async fn verify<P: Ports>(
 pub(crate) async fn chain_id<P: Ports>(
     client: &ChainClient<P>,
     chain: &Chain,
-) -> Result<u64, Unavailable> {
-    let answers = hedge::race(client, chain, 1, Question::Identity).await?;
+) -> Result<u64, ChainError> {
+    let answers = hedge::ask(client, chain, 1, ChainRequest::Identity).await?;
     match answers.into_iter().next() {
-        Some((_, Answer::Identity(id))) => Ok(id),
-        _ => Err(Unavailable),
+        Some((_, ChainResponse::Identity(id))) => Ok(id),
+        _ => Err(ChainError),
     }
 }
 
@@ -139,11 +141,11 @@ pub(crate) async fn follow<P: Ports>(
     client: &ChainClient<P>,
     chain: &Chain,
     asked: &Following<'_>,
-) -> Result<Followed, Unavailable> {
-    let answers = hedge::race(client, chain, 1, Question::Transfers(asked)).await?;
+) -> Result<Followed, ChainError> {
+    let answers = hedge::ask(client, chain, 1, ChainRequest::Transfers(asked)).await?;
     match answers.into_iter().next() {
-        Some((_, Answer::Followed(followed))) => Ok(*followed),
-        _ => Err(Unavailable),
+        Some((_, ChainResponse::Followed(followed))) => Ok(*followed),
+        _ => Err(ChainError),
     }
 }
 
@@ -168,11 +170,11 @@ pub(crate) async fn is_refuted<P: Ports>(
     let is_behind = highest.is_some_and(|highest| reach < highest);
     if is_behind {
         let number = doubt.head.number;
-        let fault = format!(
+        let error = format!(
             "{}: it answered at block {number} and was behind",
             provider.name()
         );
-        client.telemetry().error(fault);
+        client.telemetry().error(error);
         gossip::publish_now(client, chain);
     }
     is_behind

@@ -9,7 +9,7 @@ use tokengate_core::abi::reader::{Form, Outcome};
 use tokengate_core::block::{ExecutionBlock, Numbering};
 use tokengate_core::fact::{Read, Unreadable, Value};
 
-use super::error::Fault;
+use super::error::ProviderError;
 use super::pinned::Pinned;
 use super::provider::Provider;
 use super::reader_call::{Snapshot, ask, found_numbering};
@@ -43,7 +43,7 @@ pub(super) struct Pieces<'a, 'b, P> {
     /// Ran out of gas beside others.
     spent: Piece,
     /// Failed alone, and why.
-    failed: Vec<(usize, Fault)>,
+    failed: Vec<(usize, ProviderError)>,
     calls: usize,
     /// Whether the block's name is understood.
     is_named: bool,
@@ -85,7 +85,7 @@ impl<'a, 'b, P: Ports> Pieces<'a, 'b, P> {
     }
 
     /// Reads these pieces, and what has to be asked again.
-    pub(super) async fn read(mut self, pieces: Vec<Piece>) -> Result<Snapshot, Fault> {
+    pub(super) async fn read(mut self, pieces: Vec<Piece>) -> Result<Snapshot, ProviderError> {
         self.work(pieces.into()).await?;
         self.ask_spent_again().await?;
         self.ask_failed_again().await?;
@@ -95,17 +95,17 @@ impl<'a, 'b, P: Ports> Pieces<'a, 'b, P> {
         }
         let values: Option<Vec<_>> = self.values.into_iter().collect();
         Ok(Snapshot {
-            values: values.ok_or(Fault::Pieces)?,
+            values: values.ok_or(ProviderError::Pieces)?,
             block,
         })
     }
 
-    async fn work(&mut self, mut queue: VecDeque<Piece>) -> Result<(), Fault> {
+    async fn work(&mut self, mut queue: VecDeque<Piece>) -> Result<(), ProviderError> {
         while !queue.is_empty() {
             let round: Vec<Piece> = queue.drain(..queue.len().min(AT_ONCE)).collect();
             self.calls += round.len();
             if self.calls > MAX_CALLS {
-                return Err(Fault::Pieces);
+                return Err(ProviderError::Pieces);
             }
             let (provider, form, reads) = (self.provider, self.form, self.reads);
             let (tag, by_hash) = (self.pinned.tag(), self.pinned.by_hash);
@@ -121,7 +121,7 @@ impl<'a, 'b, P: Ports> Pieces<'a, 'b, P> {
                         self.is_the_block(&told.block)?;
                         self.take(&piece, told.outcomes);
                     }
-                    Err(fault) if by_hash && !self.is_named && fault.may_be_of_form() => {
+                    Err(error) if by_hash && !self.is_named && error.may_be_of_form() => {
                         // However a node says that it takes no block by its hash: a call without reads tells.
                         if self.pinned.by_hash {
                             match ask(provider, form, Vec::new(), tag, None).await {
@@ -133,14 +133,14 @@ impl<'a, 'b, P: Ports> Pieces<'a, 'b, P> {
                         self.calls = self.calls.saturating_sub(1);
                         queue.push_back(piece);
                     }
-                    Err(fault) if fault.is_of_reads() && piece.len() > 1 => {
+                    Err(error) if error.is_of_reads() && piece.len() > 1 => {
                         queue.extend(halves(&piece));
                     }
-                    Err(fault) if fault.is_of_reads() => {
+                    Err(error) if error.is_of_reads() => {
                         self.failed
-                            .extend(piece.first().map(|index| (*index, fault)));
+                            .extend(piece.first().map(|index| (*index, error)));
                     }
-                    Err(fault) => return Err(fault),
+                    Err(error) => return Err(error),
                 }
             }
         }
@@ -149,15 +149,15 @@ impl<'a, 'b, P: Ports> Pieces<'a, 'b, P> {
 
     /// Asks reads that failed alone once more, right after a call without reads: where that fails as well, it is the node's
     /// failure; where it does not, a second one is the contract's.
-    async fn ask_failed_again(&mut self) -> Result<(), Fault> {
+    async fn ask_failed_again(&mut self) -> Result<(), ProviderError> {
         let failed = std::mem::take(&mut self.failed);
-        let Some((_, fault)) = failed.first() else {
+        let Some((_, error)) = failed.first() else {
             return Ok(());
         };
         let (provider, form, tag) = (self.provider, self.form, self.pinned.tag());
         let control = ask(provider, form, Vec::new(), tag, None);
         if control.await.is_err() {
-            return Err(fault.clone());
+            return Err(error.clone());
         }
         let reads = self.reads;
         let again = failed.into_iter().map(|(index, _)| async move {
@@ -171,21 +171,21 @@ impl<'a, 'b, P: Ports> Pieces<'a, 'b, P> {
                     self.is_the_block(&told.block)?;
                     self.take(&[index], told.outcomes);
                 }
-                Err(fault) if fault.is_of_reads() => {
+                Err(error) if error.is_of_reads() => {
                     if let Some(slot) = self.values.get_mut(index) {
                         *slot = Some(Err(Unreadable));
                     }
                 }
-                Err(fault) => return Err(fault),
+                Err(error) => return Err(error),
             }
         }
         Ok(())
     }
 
     /// That contracts have seen the block that was named; and as what.
-    fn is_the_block(&mut self, seen: &ExecutionBlock) -> Result<(), Fault> {
+    fn is_the_block(&mut self, seen: &ExecutionBlock) -> Result<(), ProviderError> {
         let (number, seen_number) = (self.pinned.linked.header.number, seen.number);
-        let other = Fault::AnotherBlock(seen_number, number);
+        let other = ProviderError::AnotherBlock(seen_number, number);
         let numbering = Numbering::of(&self.pinned.linked, seen).ok_or(other.clone())?;
         let known = self
             .provider
@@ -203,7 +203,7 @@ impl<'a, 'b, P: Ports> Pieces<'a, 'b, P> {
     /// Asks reads that ran out of their share of the gas again, with a larger one: at first a few at a time where there are
     /// many, then each alone. Whatever that does not settle in time is unreadable, so that contracts which burn gas do not
     /// use up the time of the others.
-    async fn ask_spent_again(&mut self) -> Result<(), Fault> {
+    async fn ask_spent_again(&mut self) -> Result<(), ProviderError> {
         if self.spent.is_empty() {
             return Ok(());
         }
@@ -223,8 +223,8 @@ impl<'a, 'b, P: Ports> Pieces<'a, 'b, P> {
                 .await
         };
         match within(client.ports(), left, again).await {
-            Some(Ok(())) | None | Some(Err(Fault::Pieces)) => {}
-            Some(Err(fault)) => return Err(fault),
+            Some(Ok(())) | None | Some(Err(ProviderError::Pieces)) => {}
+            Some(Err(error)) => return Err(error),
         }
         for value in &mut self.values {
             value.get_or_insert(Err(Unreadable));

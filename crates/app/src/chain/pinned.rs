@@ -4,7 +4,7 @@ use futures_util::future::try_join;
 use tokengate_core::block::{BlockId, ExecutionBlock};
 use tokengate_core::jsonrpc::{BlockTag, LinkedHeader};
 
-use super::error::Fault;
+use super::error::ProviderError;
 use super::provider::Provider;
 use crate::ports::Ports;
 
@@ -20,7 +20,7 @@ impl Pinned {
     pub(super) async fn at<P: Ports>(
         provider: &Provider<'_, P>,
         block: BlockTag,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, ProviderError> {
         let linked = provider.header_with_parent(block).await?;
         is_asked_for(block, linked.header.number)?;
         Ok(Self {
@@ -42,7 +42,7 @@ impl Pinned {
     pub(super) async fn confirmed<P: Ports>(
         &self,
         provider: &Provider<'_, P>,
-    ) -> Result<ExecutionBlock, Fault> {
+    ) -> Result<ExecutionBlock, ProviderError> {
         let number = self.linked.header.number;
         let known = provider.pool(|pool| pool.known());
         let known = known.filter(|known| known.number <= number);
@@ -64,7 +64,7 @@ impl Pinned {
                 ..self.block()
             })
         } else {
-            Err(Fault::Replaced)
+            Err(ProviderError::Replaced)
         }
     }
 
@@ -82,9 +82,11 @@ impl Pinned {
 }
 
 /// That the block of this number is the one that was asked for.
-pub(super) fn is_asked_for(block: BlockTag, number: u64) -> Result<(), Fault> {
+pub(super) fn is_asked_for(block: BlockTag, number: u64) -> Result<(), ProviderError> {
     match block {
-        BlockTag::Number(asked) if asked != number => Err(Fault::AnotherBlock(number, asked)),
+        BlockTag::Number(asked) if asked != number => {
+            Err(ProviderError::AnotherBlock(number, asked))
+        }
         _ => Ok(()),
     }
 }

@@ -9,7 +9,7 @@ use tokengate_core::provider::Pool;
 use tokengate_core::secret::Secret;
 
 use super::client::ChainClient;
-use super::error::Fault;
+use super::error::ProviderError;
 use crate::background::Background as _;
 use crate::ports::Ports;
 
@@ -64,43 +64,50 @@ impl<P: Ports> Provider<'_, P> {
         self.client.pool(self.chain.id, work)
     }
 
-    pub(super) async fn send(&self, body: Vec<u8>) -> Result<Vec<u8>, Fault> {
+    pub(super) async fn send(&self, body: Vec<u8>) -> Result<Vec<u8>, ProviderError> {
         self.send_for(body, MAX_REPLY_LEN).await
     }
 
     /// Sends a body for a reply of at most `limit` bytes.
-    pub(super) async fn send_for(&self, body: Vec<u8>, limit: usize) -> Result<Vec<u8>, Fault> {
+    pub(super) async fn send_for(
+        &self,
+        body: Vec<u8>,
+        limit: usize,
+    ) -> Result<Vec<u8>, ProviderError> {
         let ports = self.client.ports();
         let reply = ports.post(self.url.expose(), body, limit).await?;
         if reply.status == 200 {
             Ok(reply.body)
         } else {
-            Err(Fault::Status(reply.status, reply.retry_after))
+            Err(ProviderError::Status(reply.status, reply.retry_after))
         }
     }
 
-    pub(super) async fn data(&self, request: &Request) -> Result<Vec<u8>, Fault> {
+    pub(super) async fn data(&self, request: &Request) -> Result<Vec<u8>, ProviderError> {
         Ok(jsonrpc::data(&self.send(request.to_body()).await?)?)
     }
 
-    pub(super) async fn quantity(&self, request: &Request) -> Result<u64, Fault> {
+    pub(super) async fn quantity(&self, request: &Request) -> Result<u64, ProviderError> {
         Ok(jsonrpc::quantity(&self.send(request.to_body()).await?)?)
     }
 
-    pub(super) async fn header(&self, block: BlockTag) -> Result<Header, Fault> {
+    pub(super) async fn header(&self, block: BlockTag) -> Result<Header, ProviderError> {
         let header = self.find(block).await?;
         Ok(header.ok_or(ReplyError::Malformed)?)
     }
 
     /// The same, and the hash of the block before it, where the provider says it.
-    pub(super) async fn header_with_parent(&self, block: BlockTag) -> Result<LinkedHeader, Fault> {
+    pub(super) async fn header_with_parent(
+        &self,
+        block: BlockTag,
+    ) -> Result<LinkedHeader, ProviderError> {
         let request = jsonrpc::eth_get_block_by_number(block);
         let header = jsonrpc::header_with_parent(&self.send(request.to_body()).await?)?;
         Ok(header.ok_or(ReplyError::Malformed)?)
     }
 
     /// The block, if the provider has it.
-    pub(super) async fn find(&self, block: BlockTag) -> Result<Option<Header>, Fault> {
+    pub(super) async fn find(&self, block: BlockTag) -> Result<Option<Header>, ProviderError> {
         let request = jsonrpc::eth_get_block_by_number(block);
         Ok(jsonrpc::header(&self.send(request.to_body()).await?)?)
     }

@@ -5,7 +5,7 @@ use tokengate_core::config::Chain;
 use tokengate_core::fact::Read;
 
 use super::client::ChainClient;
-use super::error::Unavailable;
+use super::error::ChainError;
 use super::reading::{self, Reading};
 use super::{believed, provider};
 use crate::background::Background as _;
@@ -19,15 +19,15 @@ pub(super) async fn agreed<P: Ports>(
     chain: &Chain,
     reads: &[Read],
     readings: Vec<(usize, Reading)>,
-) -> Result<Reading, Unavailable> {
+) -> Result<Reading, ChainError> {
     let Some(split) = disagreement(&readings) else {
         let oldest = readings.into_iter().map(|(_, reading)| reading);
         return oldest
             .min_by_key(|reading| reading.number)
-            .ok_or(Unavailable);
+            .ok_or(ChainError);
     };
     let numbers = || readings.iter().map(|(_, reading)| reading.number);
-    // Nobody may choose a block of long ago.
+    // A provider must not choose a block of long ago.
     let close = |least: u64, most: u64| (1..=chain.tolerance).contains(&(most - least));
     let bounds = numbers().min().zip(numbers().max());
     let Some((number, _)) = bounds.filter(|(least, most)| close(*least, *most)) else {
@@ -44,9 +44,9 @@ pub(super) async fn agreed<P: Ports>(
         })
     });
     let readings: Option<Vec<_>> = join_all(again).await.into_iter().collect();
-    let readings = readings.ok_or(Unavailable)?;
+    let readings = readings.ok_or(ChainError)?;
     if readings.iter().any(|(_, reading)| reading.number != number) {
-        return Err(Unavailable);
+        return Err(ChainError);
     }
     match disagreement(&readings) {
         Some(split) => Err(disagree(client, chain, reads, &readings, split)),
@@ -54,7 +54,7 @@ pub(super) async fn agreed<P: Ports>(
             .into_iter()
             .next()
             .map(|(_, reading)| reading)
-            .ok_or(Unavailable),
+            .ok_or(ChainError),
     }
 }
 
@@ -75,7 +75,7 @@ fn disagree<P: Ports>(
     reads: &[Read],
     readings: &[(usize, Reading)],
     (read, who): (usize, [usize; 2]),
-) -> Unavailable {
+) -> ChainError {
     let said = who.map(|at| match readings.get(at) {
         Some((index, reading)) => {
             let value = reading.values.get(read);
@@ -93,5 +93,5 @@ fn disagree<P: Ports>(
         "{} providers disagree on {read:?}: {one}; {other}",
         chain.id
     ));
-    Unavailable
+    ChainError
 }

@@ -5,7 +5,7 @@ use tokengate_core::block::{BlockId, ExecutionBlock, Numbering};
 use tokengate_core::fact::{Read, Unreadable, Value};
 use tokengate_core::jsonrpc::{self, BlockTag};
 
-use super::error::Fault;
+use super::error::ProviderError;
 use super::gossip;
 use super::provider::Provider;
 use crate::ports::Ports;
@@ -25,7 +25,7 @@ pub(super) async fn ask<P: Ports>(
     reads: Vec<&Read>,
     block: BlockTag,
     known: Option<BlockId>,
-) -> Result<reader::Answer, Fault> {
+) -> Result<reader::Answer, ProviderError> {
     let chain = provider.chain;
     let reader = Reader::new(chain.id, reads, known);
     let call = reader.call(form, chain.deposit_gas);

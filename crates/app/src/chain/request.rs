@@ -5,16 +5,16 @@ use tokengate_core::jsonrpc;
 use tokengate_core::signer::{VerifiedSigner, VerifyError};
 
 use super::believed::{At, believe};
-use super::error::Fault;
+use super::error::ProviderError;
 use super::logs::{self, Followed, Following};
 use super::provider::Provider;
 use super::reading::{self, Reading};
 use super::signature::SignatureCheck;
 use crate::ports::Ports;
 
-/// A question to a chain.
+/// A request to a chain.
 #[derive(Clone, Copy)]
-pub(super) enum Question<'a> {
+pub(super) enum ChainRequest<'a> {
     /// What these reads give, at one block, which at the head is none before this.
     Reads(&'a [Read], u64),
     /// Whose signature it is.
@@ -27,22 +27,25 @@ pub(super) enum Question<'a> {
 
 /// An answer that can be believed, as far as one provider's can.
 #[derive(Clone, Debug)]
-pub(super) enum Answer {
-    /// To [`Question::Reads`].
+pub(super) enum ChainResponse {
+    /// To [`ChainRequest::Reads`].
     Reading(Reading),
-    /// To [`Question::Signature`].
+    /// To [`ChainRequest::Signature`].
     Signer(Result<VerifiedSigner, VerifyError>),
-    /// To [`Question::Identity`].
+    /// To [`ChainRequest::Identity`].
     Identity(u64),
-    /// To [`Question::Transfers`].
+    /// To [`ChainRequest::Transfers`].
     Followed(Box<Followed>),
 }
 
-impl Question<'_> {
-    pub(super) async fn ask<P: Ports>(self, provider: &Provider<'_, P>) -> Result<Answer, Fault> {
+impl ChainRequest<'_> {
+    pub(super) async fn ask<P: Ports>(
+        self,
+        provider: &Provider<'_, P>,
+    ) -> Result<ChainResponse, ProviderError> {
         Ok(match self {
             Self::Reads(reads, floor) => {
-                Answer::Reading(reading::read(provider, reads, At::Configured(floor)).await?)
+                ChainResponse::Reading(reading::read(provider, reads, At::Configured(floor)).await?)
             }
             Self::Signature(check) => {
                 // A session outlives what might yet refute it, so it waits for the heads of all providers.
@@ -52,11 +55,13 @@ impl Question<'_> {
                     let block = *evidence.block();
                     Ok((evidence, block))
                 });
-                Answer::Signer(believed.await?.into_value().into_outcome())
+                ChainResponse::Signer(believed.await?.into_value().into_outcome())
             }
-            Self::Identity => Answer::Identity(provider.quantity(&jsonrpc::eth_chain_id()).await?),
+            Self::Identity => {
+                ChainResponse::Identity(provider.quantity(&jsonrpc::eth_chain_id()).await?)
+            }
             Self::Transfers(asked) => {
-                Answer::Followed(Box::new(logs::follow(provider, asked).await?))
+                ChainResponse::Followed(Box::new(logs::follow(provider, asked).await?))
             }
         })
     }

@@ -10,7 +10,7 @@ use tokengate_core::fact::Read;
 use tokengate_core::jsonrpc::BlockTag;
 
 use super::batch::by_calls;
-use super::error::Fault;
+use super::error::ProviderError;
 use super::gossip;
 use super::pieces::{Pieces, halves};
 use super::pinned::{Pinned, is_asked_for};
@@ -28,8 +28,8 @@ pub(super) async fn snapshot<P: Ports>(
     provider: &Provider<'_, P>,
     reads: &[Read],
     block: BlockTag,
-) -> Result<Snapshot, Fault> {
-    const UNSUPPORTED: Fault = Fault::Answer(ReaderError::Unsupported);
+) -> Result<Snapshot, ProviderError> {
+    const UNSUPPORTED: ProviderError = ProviderError::Answer(ReaderError::Unsupported);
     let now = provider.client.ports().now();
     let configured = provider.chain.reader;
     let found = provider.pool(|pool| pool.form(provider.index, now));
@@ -52,8 +52,8 @@ pub(super) async fn snapshot<P: Ports>(
             gossip::publish_now(provider.client, provider.chain);
             if configured.is_none() && *form == Form::Calls {
                 let name = provider.name();
-                let fault = format!("{name}: it runs no reader, and is read by single calls");
-                provider.client.telemetry().error(fault);
+                let error = format!("{name}: it runs no reader, and is read by single calls");
+                provider.client.telemetry().error(error);
             }
         }
         return told;
@@ -69,13 +69,13 @@ async fn in_form<P: Ports>(
     reads: &[Read],
     block: BlockTag,
     is_proven: bool,
-) -> Result<Snapshot, Fault> {
+) -> Result<Snapshot, ProviderError> {
     if form == Form::Calls {
         return by_calls(provider, reads, block).await;
     }
     match by_reader(provider, form, reads, block, is_proven).await {
-        Err(Fault::Answer(error)) => Err(error.into()),
-        Err(fault) if !is_proven && fault.may_be_of_form() => {
+        Err(ProviderError::Answer(error)) => Err(error.into()),
+        Err(error) if !is_proven && error.may_be_of_form() => {
             match ask(provider, form, Vec::new(), block, None).await {
                 Ok(_) => by_reader(provider, form, reads, block, true).await,
                 Err(other) if other.may_be_of_form() => Err(ReaderError::Unsupported.into()),
@@ -103,7 +103,7 @@ async fn by_reader<P: Ports>(
     reads: &[Read],
     block: BlockTag,
     is_proven: bool,
-) -> Result<Snapshot, Fault> {
+) -> Result<Snapshot, ProviderError> {
     let begun = provider.client.ports().elapsed();
     let numbering = provider.pool(|pool| pool.numbering(provider.index));
     let pieces = reader::pieces(reads, limits(provider.chain).of(form));
@@ -131,8 +131,8 @@ async fn by_reader<P: Ports>(
     };
     let whole = Vec::from_iter(0..reads.len());
     let told = match told {
-        Err(fault) if !is_proven && fault.may_be_of_form() => return Err(fault),
-        Err(fault) if fault.is_of_reads() && reads.len() > 1 => {
+        Err(error) if !is_proven && error.may_be_of_form() => return Err(error),
+        Err(error) if error.is_of_reads() && reads.len() > 1 => {
             let pinned = match pinned {
                 Some(pinned) => pinned?,
                 None => Pinned::at(provider, block).await?,
@@ -166,7 +166,7 @@ async fn by_reader<P: Ports>(
     }
     let pinned = Pinned::at(provider, BlockTag::Number(told.block.number)).await?;
     if Numbering::of(&pinned.linked, &told.block) != Some(Numbering::Own) {
-        return Err(Fault::Replaced);
+        return Err(ProviderError::Replaced);
     }
     let mut pieces = Pieces::new(provider, form, reads, pinned, begun);
     pieces.take(&whole, told.outcomes);

@@ -1,4 +1,4 @@
-//! Why a gate is open or closed to somebody: for the check that anybody may ask for, and for an operator's.
+//! Explanations of a gate's verdict, condition by condition: for the public check and for the operator's.
 
 use serde_json::Value;
 use tokengate_core::config::Config;
@@ -12,7 +12,7 @@ use crate::http::problem::Problem;
 use crate::ports::Ports;
 use crate::rate_limit::Payer;
 
-/// What a gate says of somebody, and why.
+/// A gate's verdict on a subject, and why.
 #[derive(Clone, Debug)]
 pub struct Explanation {
     /// Whether it is open.

@@ -8,18 +8,18 @@ use tokengate_core::fact::{Fact, FactKey, Read, Value};
 
 use super::reader::FactReader;
 use crate::background::Background as _;
-use crate::cache::single_flight::{Course, Flight, Landing};
+use crate::cache::single_flight::{FetchRequest, FetchResult, InFlight};
 use crate::http::problem::Problem;
 use crate::ports::Ports;
 use crate::rate_limit::Payer;
 use crate::telemetry::Telemetry;
 use crate::{chain, store};
 
-/// The most facts that an instance has under way from chains: what it takes to ask for them and to read the answers has
+/// The most facts that an instance has in flight from chains: what it takes to ask for them and to read the answers has
 /// to fit into its memory several times.
 const MAX_IN_FLIGHT: usize = 8_192;
 
-/// Charges for reads of so many facts, if there is anybody to charge.
+/// Charges a payer, if there is one, for fetching so many facts.
 ///
 /// # Errors
 /// [`Problem::TooManyRequests`]; [`Problem::ChainUnavailable`] while the instance is reading as much as it can.
@@ -31,11 +31,11 @@ pub(crate) async fn charge<P: Ports>(
     if facts == 0 {
         return Ok(());
     }
-    let flying = reader.facts.flights.cost();
+    let flying = reader.facts.single_flight.cost();
     if flying > 0 && flying.saturating_add(facts) > MAX_IN_FLIGHT {
         reader
             .telemetry()
-            .error("as many reads are under way as fit into memory".into());
+            .error("as many fetches are in flight as fit into memory".into());
         return Err(Problem::ChainUnavailable);
     }
     match payer {
@@ -44,42 +44,44 @@ pub(crate) async fn charge<P: Ports>(
     }
 }
 
-/// Begins a read that others may join, behind the response: it goes on to its end whoever waits for it.
-pub(crate) fn take_off<P: Ports>(reader: &FactReader<P>, course: Course, now: Timestamp) -> Flight {
+/// Begins a fetch that other requests may join, in the background: it goes on to its end whether or not they wait.
+pub(crate) fn start_fetch<P: Ports>(
+    reader: &FactReader<P>,
+    request: FetchRequest,
+    now: Timestamp,
+) -> InFlight {
     let begun = reader.ports().elapsed();
-    let flights = &reader.facts.flights;
-    let (id, flight) = flights.start(course.clone(), begun);
-    let landing = flight.clone();
+    let (id, in_flight) = reader.facts.single_flight.start(request.clone(), begun);
+    let shared = in_flight.clone();
     reader.in_background(async move |reader: &FactReader<P>| {
-        let agreement = course.agreement;
-        let memory = &reader.facts;
-        // Whoever waits goes on whatever becomes of this.
-        let place = memory.flights.landing_place(id, landing);
-        let landing = land(reader, course.clone(), now).await;
-        let doubt = landing.doubt;
-        let settled = settle(reader, &course, &landing, begun);
-        place.land(landing);
+        let agreement = request.agreement;
+        // What waits for it goes on whatever becomes of this.
+        let guard = reader.facts.single_flight.guard(id, shared);
+        let result = fetch(reader, request.clone(), now).await;
+        let doubt = result.doubt;
+        let settled = settle(reader, &request, &result, begun);
+        guard.set(result);
         keep(reader, agreement, settled).await;
         // It was believed before all providers had said how far the chain is, and one of them says now that it was behind.
         if let Some(doubt) = doubt
-            && chain::is_refuted(&reader.chain, course.chain, doubt).await
+            && chain::is_refuted(&reader.chain, request.chain, doubt).await
         {
             let begun = reader.ports().elapsed();
-            let landing = land(reader, course.clone(), reader.ports().now()).await;
-            for fault in &landing.faults {
-                reader.telemetry().error(fault.clone());
+            let result = fetch(reader, request.clone(), reader.ports().now()).await;
+            for error in &result.errors {
+                reader.telemetry().error(error.clone());
             }
-            let settled = settle(reader, &course, &landing, begun);
+            let settled = settle(reader, &request, &result, begun);
             keep(reader, agreement, settled).await;
         }
     });
-    flight
+    in_flight
 }
 
 /// What a fetch changes in the shared store: facts to be kept, and those that have to go.
 struct Settled {
     kept: Vec<(FactKey, Fact)>,
-    /// Of vaults that are not shown to have named a delegate there are as many as anybody likes to name.
+    /// Vaults that are not shown to have named a delegate: a client can name any number of them.
     unproven: BTreeSet<FactKey>,
     dropped: Vec<FactKey>,
 }
@@ -87,18 +89,18 @@ struct Settled {
 /// Puts what a fetch that began at `begun` has come to into the instance's memory.
 fn settle<P: Ports>(
     reader: &FactReader<P>,
-    course: &Course,
-    landing: &Landing,
+    request: &FetchRequest,
+    result: &FetchResult,
     begun: Duration,
 ) -> Settled {
-    let (memory, agreement) = (&reader.facts, course.agreement);
+    let (memory, agreement) = (&reader.facts, request.agreement);
     let (mut kept, mut dropped) = (Vec::new(), Vec::new());
-    let unproven = if is_delegated(course, landing) {
+    let unproven = if is_delegated(request, result) {
         BTreeSet::new()
     } else {
-        course.of_vault.clone()
+        request.of_vault.clone()
     };
-    for (key, answer) in &landing.answers {
+    for (key, answer) in &result.answers {
         match answer {
             Ok(fact) => {
                 if unproven.contains(key) {
@@ -139,41 +141,41 @@ async fn keep<P: Ports>(reader: &FactReader<P>, agreement: usize, settled: Settl
 }
 
 /// Whether the vault that part of the reads are about is shown to have named a delegate.
-fn is_delegated(course: &Course, landing: &Landing) -> bool {
-    let mut answers = landing.answers.iter();
+fn is_delegated(request: &FetchRequest, result: &FetchResult) -> bool {
+    let mut answers = result.answers.iter();
     answers.any(|(key, answer)| {
-        let names = matches!(key.read, Read::Delegation { .. }) && course.of_vault.contains(key);
+        let names = matches!(key.read, Read::Delegation { .. }) && request.of_vault.contains(key);
         let is_zero = |fact: &Fact| matches!(fact.value, Value::Amount(amount) if amount.is_zero());
         names && answer.as_ref().is_ok_and(|fact| !is_zero(fact))
     })
 }
 
 /// What a chain says, and what failed on the way.
-pub(crate) async fn land<P: Ports>(
+pub(crate) async fn fetch<P: Ports>(
     reader: &FactReader<P>,
-    course: Course,
+    request: FetchRequest,
     now: Timestamp,
-) -> Landing {
-    let Some(chain) = reader.config().chain(course.chain) else {
-        return Landing::default();
+) -> FetchResult {
+    let Some(chain) = reader.config().chain(request.chain) else {
+        return FetchResult::default();
     };
     let reader = reader.with_telemetry(Telemetry::default());
-    let reads: Vec<_> = course.keys.iter().map(|key| key.read.clone()).collect();
+    let reads: Vec<_> = request.keys.iter().map(|key| key.read.clone()).collect();
     let wanted = chain::Wanted {
         reads: &reads,
-        agreement: course.agreement,
-        floor: course.floor,
+        agreement: request.agreement,
+        floor: request.floor,
     };
     let (mut answers, doubt): (Vec<_>, _) =
         match chain::read(&reader.chain, chain, wanted, now).await {
             Ok(answered) => (
-                course.keys.into_iter().zip(answered.facts).collect(),
+                request.keys.into_iter().zip(answered.facts).collect(),
                 answered.doubt,
             ),
-            Err(chain::Unavailable) => (Vec::new(), None),
+            Err(chain::ChainError) => (Vec::new(), None),
         };
     answers.retain(|(key, answer)| {
-        let known = course.known.get(key);
+        let known = request.known.get(key);
         let known = known.filter(|known| !reader.chain.is_reorged(key, known));
         let older = matches!((answer, known), (Ok(fact), Some(known)) if fact.contradicts(known));
         if older {
@@ -187,15 +189,15 @@ pub(crate) async fn land<P: Ports>(
         let error = answer.as_ref().err()?;
         Some(format!("{}: {error}", key.chain))
     });
-    let faults = reader
+    let errors = reader
         .telemetry()
         .errors()
         .into_iter()
         .chain(unreadable)
         .collect();
-    Landing {
+    FetchResult {
         answers,
-        faults,
+        errors,
         doubt,
     }
 }

@@ -1,4 +1,4 @@
-//! From wallets and gates to verdicts: facts at hand first, what is missing in one call per chain.
+//! Decides gates: from the facts at hand, and where those do not suffice by one call per chain.
 
 pub(crate) mod explain;
 mod fetch;
@@ -19,13 +19,13 @@ use tokengate_core::resource::Resource;
 use tokengate_core::wallet::Holders;
 use tokengate_core::{ChainId, Timestamp, cost};
 
-use self::fetch::land;
-pub(crate) use self::fetch::{charge, take_off};
+use self::fetch::fetch;
+pub(crate) use self::fetch::{charge, start_fetch};
 pub(crate) use self::reader::{FactReader, FactState};
 pub(crate) use self::tier::Tier;
 use self::verdict::{Evidence, Outcome, Verdict};
 use crate::background::Background as _;
-use crate::cache::single_flight::{Course, Flight};
+use crate::cache::single_flight::{FetchRequest, InFlight};
 use crate::chain;
 use crate::http::problem::Problem;
 use crate::ports::Ports;
@@ -42,14 +42,14 @@ pub(crate) enum Effort {
     EveryLeaf,
 }
 
-/// A node that has not seen a block is behind for so long at the most after the block was told of: whoever told may be
+/// A node that has not seen a block is behind for so long at the most after the block was told of: the source may be
 /// mistaken.
 const FLOOR_FOR: Duration = Duration::from_secs(30);
 
-/// The most reads of chains that an instance has under way and begins another behind a response.
-const MAX_BEHIND: usize = 16;
+/// With more fetches in flight than this, none begins in the background.
+const MAX_BACKGROUND: usize = 16;
 
-/// A fact that is asked for often is read anew when so much of its time is over: three quarters.
+/// A fact that is asked for often is read again when so much of its time is over: three quarters.
 const fn is_nearly_over(age: Duration, fresh: Duration) -> bool {
     age.as_millis() * 4 >= fresh.as_millis() * 3
 }
@@ -65,7 +65,7 @@ pub(crate) struct Gathered<'g> {
     effort: Effort,
     /// Who pays for what is read from chains; an operator does not.
     payer: Option<Payer>,
-    /// What is read for the vault alone, which anybody can name.
+    /// What is read for the vault alone, which the client names without proof.
     of_vault: BTreeSet<FactKey>,
     tiers: BTreeMap<FactKey, Tier>,
     /// Blocks before which facts are known to be invalid.
@@ -139,7 +139,7 @@ pub(crate) async fn at_hand<'g, P: Ports>(
         });
     }
     let own = holders.vault().map(|_| holders.without_vault());
-    // What is read for the vault is for anybody; what is read of the wallets as well is proven.
+    // The vault is named without proof; what is read of the wallets as well is proven.
     let of_vault = own.map_or_else(BTreeSet::new, |own| {
         let own: BTreeSet<_> = gates.iter().flat_map(|gate| gate.reads(&own)).collect();
         let all = judged.iter().flat_map(|judged| &judged.reads);
@@ -256,11 +256,11 @@ impl Gathered<'_> {
         let config = reader.config();
         let memory = &reader.facts;
         let asked = reader.ports().elapsed();
-        let undone = |key: &FactKey, fact: &Fact| reader.chain.is_reorged(key, fact);
+        let is_reorged = |key: &FactKey, fact: &Fact| reader.chain.is_reorged(key, fact);
         let mut lacking = Vec::new();
         for key in keys {
             match memory.cache.get(self.agreement, &key, asked) {
-                Some(fact) if !undone(&key, &fact) => {
+                Some(fact) if !is_reorged(&key, &fact) => {
                     reader.telemetry().count(Count::Memory, 1);
                     self.tiers.insert(key.clone(), Tier::Memory);
                     self.facts.insert(key, fact);
@@ -278,7 +278,8 @@ impl Gathered<'_> {
             match known {
                 // One that no gate may rest on any longer must not contradict what is read now either.
                 Ok(Some(Known::Fact(fact)))
-                    if !undone(key, &fact) && fact.is_within(store::fact_ttl(config), self.now) =>
+                    if !is_reorged(key, &fact)
+                        && fact.is_within(store::fact_ttl(config), self.now) =>
                 {
                     reader.telemetry().count(Count::Store, 1);
                     memory.cache.put(self.agreement, key, &fact, asked);
@@ -320,7 +321,7 @@ impl Gathered<'_> {
         for judged in &self.gates {
             let missing = &judged.verdict.missing;
             match (judged.verdict.outcome, self.effort) {
-                (Outcome::Open, Effort::Verdict) => ahead.extend(self.ending(reader, judged)),
+                (Outcome::Open, Effort::Verdict) => ahead.extend(self.expiring(reader, judged)),
                 (Outcome::Stale, Effort::Verdict) => {
                     reader.telemetry().count(Count::Stale, 1);
                     // Gate by gate: a larger read that fails must not keep a smaller one from being made.
@@ -338,13 +339,13 @@ impl Gathered<'_> {
             .gates
             .iter()
             .map(|judged| judged.gate.fresh.min(config.service.deny_after));
-        let patience = youngest.min().unwrap_or_default();
+        let max_age = youngest.min().unwrap_or_default();
         if !wanted.is_empty() {
             self.fetched = Some(Fetched {
                 was_stale,
                 ..Fetched::default()
             });
-            self.read(reader, config, &wanted, patience).await?;
+            self.read(reader, config, &wanted, max_age).await?;
             self.judge(config);
         }
         for stale in stale {
@@ -365,16 +366,16 @@ impl Gathered<'_> {
     }
 
     /// The facts of an open gate that are asked for often and soon too old.
-    fn ending<P: Ports>(&self, reader: &FactReader<P>, judged: &Judged<'_>) -> Vec<FactKey> {
+    fn expiring<P: Ports>(&self, reader: &FactReader<P>, judged: &Judged<'_>) -> Vec<FactKey> {
         let elapsed = reader.ports().elapsed();
         let fresh = self.facts.within(judged.gate.fresh, self.now);
         let age = |fact: &Fact| self.now.duration_since(fact.read_at).unsigned_abs();
-        let ending = judged.reads.iter().filter(|key| {
+        let expiring = judged.reads.iter().filter(|key| {
             let fact = fresh.fact(key);
             fact.is_some_and(|fact| is_nearly_over(age(fact), judged.gate.fresh))
                 && reader.facts.cache.is_hot(self.agreement, key, elapsed)
         });
-        ending.cloned().collect()
+        expiring.cloned().collect()
     }
 
     /// Asks all chains at once. A chain without an answer leaves its facts unknown.
@@ -387,53 +388,54 @@ impl Gathered<'_> {
         reader: &FactReader<P>,
         config: &Config,
         wanted: &BTreeSet<FactKey>,
-        patience: Duration,
+        max_age: Duration,
     ) -> Result<(), Problem> {
         let begun = reader.ports().elapsed();
-        let courses = self.courses(config, wanted);
-        let courses: Vec<_> = courses
+        let requests = self.requests(config, wanted);
+        let requests: Vec<_> = requests
             .into_iter()
-            .map(|course| {
-                let joined = self.join(reader, &course, begun, patience);
-                (course, joined)
+            .map(|request| {
+                let joined = self.join(reader, &request, begun, max_age);
+                (request, joined)
             })
             .collect();
-        let lacking = courses.iter().filter(|(_, joined)| joined.is_none());
-        self.pay(reader, lacking.map(|(course, _)| course)).await?;
-        let mut flights = Vec::new();
-        for (course, joined) in courses {
+        let lacking = requests.iter().filter(|(_, joined)| joined.is_none());
+        self.pay(reader, lacking.map(|(request, _)| request))
+            .await?;
+        let mut fetches = Vec::new();
+        for (request, joined) in requests {
             if self.effort == Effort::EveryLeaf {
-                // Explanations are for anybody's address: what only they need is not kept for all.
-                flights.push(land(reader, course, self.now).map(Rc::new).left_future());
+                // Explanations are public, for any address: what only they need is not kept.
+                fetches.push(fetch(reader, request, self.now).map(Rc::new).left_future());
                 continue;
             }
             // Another one may have begun it while the store was asked what this one has used.
-            let joined = joined.or_else(|| self.join(reader, &course, begun, patience));
+            let joined = joined.or_else(|| self.join(reader, &request, begun, max_age));
             if joined.is_some() {
                 reader.telemetry().count(Count::Coalesced, 1);
                 self.fetched.get_or_insert_default().is_joined = true;
             } else {
-                reader.telemetry().count(Count::Chain, course.keys.len());
+                reader.telemetry().count(Count::Chain, request.keys.len());
             }
-            let flight = joined.unwrap_or_else(|| take_off(reader, course, self.now));
+            let in_flight = joined.unwrap_or_else(|| start_fetch(reader, request, self.now));
             let ports = reader.ports();
-            flights.push(async move { flight.landing(ports).await }.right_future());
+            fetches.push(async move { in_flight.result(ports).await }.right_future());
         }
         reader.telemetry().wait_begins(Outside::Chain, begun);
-        let landings = join_all(flights).await;
+        let results = join_all(fetches).await;
         reader
             .telemetry()
             .wait_ends(Outside::Chain, reader.ports().elapsed());
-        for landing in landings {
-            for fault in &landing.faults {
-                reader.telemetry().error(fault.clone());
+        for result in results {
+            for error in &result.errors {
+                reader.telemetry().error(error.clone());
             }
-            for (key, answer) in &landing.answers {
+            for (key, answer) in &result.answers {
                 if !wanted.contains(key) {
                     continue;
                 }
                 match answer {
-                    // Whoever has begun the read may not have known what is known here.
+                    // The request that began the fetch may not have known what is known here.
                     Ok(fact)
                         if self.known(key).is_some_and(|known| {
                             fact.contradicts(known) && !reader.chain.is_reorged(key, known)
@@ -450,32 +452,34 @@ impl Gathered<'_> {
         Ok(())
     }
 
-    /// The read under way that has what `course` wants, if there is one.
+    /// The fetch in flight that has what `request` wants, if there is one.
     fn join<P: Ports>(
         &self,
         reader: &FactReader<P>,
-        course: &Course,
+        request: &FetchRequest,
         now: Duration,
-        patience: Duration,
-    ) -> Option<Flight> {
-        let alone = patience.is_zero() || self.alone.contains(&course.chain);
+        max_age: Duration,
+    ) -> Option<InFlight> {
+        let alone = max_age.is_zero() || self.alone.contains(&request.chain);
         if alone || self.effort == Effort::EveryLeaf {
             return None;
         }
-        reader.facts.flights.join(course, now, patience)
+        reader.facts.single_flight.join(request, now, max_age)
     }
 
     /// Charges for reads that begin.
     async fn pay<P: Ports>(
         &self,
         reader: &FactReader<P>,
-        courses: impl Iterator<Item = &Course>,
+        requests: impl Iterator<Item = &FetchRequest>,
     ) -> Result<(), Problem> {
-        let facts = courses.map(Course::cost).fold(0, usize::saturating_add);
+        let facts = requests
+            .map(FetchRequest::cost)
+            .fold(0, usize::saturating_add);
         charge(reader, self.payer.as_ref(), facts).await
     }
 
-    /// Has facts read behind the response, unless somebody does already, or it is not paid for.
+    /// Has facts fetched in the background, unless they are in flight or not paid for.
     async fn refresh<P: Ports>(
         &self,
         reader: &FactReader<P>,
@@ -485,15 +489,15 @@ impl Gathered<'_> {
         if wanted.is_empty() {
             return;
         }
-        for course in self.courses(config, &wanted) {
-            let flights = &reader.facts.flights;
+        for request in self.requests(config, &wanted) {
+            let in_flight = &reader.facts.single_flight;
             let now = reader.ports().elapsed();
-            if flights.count() < MAX_BEHIND
-                && flights.join(&course, now, Duration::MAX).is_none()
-                && self.pay(reader, std::iter::once(&course)).await.is_ok()
+            if in_flight.count() < MAX_BACKGROUND
+                && in_flight.join(&request, now, Duration::MAX).is_none()
+                && self.pay(reader, std::iter::once(&request)).await.is_ok()
             {
                 reader.telemetry().count(Count::Refreshes, 1);
-                take_off(reader, course, self.now);
+                start_fetch(reader, request, self.now);
             }
         }
     }
@@ -503,10 +507,10 @@ impl Gathered<'_> {
     }
 
     /// What is wanted, chain by chain.
-    fn courses(&self, config: &Config, wanted: &BTreeSet<FactKey>) -> Vec<Course> {
+    fn requests(&self, config: &Config, wanted: &BTreeSet<FactKey>) -> Vec<FetchRequest> {
         let chains = config.chains().map(|chain| chain.id);
         chains
-            .map(|chain| Course {
+            .map(|chain| FetchRequest {
                 chain,
                 agreement: self.agreement,
                 keys: wanted
@@ -526,7 +530,7 @@ impl Gathered<'_> {
                     .cloned()
                     .collect(),
             })
-            .filter(|course| !course.keys.is_empty())
+            .filter(|request| !request.keys.is_empty())
             .collect()
     }
 }

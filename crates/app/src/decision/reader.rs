@@ -8,7 +8,7 @@ use tokengate_core::config::{Config, Rate};
 
 use crate::background::Background;
 use crate::cache::facts::FactCache;
-use crate::cache::single_flight::Flights;
+use crate::cache::single_flight::SingleFlight;
 use crate::chain::ChainClient;
 use crate::ports::Ports;
 use crate::rate_limit::RateLimiter;
@@ -20,8 +20,8 @@ use crate::telemetry::Telemetry;
 pub(crate) struct FactState {
     /// Facts that were confirmed a moment ago.
     pub(crate) cache: FactCache,
-    /// Fetches in flight.
-    pub(crate) flights: Flights,
+    /// Fetches in in_flight.
+    pub(crate) single_flight: SingleFlight,
     refreshes: Cell<(Duration, u32)>,
 }
 
@@ -30,7 +30,7 @@ impl FactState {
     pub(crate) fn new(bytes: usize, ttl: Duration) -> Self {
         Self {
             cache: FactCache::new(bytes, ttl),
-            flights: Flights::default(),
+            single_flight: SingleFlight::default(),
             refreshes: Cell::default(),
         }
     }

@@ -32,7 +32,7 @@ pub(super) struct Evidence<'a> {
     pub(super) stale: Duration,
 }
 
-/// What a gate says of somebody.
+/// What a gate says of a subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// It is open by fresh facts.
@@ -76,7 +76,7 @@ impl<'a> Evidence<'a> {
         self.facts.within(age, self.now)
     }
 
-    /// Facts that a grant may rest on without asking anybody.
+    /// Facts that a grant may rest on without a fetch.
     pub(super) fn fresh(&self) -> View<'a> {
         self.within(self.gate.fresh)
     }

@@ -84,7 +84,7 @@ pub(super) async fn examine<P: Web>(
     if report.findings.is_empty() && is_absent(&fetch(ports, &unsigned).await) {
         report.findings.push(Finding::error(
             "public",
-            "the store also answers requests that nobody signed: the bucket is open to everybody",
+            "the store also answers unsigned requests: the bucket is open to everyone",
             "make the bucket private",
         ));
     }
@@ -109,10 +109,10 @@ fn clock(skew: Option<i64>) -> Option<Finding> {
         skew.unsigned_abs(),
         if skew > 0 { "behind" } else { "ahead of" }
     );
-    let mend = "set the clock, for example with chrony or systemd-timesyncd";
+    let help = "set the clock, for example with chrony or systemd-timesyncd";
     match skew.unsigned_abs() {
-        SKEW_ERROR.. => Some(Finding::error("clock", problem, mend)),
-        SKEW_WARNING.. => Some(Finding::warning("clock", problem, mend)),
+        SKEW_ERROR.. => Some(Finding::error("clock", problem, help)),
+        SKEW_WARNING.. => Some(Finding::warning("clock", problem, help)),
         _ => None,
     }
 }
@@ -181,7 +181,7 @@ fn judge(
         ),
         (200..=299, _) => Finding::error(
             "not-a-store",
-            "an object that nobody made is answered with success: that is no object store",
+            "an object that does not exist is answered with success: that is no object store",
             "set `endpoint` under [[bucket]] to the store's address",
         ),
         (404, "") => Finding::error(

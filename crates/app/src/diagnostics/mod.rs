@@ -54,7 +54,7 @@ pub enum Severity {
     Error,
 }
 
-/// Something that is wrong, and how to mend it.
+/// Something that is wrong, and how to correct it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// How bad it is.
@@ -63,18 +63,19 @@ pub struct Finding {
     pub code: &'static str,
     /// What is wrong.
     pub problem: String,
-    /// How to mend it.
-    pub mend: String,
+    /// How to correct it.
+    #[serde(rename = "mend")]
+    pub help: String,
 }
 
 impl Finding {
     /// Something that makes requests fail.
-    pub fn error(code: &'static str, problem: impl Into<String>, mend: impl Into<String>) -> Self {
+    pub fn error(code: &'static str, problem: impl Into<String>, help: impl Into<String>) -> Self {
         Self {
             severity: Severity::Error,
             code,
             problem: problem.into(),
-            mend: mend.into(),
+            help: help.into(),
         }
     }
 
@@ -82,11 +83,11 @@ impl Finding {
     pub fn warning(
         code: &'static str,
         problem: impl Into<String>,
-        mend: impl Into<String>,
+        help: impl Into<String>,
     ) -> Self {
         Self {
             severity: Severity::Warning,
-            ..Self::error(code, problem, mend)
+            ..Self::error(code, problem, help)
         }
     }
 }
@@ -102,7 +103,7 @@ pub struct Report {
     pub buckets: Vec<BucketReport>,
 }
 
-/// The most that one call may take, whatever the configuration allows: somebody is waiting for the report.
+/// The most that one call may take, whatever the configuration allows: an operator is waiting for the report.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The longest reply of a provider that is read: a block of many transactions names them all.
@@ -157,7 +158,7 @@ fn host(url: &Secret<String>) -> String {
 
 /// How a call failed, with what may be done about it. `source` is where the called URL is written.
 fn call_finding(error: CallError, deadline: Duration, source: &str) -> Finding {
-    let (code, mend) = match error {
+    let (code, help) = match error {
         CallError::Timeout => (
             "timeout",
             format!("see that {source} names a server that is near and up"),
@@ -191,7 +192,7 @@ fn call_finding(error: CallError, deadline: Duration, source: &str) -> Finding {
         CallError::Dns => "its host's name could not be resolved".to_owned(),
         other => other.to_string(),
     };
-    Finding::error(code, problem, mend)
+    Finding::error(code, problem, help)
 }
 
 /// Whole seconds from `from` to `to`, negative if it is the other way round.

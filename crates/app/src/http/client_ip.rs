@@ -90,8 +90,8 @@ mod tests {
             "[2001:db8::1]:",
             "[2001:db8::1]:99999",
         ] {
-            let nobody = client(&[], &ClientAddress::Peer);
-            assert_eq!(peer(malformed), nobody, "{malformed}");
+            let unknown = client(&[], &ClientAddress::Peer);
+            assert_eq!(peer(malformed), unknown, "{malformed}");
         }
         let twice = [
             ("spin-client-addr", "198.51.100.7:1"),

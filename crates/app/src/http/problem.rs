@@ -187,7 +187,7 @@ impl Problem {
             Self::MessageNotCurrent => (S::UNAUTHORIZED, "message-not-current", "The message has expired or is not valid yet; ask for a new challenge.".into()),
             Self::Nonce(NonceError::Foreign) => (S::UNAUTHORIZED, "foreign-nonce", sentence(&NonceError::Foreign)),
             Self::Nonce(NonceError::Expired) => (S::UNAUTHORIZED, "expired-nonce", sentence(&NonceError::Expired)),
-            Self::NonceUsed => (S::UNAUTHORIZED, "used-nonce", "This message has signed somebody in already; ask for a new challenge.".into()),
+            Self::NonceUsed => (S::UNAUTHORIZED, "used-nonce", "This nonce has already been used; ask for a new challenge.".into()),
             Self::NoSession => (S::UNAUTHORIZED, "no-session", "Sign in first: send the session token as `Authorization: Bearer …`.".into()),
             Self::Session(TokenError::Invalid) => (S::UNAUTHORIZED, "invalid-session", sentence(&TokenError::Invalid)),
             Self::Session(TokenError::Expired) => (S::UNAUTHORIZED, "expired-session", sentence(&TokenError::Expired)),

@@ -27,7 +27,7 @@ impl<P: Ports> RateLimiter<P> {
             });
         }
         let shared = self.store.timed(self.shared(charge, window, now)).await;
-        // A failure is noted by `timed`; it is no reason to turn somebody away.
+        // A failure is noted by `timed`; it is no reason to refuse a request.
         let shared = shared.map_or(0, |found| found.count);
         self.counts.update(charge.name, window, |count| {
             count.shared = count.shared.max(shared)
@@ -39,7 +39,7 @@ impl<P: Ports> RateLimiter<P> {
         })
     }
 
-    /// Adds this instance's count to the store's, behind the response. Of two instances that write to a slot at once, the one
+    /// Adds this instance's count to the store's, in the background. Of two instances that write to a slot at once, the one
     /// that comes last is counted, and the other one when it next adds; a Redis spoken to directly counts both.
     pub(super) fn share(&self, charge: Charge, window: u64, now: u64) {
         let mut added = 0;

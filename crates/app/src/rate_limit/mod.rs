@@ -1,11 +1,11 @@
 //! Rate limits on what costs most: how often one client or account may ask in a window of time, and how much one session
 //! may have read from chains.
 //!
-//! Each instance counts for itself and, behind its responses, adds its count to the store's: no answer waits for a
+//! Each instance counts for itself and, in the background, adds its count to the store's: no answer waits for a
 //! write. What instances do not know of each other yet is the error: a client may get ahead by a sixteenth of its
 //! quota for each instance that serves it. The store's counters are a fixed number of slots (see
 //! [`tokengate_core::rate_count`]), so strangers cannot fill it; where it is Redis spoken to directly, each name has a
-//! counter of its own that expires with its window, which is exact and atomic. A store that fails counts nobody out.
+//! counter of its own that expires with its window, which is exact and atomic. A store that fails refuses no request.
 
 mod charge;
 mod counts;
@@ -88,7 +88,7 @@ impl<P: Ports> RateLimiter<P> {
         self.guesses(request, 1).await
     }
 
-    /// Counts what a client asks for an account that it need not own: nobody can use up another one's quota.
+    /// Counts what a client asks for an account that it need not own: no client can use up another one's quota.
     ///
     /// # Errors
     /// [`Problem::TooManyRequests`].

@@ -151,7 +151,7 @@ pub(crate) struct Claimant {
 }
 
 impl Claimant {
-    /// Who asks, for whom besides, and with what proof.
+    /// A session that asks, for its wallets and a vault, and with what proof.
     pub(crate) fn new(
         session: Session,
         vault: Option<Address>,
@@ -174,7 +174,7 @@ impl Claimant {
         gates: &[&'g Gate],
     ) -> Result<(Gathered<'g>, Option<Timestamp>), Problem> {
         let (facts, sessions) = (context.facts(), context.sessions());
-        // At once, and both before a chain is asked for somebody whose session may have been ended.
+        // At once, and both before a chain is asked for a session that may have been ended.
         let payer = Some(self.payer.clone());
         let at_hand =
             decision::at_hand(&facts, self.holders.clone(), gates, Effort::Verdict, payer);

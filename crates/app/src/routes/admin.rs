@@ -137,7 +137,7 @@ fn describe(chain: &str, report: &Report) -> Value {
         "behind": report.head.saturating_sub(report.to),
         "transfers": report.transfers,
         "undone": report.undone,
-        "outdated": report.outdated,
+        "outdated": report.invalidated,
         "contracts": report.contracts,
         "skipped": report.skipped,
         "unreadable": report.unreadable,

@@ -1,4 +1,4 @@
-//! `POST /v1/events/{source}`: signed webhooks that tell of transfers, each of which outdates the facts that it changes.
+//! `POST /v1/events/{source}`: signed webhooks that tell of transfers and invalidate the facts that these change.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokengate_core::{Timestamp, fingerprint};
 use crate::context::Context;
 use crate::http::problem::Problem;
 use crate::http::{Request, Response, json_response};
-use crate::invalidation::{Invalidations, touch, touch_of};
+use crate::invalidation::{Invalidations, invalidate, touch_of};
 use crate::ports::{Ports, StoreError};
 use crate::route::Route;
 use crate::state::Events;
@@ -109,7 +109,7 @@ fn note<P: Ports>(context: &Context<P, Events>, name: &str, delivery: &Delivery,
     ));
 }
 
-/// Outdates what the delivery's transfers touch, once.
+/// Invalidates the facts that the delivery's transfers change, once.
 async fn attend<P: Ports>(
     context: &Context<P, Events>,
     name: &str,
@@ -163,7 +163,7 @@ async fn attend<P: Ports>(
             }
         }
     }
-    outcome.outdated = touch(&store, &context.state.facts.cache, invalidations)
+    outcome.invalidated = invalidate(&store, &context.state.facts.cache, invalidations)
         .await
         .map_err(|_| Problem::StoreUnavailable)?;
     // Only now: a source repeats what was not answered, and must not find it remembered.
@@ -180,7 +180,7 @@ async fn attend<P: Ports>(
 struct Outcome {
     logs: usize,
     transfers: usize,
-    outdated: usize,
+    invalidated: usize,
     contracts: usize,
     skipped: usize,
     unreadable: usize,
@@ -201,7 +201,7 @@ impl Outcome {
         let mut document = json!({
             "logs": self.logs,
             "transfers": self.transfers,
-            "outdated": self.outdated,
+            "outdated": self.invalidated,
             "skipped": self.skipped,
             "replayed": self.replayed,
         });

@@ -30,7 +30,7 @@ async fn ready<P: Ports>(
     request: &Request,
     _: &str,
 ) -> Result<Response, Problem> {
-    // Anybody may ask, and each answer costs a call to every chain.
+    // It is public, and each answer costs a call to every chain.
     context.limiter().client(request).await?;
     let (config, store, client) = (context.config(), context.store(), context.chain());
     let client = &client;
@@ -48,7 +48,7 @@ async fn ready<P: Ports>(
     for (chain, ok) in &chains {
         checks.insert(chain.to_string(), word(*ok));
     }
-    // It decides nevertheless, so this is for whoever looks: a fact lives for as long as `fresh` and `stale` allow.
+    // It decides nevertheless, so this is for the operator: a fact lives for as long as `fresh` and `stale` allow.
     for chain in config.chains() {
         if transfers::is_stuck(&store, chain.id).await {
             checks.insert(format!("{} transfers", chain.id), word(false));

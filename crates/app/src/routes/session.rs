@@ -72,7 +72,7 @@ async fn sign_in<P: Ports>(
     let signature = signature::bytes_from_hex(&body.signature)?;
     let now = context.ports.now();
     let pending = check_message(context, &message, body.scheme, now).await?;
-    // A cookie is set only for a page of ours: another one would sign its visitor in as somebody else.
+    // A cookie is set only for a page of ours: another one would sign its visitor in to another account.
     if body.cookie && context.sessions().is_same_origin(request) == Some(false) {
         return Err(Problem::CrossSite);
     }
@@ -86,7 +86,7 @@ async fn sign_in<P: Ports>(
         present.has_room_for(message.address)?;
     }
     let (store, chains) = (context.store(), context.chain());
-    // Whoever replays a message must not make the service ask the chain each time.
+    // A replayed message must not make the service ask the chain each time.
     let (spent, ()) = join(store::is_spent(&store, &pending), chain::pull(&chains)).await;
     match spent {
         Ok(false) => {}
@@ -103,7 +103,7 @@ async fn sign_in<P: Ports>(
     store::longest_lifetime(&store, absolute)
         .await
         .map_err(|_| Problem::StoreUnavailable)?;
-    // Last of all: nobody but the signer can use a nonce up, and without the count there is no session.
+    // Last of all: only the signer can use a nonce up, and without the count there is no session.
     let (count, epoch) = store::count_nonce(&store, &pending, wallet)
         .await
         .map_err(|_| Problem::StoreUnavailable)?;
@@ -122,7 +122,7 @@ async fn sign_in<P: Ports>(
     )?;
     if let Some(replaced) = present {
         // It may have been ended while the chain was asked, or be replaced by another sign-in: then it vouches for
-        // nobody. It must not outlive the new one either.
+        // no wallet. It must not outlive the new one either.
         context.sessions().still_open(&replaced).await?;
         match context.sessions().end(&replaced).await {
             Ok(1) => {}
@@ -144,7 +144,7 @@ async fn sign_in<P: Ports>(
     )
 }
 
-/// Has what the session will be asked about read behind the response.
+/// Prefetches the facts that the session's gates read, in the background.
 fn warm_up<P: Ports>(
     context: &Context<P, SignIn>,
     message: &Message<'_>,
@@ -185,7 +185,7 @@ async fn present<P: Ports>(
     request: &Request,
     cookie: bool,
 ) -> Result<Option<Session>, Problem> {
-    // Whoever sends a token means it.
+    // A bearer token is sent on purpose.
     if let Some(token) = credentials::bearer(request)? {
         let presented = Presented::Bearer(token);
         return context.sessions().open(request, presented).await.map(Some);
@@ -193,7 +193,7 @@ async fn present<P: Ports>(
     if !cookie {
         return Ok(None);
     }
-    // A browser sends its cookie by itself: one that has ended, or was planted, is no reason not to sign in anew.
+    // A browser sends its cookie by itself: one that has ended, or was planted, is no reason not to sign in again.
     let opened = match credentials::cookie(request) {
         Ok(Some(token)) => {
             context
@@ -245,7 +245,7 @@ async fn check_message<P: Ports>(
 }
 
 /// Typed data signs in only where that is configured, and where what the person reads begins with the domain: a page of
-/// somebody else may have asked for the signature, and the wallet does not compare.
+/// another site may have asked for the signature, and the wallet does not compare.
 fn check_scheme(
     config: &Config,
     domain: &Domain,
@@ -308,7 +308,7 @@ async fn verify<P: Ports>(
     verification: &Verification,
 ) -> Result<VerifiedSigner, Problem> {
     let answer = chain::verify(client, chain, verification).await;
-    Ok(answer.map_err(|chain::Unavailable| Problem::SignatureUnchecked)??)
+    Ok(answer.map_err(|chain::ChainError| Problem::SignatureUnchecked)??)
 }
 
 async fn describe<P: Ports>(

@@ -1,12 +1,12 @@
-//! Forgetting what has no use any longer, where the store itself keeps everything for ever.
+//! Expiry for stores that have none: what has no use any longer is swept.
 //!
-//! What is to be forgotten is entered in a list for the ten minutes in which it becomes useless. Every instance writes a
+//! What is to expire is entered in a list for the ten minutes in which it becomes useless. Every instance writes a
 //! list of its own, which one counter has numbered: so an entry costs a write and nothing is counted for it. Later work
-//! behind responses works the lists off, oldest first, so the store holds what is still in use, and at most as much again
-//! for as long as nobody writes.
+//! in the background sweeps the lists, oldest first, so the store holds what is still in use, and at most as much again
+//! while there are no writes.
 //!
 //! Facts are entered before they are written, and are not written if that fails: nothing that strangers can have read is
-//! in the store without an entry. Every instance works off at least twice as many entries as it has written, so that
+//! in the store without an entry. Every instance sweeps at least twice as many entries as it has written, so that
 //! lists are shorter than they were however fast they are filled.
 
 use std::time::Duration;
@@ -26,9 +26,9 @@ use crate::timeout::within;
 
 /// How long one list is for, in seconds.
 const LIST_SECONDS: i64 = 600;
-/// How often an instance looks at the lists.
+/// How often an instance sweeps.
 const PAUSE: Duration = Duration::from_secs(10);
-/// How many entries it works off at a time, at least, and how many at once: as many missing in a row are a list's end.
+/// How many entries it sweeps at a time, at least, and how many at once: as many missing in a row are a list's end.
 const BATCH: u64 = 512;
 /// Of entries that it has written since the last time, so many times as many.
 const LEAD: u64 = 2;
@@ -40,7 +40,7 @@ const AT_ONCE: u64 = 16;
 /// How long that may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// What is to be forgotten.
+/// What is to expire.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Entry {
     /// Whatever is at a key.
@@ -83,11 +83,11 @@ impl Entry {
 
 const FACTS: &str = "facts";
 
-/// Enters facts that have no use from `at` on, before they are written.
+/// Schedules the expiry of facts that have no use from `at` on, before they are written.
 ///
 /// # Errors
 /// [`StoreError`]: then they must not be written.
-pub(super) async fn facts_before_they_are_written<P: Ports>(
+pub(super) async fn schedule_facts<P: Ports>(
     store: &StoreClient<P>,
     names: &[String],
     at: Timestamp,
@@ -97,7 +97,7 @@ pub(super) async fn facts_before_they_are_written<P: Ports>(
     }
     for names in names.chunks(FACTS_AT_ONCE) {
         let entry = Entry::Facts(names.to_vec());
-        within(store.ports(), store.limit(), enter(store, &entry, at))
+        within(store.ports(), store.limit(), write_entry(store, &entry, at))
             .await
             .unwrap_or(Err(StoreError::Timeout))?;
     }
@@ -116,7 +116,7 @@ impl<P: Ports> StoreClient<P> {
     ) -> Result<(), StoreError> {
         let ttl = until(self, end);
         self.put_sealed(kind, &key, value, ttl).await?;
-        later(self, Entry::Key(key), end);
+        schedule(self, Entry::Key(key), end);
         Ok(())
     }
 
@@ -139,33 +139,34 @@ impl<P: Ports> StoreClient<P> {
         let ttl = until(self, end);
         let count = self.timed(self.kv().claim(&key, ttl)).await?;
         if count == 1 {
-            later(self, Entry::Key(key), end);
+            schedule(self, Entry::Key(key), end);
         }
         Ok(count)
     }
 }
 
-/// Works lists off, if that is due. For work behind a response.
+/// Sweeps expired entries, if that is due. For work in the background.
 pub(super) async fn sweep_if_due<P: Ports>(store: &StoreClient<P>) {
     let elapsed = store.ports().elapsed();
     if store.kv().expires() || !store.state.expiry.swept.is_due(elapsed, PAUSE) {
         return;
     }
-    let worked = within(store.ports(), DEADLINE, work_off(store)).await;
+    let worked = within(store.ports(), DEADLINE, sweep(store)).await;
     if !matches!(worked, Some(Ok(()))) {
         store.telemetry().error("expiring failed".into());
     }
 }
 
-/// Enters what has no use from `at` on, behind the response.
-pub(super) fn later<P: Ports>(store: &StoreClient<P>, entry: Entry, at: Timestamp) {
+/// Schedules the expiry of what has no use from `at` on, in the background.
+pub(super) fn schedule<P: Ports>(store: &StoreClient<P>, entry: Entry, at: Timestamp) {
     if store.kv().expires() {
         return;
     }
     store.in_background(async move |store: &StoreClient<P>| {
         let mut tries = 0;
         let entered = loop {
-            let entered = within(store.ports(), store.limit(), enter(store, &entry, at)).await;
+            let entered =
+                within(store.ports(), store.limit(), write_entry(store, &entry, at)).await;
             tries += 1;
             if tries == TRIES || matches!(entered, Some(Ok(()))) {
                 break entered;
@@ -178,7 +179,7 @@ pub(super) fn later<P: Ports>(store: &StoreClient<P>, entry: Entry, at: Timestam
     });
 }
 
-async fn enter<P: Ports>(
+async fn write_entry<P: Ports>(
     store: &StoreClient<P>,
     entry: &Entry,
     at: Timestamp,
@@ -209,7 +210,7 @@ async fn enter<P: Ports>(
     Ok(())
 }
 
-/// How far the lists have been worked off: in this list, in its register, in the list of one instance.
+/// How far the lists have been swept: in this list, in its register, in the list of one instance.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Position {
     list: i64,
@@ -217,12 +218,12 @@ struct Position {
     entry: u64,
 }
 
-/// Works off a batch of entries of lists that are over.
+/// Sweeps a batch of entries of lists that are over.
 ///
 /// The position moves before what it passes is dropped. So an instance that finds nothing at a position knows whether
 /// another one has been there: then the stored position has moved on, and this instance leaves the rest to the other.
 /// Where it has not, nothing is there, and a list or register is over.
-async fn work_off<P: Ports>(store: &StoreClient<P>) -> Result<(), StoreError> {
+async fn sweep<P: Ports>(store: &StoreClient<P>) -> Result<(), StoreError> {
     let kv = store.kv();
     let present = store.ports().now().as_second().div_euclid(LIST_SECONDS);
     let mut left = BATCH.max(store.state.expiry.entries_written() * LEAD);
@@ -300,42 +301,42 @@ async fn entries<P: Ports>(
     Ok(entries)
 }
 
-/// Forgets what an entry names, and then the entry.
+/// Deletes what an entry names, and then the entry.
 async fn drop_entry<P: Ports>(
     store: &StoreClient<P>,
     name: String,
     entry: Vec<u8>,
 ) -> Result<(), StoreError> {
     let kv = store.kv();
-    let mut outdated = Vec::new();
+    let mut expired = Vec::new();
     match std::str::from_utf8(&entry).ok().and_then(Entry::from_text) {
-        Some(Entry::Key(key)) => outdated.push(key),
+        Some(Entry::Key(key)) => expired.push(key),
         Some(Entry::Value(key, value)) => {
             let kept = kv.get(&key).await?;
-            // What is to be deleted need not be authentic: whoever could change that can delete it as well. Epochs of an
+            // What is to be deleted need not be authentic: what can change it can delete it as well. Epochs of an
             // earlier edition had no tag.
             if kept.is_some_and(|kept| kept == value || sealed::unverified(&kept) == Some(&value)) {
-                outdated.push(key);
+                expired.push(key);
             }
         }
         Some(Entry::Facts(keys)) => {
             let named: Vec<_> = keys.iter().map(String::as_str).collect();
             for (key, kept) in keys.iter().zip(kv.get_many(&named).await) {
-                if kept?.is_some_and(|bytes| is_useless(store, &bytes)) {
-                    outdated.push(key.clone());
+                if kept?.is_some_and(|bytes| is_expired(store, &bytes)) {
+                    expired.push(key.clone());
                 }
             }
         }
         None => {}
     }
-    for key in outdated {
+    for key in expired {
         kv.delete(&key).await?;
     }
     kv.delete(&name).await
 }
 
-/// Whether what is kept in a fact's place is of no use to anybody. What is no fact of ours is not either.
-fn is_useless<P: Ports>(store: &StoreClient<P>, bytes: &[u8]) -> bool {
+/// Whether what is kept in a fact's place is of no use any longer, or no fact of ours.
+fn is_expired<P: Ports>(store: &StoreClient<P>, bytes: &[u8]) -> bool {
     let kept = sealed::unverified(bytes).and_then(Kept::from_bytes);
     let Some(kept) = kept else {
         return true;

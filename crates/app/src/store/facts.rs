@@ -87,9 +87,9 @@ pub(crate) async fn facts<P: Ports>(
     }
 }
 
-/// Keeps facts for others. A failure costs the next reader a call and nothing else. What is known to be outdated by then,
-/// or older than what somebody else has kept, is not kept. Of `unproven`, which anybody can ask about any number of
-/// accounts for, only what takes the place of a fact is kept.
+/// Keeps facts for other instances. A failure costs the next reader a call and nothing else. What is known to be invalid by
+/// then, or older than what is kept already, is not kept. Of `unproven`, which a client can ask for about any number of
+/// accounts, only what takes the place of a fact is kept.
 pub(crate) async fn keep<P: Ports>(
     store: &StoreClient<P>,
     agreement: usize,
@@ -107,10 +107,10 @@ pub(crate) async fn keep<P: Ports>(
         store.kv().set_sealed(Kind::Fact, &name, &bytes, ttl).await
     };
     let writes = facts.iter().zip(known).filter_map(|((key, fact), known)| {
-        let outdated = match known {
+        let is_superseded = match known {
             // It may be: what could not be looked up is not written over.
             Err(LookupError::Failed) => true,
-            // What nobody can believe is written over: absence would be, and it is no more than that.
+            // What is not authentic is written over, as absence would be.
             Err(LookupError::Forged) => false,
             Ok(Some(Known::Fact(other))) => {
                 let is_of_use = other.is_within(ttl, store.ports().now());
@@ -122,7 +122,7 @@ pub(crate) async fn keep<P: Ports>(
             }
             Ok(None) => unproven.contains(key),
         };
-        (!outdated).then_some((key, fact))
+        (!is_superseded).then_some((key, fact))
     });
     let writes: Vec<_> = writes.collect();
     if writes.is_empty() {
@@ -136,7 +136,7 @@ pub(crate) async fn keep<P: Ports>(
         return;
     };
     // First: what is not entered would stay in the store for good.
-    let entered = expiry::facts_before_they_are_written(store, &names, at).await;
+    let entered = expiry::schedule_facts(store, &names, at).await;
     let written = match entered {
         Ok(()) => {
             let writes = writes.iter().map(|(key, fact)| write(key, fact));
@@ -164,19 +164,19 @@ pub(crate) async fn drop_fact<P: Ports>(store: &StoreClient<P>, agreement: usize
     }
 }
 
-/// Marks facts as outdated, of all agreements; how many were there that did not know of it. With `ahead`, those that are
-/// not there are marked as well: whoever reads them next may ask a node that does not know of it yet.
+/// Invalidates facts, of all quorums; how many were there that did not know of it. With `ahead`, those that are not there
+/// are marked as well: the next read may ask a node that does not know of it yet.
 ///
 /// # Errors
 /// [`StoreError`], if any of them could not be looked up or marked.
-pub(crate) async fn outdate<P: Ports>(
+pub(crate) async fn invalidate<P: Ports>(
     store: &StoreClient<P>,
     touches: &[(FactKey, Touch)],
     ahead: bool,
 ) -> Result<usize, StoreError> {
     let config = store.config();
     let ttl = mark_ttl(config);
-    let mut outdated = 0;
+    let mut invalidated = 0;
     // Under every key that a lookup may have, each once: the chain's own quorum may make one of two.
     let kept: Vec<_> = touches
         .iter()
@@ -216,7 +216,7 @@ pub(crate) async fn outdate<P: Ports>(
                     }
                     Standing::Known(Known::Touched(other, _)) => other.and(**touch),
                     Standing::Known(Known::Fact(_)) | Standing::Garbage => {
-                        outdated += 1;
+                        invalidated += 1;
                         **touch
                     }
                 };
@@ -234,12 +234,12 @@ pub(crate) async fn outdate<P: Ports>(
         if let Ok(at) = now.checked_add(ttl) {
             let marked = marks.iter().map(|(name, _)| (*name).clone()).collect();
             if !marks.is_empty() {
-                expiry::later(store, Entry::Facts(marked), at);
+                expiry::schedule(store, Entry::Facts(marked), at);
             }
         }
     }
-    store.telemetry().count(Count::Outdated, outdated);
-    Ok(outdated)
+    store.telemetry().count(Count::Invalidated, invalidated);
+    Ok(invalidated)
 }
 
 /// What is found in a fact's place before it is marked.

@@ -1,7 +1,7 @@
 //! A store's identity: 32 random bytes, made once for each store and shared by all instances that use it.
 //!
 //! Two stores have two identities, so what one of them has counted cannot pass for what the other one has: nonces are
-//! bound to [`nonce_scope`]. Nobody outside of the service sees the bytes, so nobody can tell which counter a name
+//! bound to [`nonce_scope`]. The bytes are known to the service alone, so no client can tell which counter a name
 //! falls into: [`rate_key`] is the one place that says what rate counts are keyed with.
 
 use std::time::Duration;

@@ -5,6 +5,6 @@
 pub(crate) enum LookupError {
     /// It could not be looked up.
     Failed,
-    /// There is something that nobody with our keys has written. It may stand where a tombstone was.
+    /// There is something that was written without the store's keys. It may stand where a tombstone was.
     Forged,
 }

@@ -14,7 +14,7 @@ mod state;
 mod tombstones;
 
 pub(crate) use self::client::StoreClient;
-pub(crate) use self::facts::{drop_fact, facts, keep, outdate};
+pub(crate) use self::facts::{drop_fact, facts, invalidate, keep};
 pub(crate) use self::identity::{nonce_scope, rate_key};
 pub(crate) use self::keys::{PREFIX, chain_key};
 pub(crate) use self::lookup::LookupError;

@@ -22,11 +22,11 @@ pub(crate) fn mark_ttl(config: &Config) -> Duration {
 }
 
 /// How long a block that something is said to have happened at is waited for: longer than Ethereum and what settles on
-/// it optimistically take to finalise one. Whoever said so may be mistaken.
+/// it optimistically take to finalise one. The source may be mistaken.
 pub(crate) const OBEYED: Duration = Duration::from_secs(30 * 60);
 
 /// From when on no clock takes something for open that ends at `end`.
-pub(super) fn forgettable(end: Timestamp) -> Timestamp {
+pub(super) fn kept_until(end: Timestamp) -> Timestamp {
     end.checked_add(CLOCK_SKEW.saturating_mul(2))
         .unwrap_or(Timestamp::MAX)
 }

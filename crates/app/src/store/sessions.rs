@@ -13,7 +13,7 @@ use super::expiry::{self, Entry};
 use super::keys::{
     PREFIX, ended_key, epoch_key, epoch_keys, epoch_keys_ended_with, nonce_key, old_epoch_key,
 };
-use super::retention::{forgettable, until};
+use super::retention::{kept_until, until};
 use crate::background::Background as _;
 use crate::ports::{Ports, StoreError};
 
@@ -55,7 +55,7 @@ pub(crate) async fn end<P: Ports>(
     store: &StoreClient<P>,
     session: &Session,
 ) -> Result<u64, StoreError> {
-    let end = forgettable(session.sealed_end());
+    let end = kept_until(session.sealed_end());
     store.claim(ended_key(session), end).await
 }
 
@@ -66,17 +66,17 @@ pub(crate) async fn end_all<P: Ports>(
     wallet: Wallet,
     end: Timestamp,
 ) -> Result<(), StoreError> {
-    // A number that no session has: whoever reads the old one after this signs in to a session that is not open.
+    // A fresh random epoch: a sign-in that still read the old one yields a revoked session.
     let random = store.ports().random();
     let [a, b, c, d, e, f, g, h, ..] = random;
     let epoch = [a, b, c, d, e, f, g, h];
-    let at = forgettable(end);
+    let at = kept_until(end);
     for key in epoch_keys_ended_with(wallet, store.config()) {
         let ttl = until(store, at);
         let set = store.kv().set_sealed(Kind::Epoch, &key, &epoch, ttl);
         store.timed(set).await?;
         // A later end of them all sets another one, which is kept for longer.
-        expiry::later(store, Entry::Value(key, epoch), at);
+        expiry::schedule(store, Entry::Value(key, epoch), at);
     }
     Ok(())
 }

@@ -153,7 +153,7 @@ pub(crate) async fn write<P: Ports>(
     store.timed(writes).await?;
     if let Ok(at) = now.checked_add(ttl) {
         for (name, _) in &written {
-            expiry::later(store, Entry::Key((*name).clone()), at);
+            expiry::schedule(store, Entry::Key((*name).clone()), at);
         }
     }
     Ok(())

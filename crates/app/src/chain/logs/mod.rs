@@ -12,7 +12,7 @@ use tokengate_core::watch::{Cursor, Found, Round, Start, estimate};
 
 use self::reader::Reader;
 use super::believed;
-use super::error::Fault;
+use super::error::ProviderError;
 use super::provider::Provider;
 use crate::background::Background as _;
 use crate::ports::Ports;
@@ -66,7 +66,7 @@ pub(crate) struct Followed {
 pub(super) async fn follow<P: Ports>(
     provider: &Provider<'_, P>,
     asked: &Following<'_>,
-) -> Result<Followed, Fault> {
+) -> Result<Followed, ProviderError> {
     let begun = provider.client.ports().elapsed();
     // The head comes first and is looked at again last: then all that lies between was of one chain.
     let head = believed::newest(provider).await?;
@@ -90,7 +90,7 @@ pub(super) async fn follow<P: Ports>(
     if head.number < newest.number && !cursor.is_left_by(&head) {
         // Within what providers may differ by there is just nothing new.
         return if head.number.saturating_add(provider.chain.tolerance) < newest.number {
-            Err(Fault::Behind(head.number, newest.number))
+            Err(ProviderError::Behind(head.number, newest.number))
         } else {
             Ok(nothing(cursor.clone(), newest.number))
         };
@@ -110,8 +110,8 @@ pub(super) async fn follow<P: Ports>(
     let mut start = cursor.start(&found, head.number);
     let from = start.next();
     if start.is_reorganised() {
-        let fault = format!("{}: blocks were replaced", provider.chain.id);
-        provider.client.telemetry().error(fault);
+        let error = format!("{}: blocks were replaced", provider.chain.id);
+        provider.client.telemetry().error(error);
     }
     if from > head.number {
         return Ok(Followed {
@@ -136,7 +136,7 @@ pub(super) async fn follow<P: Ports>(
     };
     // A node that does not have the blocks yet would have said that nothing happened in them.
     if block(provider, head.number).await?.hash != head.hash {
-        return Err(Fault::Replaced);
+        return Err(ProviderError::Replaced);
     }
     provider.set_log_limits(reader.limits.get());
     let unread = list.unread;
@@ -159,9 +159,9 @@ pub(super) async fn follow<P: Ports>(
 }
 
 /// The block of this number, which is no higher than the head: where it is missing, another node answers than before.
-async fn block<P: Ports>(provider: &Provider<'_, P>, number: u64) -> Result<Header, Fault> {
+async fn block<P: Ports>(provider: &Provider<'_, P>, number: u64) -> Result<Header, ProviderError> {
     let block = provider.find(BlockTag::Number(number)).await?;
-    let block = block.ok_or(Fault::Replaced)?;
+    let block = block.ok_or(ProviderError::Replaced)?;
     if block.number == number {
         Ok(block)
     } else {
@@ -176,7 +176,7 @@ async fn skip<P: Ports>(
     ancestor: Option<&Header>,
     head: &Header,
     start: &mut Start,
-) -> Result<(), Fault> {
+) -> Result<(), ProviderError> {
     let since = head.timestamp.saturating_sub(asked.horizon);
     let Some(mut low) = ancestor.copied() else {
         return Ok(());

@@ -12,7 +12,7 @@ use tokengate_core::watch::Start;
 
 use super::{Following, MAX_TRANSFERS};
 use crate::background::Background as _;
-use crate::chain::error::Fault;
+use crate::chain::error::ProviderError;
 use crate::chain::provider::Provider;
 use crate::ports::{CallError, Ports};
 
@@ -37,13 +37,13 @@ pub(super) struct List {
 }
 
 /// Why there is no list.
-enum Unlisted {
+enum ListError {
     /// It has more logs than are held at once.
     TooLong,
     /// The provider does not list so much.
-    Refused(Fault),
+    Refused(ProviderError),
     /// Anything else: it is not believed, or not there.
-    Fault(Fault),
+    Provider(ProviderError),
 }
 
 /// Blocks that are listed at once.
@@ -100,16 +100,16 @@ impl<P: Ports> Reader<'_, P> {
         }
     }
 
-    pub(super) async fn read(&self, start: &Start, head: u64) -> Result<List, Fault> {
+    pub(super) async fn read(&self, start: &Start, head: u64) -> Result<List, ProviderError> {
         let overlap = self.provider.chain.tolerance;
         loop {
             let range = self.plan(start, head);
             let mut list = match self.list(range).await {
                 Ok(list) => list,
-                Err(Unlisted::Fault(fault)) => return Err(fault),
+                Err(ListError::Provider(error)) => return Err(error),
                 Err(unlisted) if range.count() > 1 => {
                     self.learn(|limits, now| match &unlisted {
-                        Unlisted::Refused(fault) if !is_rate_limit(fault) => {
+                        ListError::Refused(error) if !is_rate_limit(error) => {
                             limits.refused_blocks(range.count(), now);
                         }
                         _ => limits.too_long(range.count(), now),
@@ -141,7 +141,7 @@ impl<P: Ports> Reader<'_, P> {
     }
 
     /// All contracts' logs, in as many requests as the provider takes contracts at once.
-    async fn list(&self, range: Range) -> Result<List, Unlisted> {
+    async fn list(&self, range: Range) -> Result<List, ListError> {
         let mut list = List::default();
         for contracts in self.asked.contracts.chunks(self.limits.get().contracts()) {
             self.request(range, contracts, &mut list).await?;
@@ -151,7 +151,7 @@ impl<P: Ports> Reader<'_, P> {
 
     /// The logs of a block that is too much at once: of fewer contracts at a time, and of those that are too much alone
     /// none.
-    async fn block_by_contracts(&self, block: u64) -> Result<List, Fault> {
+    async fn block_by_contracts(&self, block: u64) -> Result<List, ProviderError> {
         let provider = self.provider;
         let range = Range {
             first: block,
@@ -161,7 +161,7 @@ impl<P: Ports> Reader<'_, P> {
         // Another attempt begins here, as what was refused so far is known.
         if !self.has_time() && !self.asked.insists {
             self.asked.refused.set(true);
-            return Err(Fault::Unlisted(block));
+            return Err(ProviderError::Unlisted(block));
         }
         let mut left = vec![self.asked.contracts];
         let (mut refused_more, mut passed_over) = (false, 0_usize);
@@ -178,9 +178,9 @@ impl<P: Ports> Reader<'_, P> {
                         refused_more = false;
                     }
                     Ok(()) => {}
-                    Err(Unlisted::Fault(fault)) => return Err(fault),
+                    Err(ListError::Provider(error)) => return Err(error),
                     Err(unlisted) => {
-                        if matches!(&unlisted, Unlisted::Refused(fault) if !is_rate_limit(fault)) {
+                        if matches!(&unlisted, ListError::Refused(error) if !is_rate_limit(error)) {
                             let count = contracts.len();
                             self.learn(|limits, now| limits.refused_contracts(count, now));
                             refused_more = true;
@@ -192,11 +192,11 @@ impl<P: Ports> Reader<'_, P> {
             };
             match self.request_in_time(range, contracts, &mut list).await {
                 Ok(()) => {}
-                Err(Unlisted::Fault(fault)) => return Err(fault),
+                Err(ListError::Provider(error)) => return Err(error),
                 // Another provider may list it.
-                Err(Unlisted::Refused(_)) if !self.asked.insists => {
+                Err(ListError::Refused(_)) if !self.asked.insists => {
                     self.asked.refused.set(true);
-                    return Err(Fault::Unlisted(block));
+                    return Err(ProviderError::Unlisted(block));
                 }
                 Err(_) => {
                     passed_over += 1;
@@ -228,11 +228,11 @@ impl<P: Ports> Reader<'_, P> {
         range: Range,
         contracts: &[Address],
         list: &mut List,
-    ) -> Result<(), Unlisted> {
+    ) -> Result<(), ListError> {
         if self.has_time() {
             self.request(range, contracts, list).await
         } else {
-            Err(Unlisted::TooLong)
+            Err(ListError::TooLong)
         }
     }
 
@@ -242,10 +242,10 @@ impl<P: Ports> Reader<'_, P> {
         range: Range,
         contracts: &[Address],
         list: &mut List,
-    ) -> Result<(), Unlisted> {
+    ) -> Result<(), ListError> {
         let request = jsonrpc::eth_get_logs(range.first, range.last, contracts, &TOPICS);
         let body = self.provider.send_for(request.to_body(), MAX_LOGS_LEN);
-        let body = body.await.map_err(Unlisted::of)?;
+        let body = body.await.map_err(ListError::of)?;
         let (before, weight) = (list.transfers.len(), list.weight);
         let (mut unread, mut unreadable, mut strange) = (Vec::new(), 0, false);
         let outcome = jsonrpc::logs(&body, |log| {
@@ -276,18 +276,18 @@ impl<P: Ports> Reader<'_, P> {
                 false => ControlFlow::Break(()),
             }
         });
-        let fault = match outcome {
+        let error = match outcome {
             Ok(ControlFlow::Continue(())) => None,
             Ok(ControlFlow::Break(())) if strange => {
-                Some(Unlisted::Fault(ReplyError::Malformed.into()))
+                Some(ListError::Provider(ReplyError::Malformed.into()))
             }
-            Ok(ControlFlow::Break(())) => Some(Unlisted::TooLong),
-            Err(error) => Some(Unlisted::of(error.into())),
+            Ok(ControlFlow::Break(())) => Some(ListError::TooLong),
+            Err(error) => Some(ListError::of(error.into())),
         };
-        if let Some(fault) = fault {
+        if let Some(error) = error {
             list.transfers.truncate(before);
             list.weight = weight;
-            return Err(fault);
+            return Err(error);
         }
         list.bytes += body.len();
         list.unread.append(&mut unread);
@@ -296,23 +296,23 @@ impl<P: Ports> Reader<'_, P> {
     }
 }
 
-impl Unlisted {
+impl ListError {
     /// Whether fewer blocks or contracts may be answered. Nodes have no common word for that, and some say it by an HTTP
     /// status.
-    fn of(fault: Fault) -> Self {
-        match &fault {
-            Fault::Call(CallError::TooLong) => Self::TooLong,
-            // By its own words it does so for nobody, or not now.
-            Fault::Reply(ReplyError::Node {
+    fn of(error: ProviderError) -> Self {
+        match &error {
+            ProviderError::Call(CallError::TooLong) => Self::TooLong,
+            // By its own words it supports no such call, or not now.
+            ProviderError::Reply(ReplyError::Node {
                 code: -32_601 | 429,
-            }) => Self::Fault(fault),
-            Fault::Reply(ReplyError::Node { .. } | ReplyError::Reverted(_))
-            | Fault::Status(400 | 413 | 422, _) => Self::Refused(fault),
-            _ => Self::Fault(fault),
+            }) => Self::Provider(error),
+            ProviderError::Reply(ReplyError::Node { .. } | ReplyError::Reverted(_))
+            | ProviderError::Status(400 | 413 | 422, _) => Self::Refused(error),
+            _ => Self::Provider(error),
         }
     }
 }
 
-const fn is_rate_limit(fault: &Fault) -> bool {
-    matches!(fault, Fault::Reply(error) if error.is_rate_limit())
+const fn is_rate_limit(error: &ProviderError) -> bool {
+    matches!(error, ProviderError::Reply(error) if error.is_rate_limit())
 }

@@ -83,7 +83,7 @@ pub struct ProviderReport {
 }
 
 /// A provider has no usable answer.
-enum Fault {
+enum ProbeError {
     Call(CallError),
     Status(u16),
     Reply(ReplyError),
@@ -159,7 +159,7 @@ fn same_hosts(probed: &mut [(ProviderReport, Option<Header>)], urls: &[Secret<St
     }
 }
 
-/// Where the provider's URL is to be mended: the variables that hold it, or its place in the file.
+/// Where the provider's URL is to be corrected: the variables that hold it, or its place in the file.
 fn source(template: &Template) -> String {
     let names: Vec<&str> = template.variables().collect();
     match names.as_slice() {
@@ -194,11 +194,11 @@ fn compare(report: &mut ProviderReport, head: &Header, best: &Header) {
     report.lag_blocks = Some(blocks);
     if blocks > 0 && seconds >= LAG_WARNING {
         let problem = format!("{blocks} blocks and {seconds} s behind the chain's best provider");
-        let mend = "wait until it has caught up, or put a better one before it";
+        let help = "wait until it has caught up, or put a better one before it";
         report.findings.push(if seconds >= LAG_ERROR {
-            Finding::error("lagging", problem, mend)
+            Finding::error("lagging", problem, help)
         } else {
-            Finding::warning("lagging", problem, mend)
+            Finding::warning("lagging", problem, help)
         });
     }
 }
@@ -235,8 +235,8 @@ impl<P: Web> Provider<'_, P> {
         let head = match self.greet(&mut report).await {
             Ok(true) => self.head(&mut report).await,
             Ok(false) => None,
-            Err(fault) => {
-                report.findings.push(self.unusable(fault));
+            Err(error) => {
+                report.findings.push(self.unusable(error));
                 None
             }
         };
@@ -247,13 +247,13 @@ impl<P: Web> Provider<'_, P> {
     }
 
     /// Whether it serves the right chain, asked often enough to tell how long it takes.
-    async fn greet(&self, report: &mut ProviderReport) -> Result<bool, Fault> {
+    async fn greet(&self, report: &mut ProviderReport) -> Result<bool, ProbeError> {
         let mut times = Vec::with_capacity(ROUNDS);
         for _ in 0..ROUNDS {
             let start = self.ports.elapsed();
             let reply = self.call(jsonrpc::eth_chain_id()).await?;
             times.push(self.ports.elapsed().saturating_sub(start));
-            report.chain_id = Some(jsonrpc::quantity(&reply).map_err(Fault::Reply)?);
+            report.chain_id = Some(jsonrpc::quantity(&reply).map_err(ProbeError::Reply)?);
         }
         times.sort();
         let median = times.get(ROUNDS / 2).copied().unwrap_or_default();
@@ -281,8 +281,8 @@ impl<P: Web> Provider<'_, P> {
                 ));
                 return None;
             }
-            Err(fault) => {
-                report.findings.push(self.unusable(fault));
+            Err(error) => {
+                report.findings.push(self.unusable(error));
                 return None;
             }
         };
@@ -328,7 +328,7 @@ impl<P: Web> Provider<'_, P> {
             self.knows_state(BlockTag::Hash(head.hash)),
             self.knows_state(BlockTag::Number(archive)),
         );
-        let knows = |block: Result<Option<Header>, Fault>| matches!(block, Ok(Some(_)));
+        let knows = |block: Result<Option<Header>, ProbeError>| matches!(block, Ok(Some(_)));
         report.safe = Some(knows(safe));
         report.finalized = Some(knows(finalized));
         report.batch = Some(batch);
@@ -453,8 +453,8 @@ impl<P: Web> Provider<'_, P> {
 
     /// Whether the state at a block can be asked for at all.
     async fn knows_state(&self, block: BlockTag) -> bool {
-        let nobody = Address::from_bytes([0; 20]);
-        let reply = self.call(jsonrpc::eth_get_balance(nobody, block)).await;
+        let zero = Address::from_bytes([0; 20]);
+        let reply = self.call(jsonrpc::eth_get_balance(zero, block)).await;
         reply.is_ok_and(|reply| Answer::read(&reply).is_ok_and(|answer| answer.amount().is_ok()))
     }
 
@@ -467,33 +467,33 @@ impl<P: Web> Provider<'_, P> {
         })
     }
 
-    async fn block(&self, tag: BlockTag) -> Result<Option<Header>, Fault> {
+    async fn block(&self, tag: BlockTag) -> Result<Option<Header>, ProbeError> {
         let reply = self.call(jsonrpc::eth_get_block_by_number(tag)).await?;
-        jsonrpc::header(&reply).map_err(Fault::Reply)
+        jsonrpc::header(&reply).map_err(ProbeError::Reply)
     }
 
-    async fn call(&self, request: Request) -> Result<Vec<u8>, Fault> {
+    async fn call(&self, request: Request) -> Result<Vec<u8>, ProbeError> {
         self.send(request.to_body()).await
     }
 
-    async fn send(&self, body: Vec<u8>) -> Result<Vec<u8>, Fault> {
+    async fn send(&self, body: Vec<u8>) -> Result<Vec<u8>, ProbeError> {
         let call = self.ports.post(self.url.expose(), body, MAX_REPLY_LEN);
         let reply = within(self.ports, self.deadline, call)
             .await
             .unwrap_or(Err(CallError::Timeout))
-            .map_err(Fault::Call)?;
+            .map_err(ProbeError::Call)?;
         if reply.status == 200 {
             Ok(reply.body)
         } else {
-            Err(Fault::Status(reply.status))
+            Err(ProbeError::Status(reply.status))
         }
     }
 
-    fn unusable(&self, fault: Fault) -> Finding {
+    fn unusable(&self, error: ProbeError) -> Finding {
         let source = &self.source;
-        match fault {
-            Fault::Call(error) => call_finding(error, self.deadline, source),
-            Fault::Status(status) => Finding::error(
+        match error {
+            ProbeError::Call(error) => call_finding(error, self.deadline, source),
+            ProbeError::Status(status) => Finding::error(
                 "status",
                 format!("it answers with HTTP status {status}"),
                 match status {
@@ -511,12 +511,12 @@ impl<P: Web> Provider<'_, P> {
                     ),
                 },
             ),
-            Fault::Reply(ReplyError::Malformed) => Finding::error(
+            ProbeError::Reply(ReplyError::Malformed) => Finding::error(
                 "not-json-rpc",
                 "what it answers is not JSON-RPC 2.0",
                 format!("see that {source} is the address of a JSON-RPC endpoint"),
             ),
-            Fault::Reply(error @ (ReplyError::Node { .. } | ReplyError::Reverted(_))) => {
+            ProbeError::Reply(error @ (ReplyError::Node { .. } | ReplyError::Reverted(_))) => {
                 Finding::error(
                     "node-error",
                     error.to_string(),

@@ -1,7 +1,7 @@
 //! The contracts that gates name: whether they are there, and whether they are what the gates take them for.
 //!
 //! `balanceOf(address)` is the same function in ERC-20, ERC-721 and ERC-404, so that a gate over the wrong kind of token is
-//! answered all the same: it opens for the least fraction of a token, or for nobody.
+//! answered all the same: it opens for the least fraction of a token, or never.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::ports::Ports;
 use crate::state::Installation;
 use crate::timeout::within;
 
-/// An account that holds nothing, as far as anybody knows: each read is tried for it.
+/// An account that should hold nothing: each read is tried for it.
 const ACCOUNT: Address = Address::from_bytes([0x5a; 20]);
 /// The most calls in one JSON-RPC batch: what common providers take.
 const MAX_BATCH: usize = 100;
@@ -419,7 +419,7 @@ impl Answers {
             }
             ("erc1155", _) if is_erc721 && !is_erc1155 => Some(wrong("it says that it is ERC-721")),
             ("erc20", _) if is_erc1155 && !is_erc721 => Some(wrong("it says that it is ERC-1155")),
-            // Whom it is asked about may matter to a function of any kind, and one who delegates nothing to a registry.
+            // The account asked about may matter to a function of any kind, and to a registry that it has delegated nothing in.
             ("call", Probe::Unreadable) => Some(Finding::warning(
                 "no-answer",
                 format!(
@@ -437,9 +437,7 @@ impl Answers {
             )),
             (kind, Probe::Unreadable | Probe::Nothing) => Some(Finding::error(
                 "no-answer",
-                format!(
-                    "what {contract} answers is no answer of {kind}: there is no verdict on anybody"
-                ),
+                format!("what {contract} answers is no answer of {kind}: there is never a verdict"),
                 correct.clone(),
             )),
             ("erc721", _) => erc721(contract, named, is_erc721, decimals, &wrong),
@@ -475,7 +473,7 @@ fn no_code(chain: ChainId, contract: Address, kind: &str, gates: &[String]) -> F
         ),
         _ => Finding::error(
             code,
-            format!("{problem}: there is no verdict on anybody"),
+            format!("{problem}: there is never a verdict"),
             format!("correct the address or the chain in {gates}"),
         ),
     }
@@ -519,7 +517,7 @@ fn counted_by_token(contract: Address, named: &Named, wrong: &dyn Fn(&str) -> Fi
     let written_with = named.amount.and_then(|amount| amount.written_with);
     if written_with.is_some_and(|decimals| decimals > 0) {
         return wrong(
-            "it says that it is ERC-721, whose tokens have no decimals, so nobody has so many",
+            "it says that it is ERC-721, whose tokens have no decimals, so no account has so many",
         );
     }
     Finding::warning(
