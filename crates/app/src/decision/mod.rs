@@ -2,36 +2,31 @@
 
 pub(crate) mod explain;
 mod fetch;
+mod fetches;
+mod look_up;
 mod reader;
 mod tier;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::{join, join_all};
 use tokengate_core::config::Config;
-use tokengate_core::fact::{Fact, FactKey, Facts, Known};
+use tokengate_core::fact::{Fact, FactKey, Facts};
 use tokengate_core::gate::{Gate, Granted};
 use tokengate_core::resource::Resource;
 use tokengate_core::wallet::Holders;
 use tokengate_core::{ChainId, Timestamp, cost};
 
-use self::fetch::fetch;
 pub(crate) use self::fetch::{charge, start_fetch};
 pub(crate) use self::reader::{FactReader, FactState};
 pub(crate) use self::tier::Tier;
 use self::verdict::{Evidence, Outcome, Verdict};
 use crate::background::Background as _;
-use crate::cache::single_flight::{FetchRequest, InFlight};
-use crate::chain;
 use crate::http::problem::Problem;
 use crate::ports::Ports;
 use crate::rate_limit::Payer;
-use crate::store;
-use crate::telemetry::{Count, Outside};
+use crate::telemetry::Count;
 
 /// How much has to be known.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,13 +36,6 @@ pub(crate) enum Effort {
     /// Every leaf, to explain it.
     EveryLeaf,
 }
-
-/// A node that has not seen a block is behind for so long at the most after the block was told of: the source may be
-/// mistaken.
-const FLOOR_FOR: Duration = Duration::from_secs(30);
-
-/// With more fetches in flight than this, none begins in the background.
-const MAX_BACKGROUND: usize = 16;
 
 /// A fact that is asked for often is read again when so much of its time is over: three quarters.
 const fn is_nearly_over(age: Duration, fresh: Duration) -> bool {
@@ -248,68 +236,6 @@ impl Gathered<'_> {
         }
     }
 
-    async fn look_up<P: Ports>(
-        &mut self,
-        reader: &FactReader<P>,
-        keys: BTreeSet<FactKey>,
-    ) -> Result<(), Problem> {
-        let config = reader.config();
-        let memory = &reader.facts;
-        let asked = reader.ports().elapsed();
-        let is_reorged = |key: &FactKey, fact: &Fact| reader.chain.is_reorged(key, fact);
-        let mut lacking = Vec::new();
-        for key in keys {
-            match memory.cache.get(self.agreement, &key, asked) {
-                Some(fact) if !is_reorged(&key, &fact) => {
-                    reader.telemetry().count(Count::Memory, 1);
-                    self.tiers.insert(key.clone(), Tier::Memory);
-                    self.facts.insert(key, fact);
-                }
-                _ => lacking.push(key),
-            }
-        }
-        if lacking.is_empty() {
-            return Ok(());
-        }
-        let lacking: Vec<_> = lacking.iter().collect();
-        let known = store::facts(&reader.store, self.agreement, &lacking);
-        let (known, ()) = join(known, chain::pull(&reader.chain)).await;
-        for (key, known) in lacking.into_iter().zip(known) {
-            match known {
-                // One that no gate may rest on any longer must not contradict what is read now either.
-                Ok(Some(Known::Fact(fact)))
-                    if !is_reorged(key, &fact)
-                        && fact.is_within(store::fact_ttl(config), self.now) =>
-                {
-                    reader.telemetry().count(Count::Store, 1);
-                    memory.cache.put(self.agreement, key, &fact, asked);
-                    self.tiers.insert(key.clone(), Tier::Store);
-                    self.facts.insert(key.clone(), fact);
-                }
-                Ok(Some(Known::Touched(touch, at))) => {
-                    memory.cache.remove(self.agreement, key);
-                    let age = self.now.duration_since(at).unsigned_abs();
-                    // A read that is under way has begun within the time that one takes. Tombstones stay for longer.
-                    if touch.since.is_some() && age <= FLOOR_FOR.max(config.deadlines.chain * 2) {
-                        self.alone.insert(key.chain);
-                    }
-                    if age <= FLOOR_FOR {
-                        let floor = self.floors.entry(key.chain).or_default();
-                        *floor = touch.block.max(*floor);
-                    }
-                }
-                Ok(Some(Known::Fact(_)) | None) => memory.cache.remove(self.agreement, key),
-                Err(store::LookupError::Failed) => {}
-                // A tombstone may have stood there: only what is read from now on is believed.
-                Err(store::LookupError::Forged) => {
-                    memory.cache.remove(self.agreement, key);
-                    self.alone.insert(key.chain);
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Has the chains say what is missing for a verdict on each of the gates, and in the background what soon will be.
     pub(crate) async fn complete<P: Ports>(
         &mut self,
@@ -376,162 +302,6 @@ impl Gathered<'_> {
                 && reader.facts.cache.is_hot(self.agreement, key, elapsed)
         });
         expiring.cloned().collect()
-    }
-
-    /// Asks all chains at once. A chain without an answer leaves its facts unknown.
-    ///
-    /// # Errors
-    /// [`Problem::TooManyRequests`], before a chain is asked; [`Problem::ChainUnavailable`] while the instance is reading
-    /// as much as it can.
-    async fn read<P: Ports>(
-        &mut self,
-        reader: &FactReader<P>,
-        config: &Config,
-        wanted: &BTreeSet<FactKey>,
-        max_age: Duration,
-    ) -> Result<(), Problem> {
-        let begun = reader.ports().elapsed();
-        let requests = self.requests(config, wanted);
-        let requests: Vec<_> = requests
-            .into_iter()
-            .map(|request| {
-                let joined = self.join(reader, &request, begun, max_age);
-                (request, joined)
-            })
-            .collect();
-        let lacking = requests.iter().filter(|(_, joined)| joined.is_none());
-        self.pay(reader, lacking.map(|(request, _)| request))
-            .await?;
-        let mut fetches = Vec::new();
-        for (request, joined) in requests {
-            if self.effort == Effort::EveryLeaf {
-                // Explanations are public, for any address: what only they need is not kept.
-                fetches.push(fetch(reader, request, self.now).map(Rc::new).left_future());
-                continue;
-            }
-            // Another one may have begun it while the store was asked what this one has used.
-            let joined = joined.or_else(|| self.join(reader, &request, begun, max_age));
-            if joined.is_some() {
-                reader.telemetry().count(Count::Coalesced, 1);
-                self.fetched.get_or_insert_default().is_joined = true;
-            } else {
-                reader.telemetry().count(Count::Chain, request.keys.len());
-            }
-            let in_flight = joined.unwrap_or_else(|| start_fetch(reader, request, self.now));
-            let ports = reader.ports();
-            fetches.push(async move { in_flight.result(ports).await }.right_future());
-        }
-        reader.telemetry().wait_begins(Outside::Chain, begun);
-        let results = join_all(fetches).await;
-        reader
-            .telemetry()
-            .wait_ends(Outside::Chain, reader.ports().elapsed());
-        for result in results {
-            for error in &result.errors {
-                reader.telemetry().error(error.clone());
-            }
-            for (key, answer) in &result.answers {
-                if !wanted.contains(key) {
-                    continue;
-                }
-                match answer {
-                    // The request that began the fetch may not have known what is known here.
-                    Ok(fact)
-                        if self.known(key).is_some_and(|known| {
-                            fact.contradicts(known) && !reader.chain.is_reorged(key, known)
-                        }) => {}
-                    Ok(fact) => {
-                        self.tiers.insert(key.clone(), Tier::Chain);
-                        self.facts.insert(key.clone(), fact.clone());
-                    }
-                    // Neither a yes nor a no, and what was known before is not believed any longer.
-                    Err(_) => self.facts.remove(key),
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The fetch in flight that has what `request` wants, if there is one.
-    fn join<P: Ports>(
-        &self,
-        reader: &FactReader<P>,
-        request: &FetchRequest,
-        now: Duration,
-        max_age: Duration,
-    ) -> Option<InFlight> {
-        let alone = max_age.is_zero() || self.alone.contains(&request.chain);
-        if alone || self.effort == Effort::EveryLeaf {
-            return None;
-        }
-        reader.facts.single_flight.join(request, now, max_age)
-    }
-
-    /// Charges for reads that begin.
-    async fn pay<P: Ports>(
-        &self,
-        reader: &FactReader<P>,
-        requests: impl Iterator<Item = &FetchRequest>,
-    ) -> Result<(), Problem> {
-        let facts = requests
-            .map(FetchRequest::cost)
-            .fold(0, usize::saturating_add);
-        charge(reader, self.payer.as_ref(), facts).await
-    }
-
-    /// Has facts fetched in the background, unless they are in flight or not paid for.
-    async fn refresh<P: Ports>(
-        &self,
-        reader: &FactReader<P>,
-        config: &Config,
-        wanted: BTreeSet<FactKey>,
-    ) {
-        if wanted.is_empty() {
-            return;
-        }
-        for request in self.requests(config, &wanted) {
-            let in_flight = &reader.facts.single_flight;
-            let now = reader.ports().elapsed();
-            if in_flight.count() < MAX_BACKGROUND
-                && in_flight.join(&request, now, Duration::MAX).is_none()
-                && self.pay(reader, std::iter::once(&request)).await.is_ok()
-            {
-                reader.telemetry().count(Count::Refreshes, 1);
-                start_fetch(reader, request, self.now);
-            }
-        }
-    }
-
-    fn known(&self, key: &FactKey) -> Option<&Fact> {
-        self.facts.within(Duration::MAX, self.now).fact(key)
-    }
-
-    /// What is wanted, chain by chain.
-    fn requests(&self, config: &Config, wanted: &BTreeSet<FactKey>) -> Vec<FetchRequest> {
-        let chains = config.chains().map(|chain| chain.id);
-        chains
-            .map(|chain| FetchRequest {
-                chain,
-                agreement: self.agreement,
-                keys: wanted
-                    .iter()
-                    .filter(|key| key.chain == chain)
-                    .cloned()
-                    .collect(),
-                floor: self.floors.get(&chain).copied().unwrap_or_default(),
-                known: wanted
-                    .iter()
-                    .filter(|key| key.chain == chain)
-                    .filter_map(|key| Some((key.clone(), self.known(key)?.clone())))
-                    .collect(),
-                of_vault: wanted
-                    .iter()
-                    .filter(|key| key.chain == chain && self.of_vault.contains(key))
-                    .cloned()
-                    .collect(),
-            })
-            .filter(|request| !request.keys.is_empty())
-            .collect()
     }
 }
 

@@ -1,5 +1,7 @@
 //! A provider: whether it serves the chain, how far behind it is, and whether it does what decisions ask of it.
 
+mod comparison;
+
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -8,12 +10,12 @@ use serde::Serialize;
 use tokengate_core::abi::reader::{Form, Reader};
 use tokengate_core::block::Numbering;
 use tokengate_core::config::{Chain, ReadAt, Template};
-use tokengate_core::endpoint::Authority;
 use tokengate_core::jsonrpc::{self, Answer, BlockTag, Header, ReplyError, Request};
 use tokengate_core::secret::Secret;
 use tokengate_core::signer::{self, Way};
 use tokengate_core::{Address, ChainId};
 
+use self::comparison::{compare, same_hosts};
 use super::{Finding, MAX_REPLY_LEN, Web, call_finding, host};
 use crate::ports::CallError;
 use crate::state::Installation;
@@ -24,9 +26,6 @@ const ROUNDS: usize = 3;
 /// How far back an archive is asked.
 const ARCHIVE_DEPTH: u64 = 10_000;
 
-/// A head so much older than the best provider's is worth a warning, or makes decisions wrong.
-const LAG_WARNING: u64 = 60;
-const LAG_ERROR: u64 = 600;
 /// Chains that are in use make a block every few seconds.
 const OLD_HEAD: i64 = 300;
 /// A block of the future says that our clock is behind.
@@ -132,33 +131,6 @@ pub(super) async fn examine<P: Web>(
     }
 }
 
-/// Providers of one host fail together, and agree with each other about what is wrong with it. On this machine, ports tell
-/// servers apart.
-fn same_hosts(probed: &mut [(ProviderReport, Option<Header>)], urls: &[Secret<String>]) {
-    let mut known: Vec<(usize, Authority)> = Vec::new();
-    for ((report, _), url) in probed.iter_mut().zip(urls) {
-        let Some(authority) = url::Url::parse(url.expose())
-            .ok()
-            .as_ref()
-            .and_then(Authority::of)
-        else {
-            continue;
-        };
-        let same = |other: &Authority| {
-            other.host() == authority.host()
-                && (!authority.is_local() || other.port() == authority.port())
-        };
-        match known.iter().find(|(_, other)| same(other)) {
-            Some((position, _)) => report.findings.push(Finding::warning(
-                "same-host",
-                format!("it has the same host as provider {position}: the two fail together, and together they prove no more than one"),
-                "name a provider that is independent of it",
-            )),
-            None => known.push((report.position, authority)),
-        }
-    }
-}
-
 /// Where the provider's URL is to be corrected: the variables that hold it, or its place in the file.
 fn source(template: &Template) -> String {
     let names: Vec<&str> = template.variables().collect();
@@ -185,21 +157,6 @@ const fn way_name(way: Way) -> &'static str {
         Way::Creation => "creation",
         Way::Override => "override",
         Way::Multicall3 => "multicall3",
-    }
-}
-
-fn compare(report: &mut ProviderReport, head: &Header, best: &Header) {
-    let blocks = best.number.saturating_sub(head.number);
-    let seconds = best.timestamp.saturating_sub(head.timestamp);
-    report.lag_blocks = Some(blocks);
-    if blocks > 0 && seconds >= LAG_WARNING {
-        let problem = format!("{blocks} blocks and {seconds} s behind the chain's best provider");
-        let help = "wait until it has caught up, or put a better one before it";
-        report.findings.push(if seconds >= LAG_ERROR {
-            Finding::error("lagging", problem, help)
-        } else {
-            Finding::warning("lagging", problem, help)
-        });
     }
 }
 
