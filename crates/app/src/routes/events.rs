@@ -1,5 +1,6 @@
 //! `POST /v1/events/{source}`: signed webhooks that tell of transfers and invalidate the facts that these change.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -7,9 +8,11 @@ use serde_json::{Value, json};
 use tokengate_core::config::{Chain, Config};
 use tokengate_core::sealed::Kind;
 use tokengate_core::transfer::Transfer;
-use tokengate_core::webhook::{self, Delivery, Named, Verified};
+use tokengate_core::webhook::{self, Delivery, Key, Named, Verified};
 use tokengate_core::{Timestamp, fingerprint};
 
+use crate::background::Background as _;
+use crate::cache::facts::FactCache;
 use crate::context::Context;
 use crate::http::problem::Problem;
 use crate::http::{Request, Response, json_response};
@@ -17,7 +20,8 @@ use crate::invalidation::{Invalidations, invalidate, touch_of};
 use crate::ports::{Ports, StoreError};
 use crate::route::Route;
 use crate::state::Events;
-use crate::store::PREFIX;
+use crate::store::{PREFIX, StoreClient};
+use crate::telemetry::Telemetry;
 
 /// How long a delivery is remembered that was seen to: vendors give up repeating one earlier.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
@@ -33,7 +37,7 @@ async fn receive<P: Ports>(
     request: &Request,
     name: &str,
 ) -> Result<Response, Problem> {
-    let verified = match verify(context, request, name) {
+    let verified = match verify(&context.state.keys, request, name, context.ports.now()) {
         Ok(verified) => verified,
         Err(problem) => {
             // Only strangers are counted: a source may have much to tell.
@@ -45,7 +49,16 @@ async fn receive<P: Ports>(
     let delivery = verified.read().map_err(malformed)?;
     let config = context.config();
     let outcome = match chain(config, name, &delivery) {
-        Ok(Some(chain)) => attend(context, name, chain, &delivery).await?,
+        Ok(Some(chain)) => {
+            attend(
+                &context.store(),
+                &context.state.facts.cache,
+                name,
+                chain,
+                &delivery,
+            )
+            .await?
+        }
         Ok(None) => Outcome {
             ignored: Some("other-chain"),
             ..Outcome::of(&delivery)
@@ -53,29 +66,26 @@ async fn receive<P: Ports>(
         // What tries whether a new webhook works is about no chain, and has to be answered well.
         Err(_) if delivery.logs.is_empty() && delivery.skipped == 0 => Outcome::default(),
         Err(problem) => {
-            note(context, name, &delivery, "not taken");
+            note(&context.telemetry, name, &delivery, "not taken");
             return Err(problem);
         }
     };
     if let Some(ignored) = outcome.ignored {
-        note(context, name, &delivery, ignored);
+        note(&context.telemetry, name, &delivery, ignored);
     } else if outcome.skipped > 0 || outcome.unreadable > 0 {
-        note(context, name, &delivery, "read in part");
+        note(&context.telemetry, name, &delivery, "read in part");
     }
     Ok(json_response(StatusCode::OK, &outcome.document()))
 }
 
-fn verify<'a, P>(
-    context: &Context<P, Events>,
+fn verify<'a>(
+    keys: &HashMap<String, Key>,
     request: &'a Request,
     name: &str,
-) -> Result<Verified<'a>, Problem>
-where
-    P: Ports,
-{
-    let key = context.state.keys.get(name);
-    let key = key.ok_or(Problem::UnknownSource)?;
-    Ok(key.verify(request.headers(), request.body(), context.ports.now())?)
+    now: Timestamp,
+) -> Result<Verified<'a>, Problem> {
+    let key = keys.get(name).ok_or(Problem::UnknownSource)?;
+    Ok(key.verify(request.headers(), request.body(), now)?)
 }
 
 /// The chain that the delivery is about, if the service and the source are for it. A name that is not known may be any
@@ -97,27 +107,28 @@ fn chain<'a>(
 }
 
 /// Notes in the log what became of a delivery that invalidated less than it may have told.
-fn note<P: Ports>(context: &Context<P, Events>, name: &str, delivery: &Delivery, what: &str) {
+fn note(telemetry: &Telemetry, name: &str, delivery: &Delivery, what: &str) {
     let about = match &delivery.chain {
         Named::Chain(chain) => format!(" about {chain}"),
         Named::Nothing => String::new(),
         Named::Unknown(network) => format!(" about the network {network}, which is not known"),
     };
     let (logs, skipped) = (delivery.logs.len(), delivery.skipped);
-    context.telemetry.error(format!(
+    telemetry.error(format!(
         "events {name}: a delivery{about}: {what}; {logs} logs, {skipped} skipped"
     ));
 }
 
 /// Invalidates the facts that the delivery's transfers change, once.
 async fn attend<P: Ports>(
-    context: &Context<P, Events>,
+    store: &StoreClient<P>,
+    cache: &FactCache,
     name: &str,
     chain: &Chain,
     delivery: &Delivery,
 ) -> Result<Outcome, Problem> {
-    let config = context.config();
-    let now = context.ports.now();
+    let config = store.config();
+    let now = store.ports().now();
     let mut outcome = Outcome::of(delivery);
     let watched = config.watched(chain.id);
     let mut invalidations = Invalidations::default();
@@ -147,7 +158,6 @@ async fn attend<P: Ports>(
         let id = u128::from_be_bytes(fingerprint(&[id.as_bytes()]));
         format!("{PREFIX}:event:{name}:{id:032x}")
     });
-    let store = context.store();
     if let Some(key) = &key {
         let seen = store.kv().get_sealed(Kind::Delivery, key);
         match store.timed(seen).await {
@@ -163,7 +173,7 @@ async fn attend<P: Ports>(
             }
         }
     }
-    outcome.invalidated = invalidate(&store, &context.state.facts.cache, invalidations)
+    outcome.invalidated = invalidate(store, cache, invalidations)
         .await
         .map_err(|_| Problem::StoreUnavailable)?;
     // Only now: a source repeats what was not answered, and must not find it remembered.

@@ -3,6 +3,7 @@
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokengate_core::Address;
+use tokengate_core::config::Config;
 use tokengate_core::gate::{Gate, Truth};
 use tokengate_core::leaf::Delegates;
 use tokengate_core::wallet::{Holders, Wallet};
@@ -16,6 +17,7 @@ use crate::ports::Ports;
 use crate::rate_limit::Payer;
 use crate::route::Route;
 use crate::state::Chains;
+use crate::telemetry::Telemetry;
 
 /// The routes of this function.
 pub fn routes<P: Ports>() -> Vec<Route<P, Chains>> {
@@ -42,7 +44,10 @@ async fn describe<P: Ports>(
     id: &str,
 ) -> Result<Response, Problem> {
     let [] = query(request, [])?;
-    Ok(json_response(StatusCode::OK, &document(gate(context, id)?)))
+    Ok(json_response(
+        StatusCode::OK,
+        &document(gate(context.config(), &context.telemetry, id)?),
+    ))
 }
 
 async fn check<P: Ports>(
@@ -50,7 +55,7 @@ async fn check<P: Ports>(
     request: &Request,
     id: &str,
 ) -> Result<Response, Problem> {
-    let gate = gate(context, id)?;
+    let gate = gate(context.config(), &context.telemetry, id)?;
     let [address, vault, proof] = query(request, ["address", "vault", "proof"])?;
     let address: Address = required(address, "address")?.parse()?;
     let vault = vault.map(|text| text.parse()).transpose()?;
@@ -80,9 +85,9 @@ async fn check<P: Ports>(
     ))
 }
 
-fn gate<'a, P: Ports>(context: &'a Context<P, Chains>, id: &str) -> Result<&'a Gate, Problem> {
-    let gate = context.config().gate(id).ok_or(Problem::UnknownGate)?;
-    context.telemetry.gate(gate.id.as_str());
+fn gate<'a>(config: &'a Config, telemetry: &Telemetry, id: &str) -> Result<&'a Gate, Problem> {
+    let gate = config.gate(id).ok_or(Problem::UnknownGate)?;
+    telemetry.gate(gate.id.as_str());
     Ok(gate)
 }
 

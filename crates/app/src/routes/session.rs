@@ -17,6 +17,7 @@ use tokengate_core::signature;
 use tokengate_core::signer::{Scheme, Verification, VerifiedSigner};
 use tokengate_core::wallet::{Control, Holders};
 
+use crate::auth::SessionClient;
 use crate::background::Background as _;
 use crate::chain::ChainClient;
 use crate::context::Context;
@@ -71,13 +72,13 @@ async fn sign_in<P: Ports>(
     let message = Message::parse(&body.message)?;
     let signature = signature::bytes_from_hex(&body.signature)?;
     let now = context.ports.now();
-    let pending = check_message(context, &message, body.scheme, now).await?;
+    let pending = check_message(&context.sessions(), &message, body.scheme, now).await?;
     // A cookie is set only for a page of ours: another one would sign its visitor in to another account.
     if body.cookie && context.sessions().is_same_origin(request) == Some(false) {
         return Err(Problem::CrossSite);
     }
     let present = if body.link {
-        present(context, request, body.cookie).await?
+        present(&context.sessions(), request, body.cookie).await?
     } else {
         None
     };
@@ -131,11 +132,11 @@ async fn sign_in<P: Ports>(
         }
     }
     let payer = Payer::of(&context.limiter(), request, Some(&session));
-    warm_up(context, &message, &session, payer)?;
+    prefetch_facts(&context.facts(), &message, &session, payer);
     let mut answer = document(&session);
     answer.insert("chain".into(), signer.chain().to_string().into());
     opened(
-        context,
+        context.ports.now(),
         StatusCode::CREATED,
         answer,
         &session,
@@ -145,62 +146,50 @@ async fn sign_in<P: Ports>(
 }
 
 /// Prefetches the facts that the session's gates read, in the background.
-fn warm_up<P: Ports>(
-    context: &Context<P, SignIn>,
+fn prefetch_facts<P: Ports>(
+    facts: &FactReader<P>,
     message: &Message<'_>,
     session: &Session,
     payer: Payer,
-) -> Result<(), Problem> {
-    let config = context.config();
+) {
+    let config = facts.config();
     let mut domains = config.service.domains.iter();
     let Some(domain) = domains.find(|domain| domain.is(message.scheme, message.domain)) else {
-        return Ok(());
+        return;
     };
-    let gates: Vec<_> = prefetch::gates(config, domain, message)
-        .into_iter()
-        .map(|gate| gate.id.clone())
-        .collect();
+    let gates = prefetch::gates(config, domain, message).into_iter();
+    let gates: Vec<_> = gates.map(|gate| gate.id.clone()).collect();
     if gates.is_empty() {
-        return Ok(());
+        return;
     }
     let wallets = session.members().iter().map(|member| member.wallet);
     let holders = [Holders::new(wallets, None)];
-    context
-        .facts()
-        .in_background(async move |facts: &FactReader<P>| {
-            let config = facts.config();
-            let gates: Vec<_> = gates
-                .iter()
-                .filter_map(|id| config.gate(id.as_str()))
-                .collect();
-            // What fails is read when it is asked for.
-            let _ = prefetch::read(facts, &gates, &holders, Some(&payer)).await;
-        });
-    Ok(())
+    facts.in_background(async move |facts: &FactReader<P>| {
+        let config = facts.config();
+        let gates = gates.iter().filter_map(|id| config.gate(id.as_str()));
+        let gates: Vec<_> = gates.collect();
+        // What fails is read when it is asked for.
+        let _ = prefetch::read(facts, &gates, &holders, Some(&payer)).await;
+    });
 }
 
 /// The session that a sign-in adds its wallet to, if there is one.
 async fn present<P: Ports>(
-    context: &Context<P, SignIn>,
+    sessions: &SessionClient<P>,
     request: &Request,
     cookie: bool,
 ) -> Result<Option<Session>, Problem> {
     // A bearer token is sent on purpose.
     if let Some(token) = credentials::bearer(request)? {
         let presented = Presented::Bearer(token);
-        return context.sessions().open(request, presented).await.map(Some);
+        return sessions.open(request, presented).await.map(Some);
     }
     if !cookie {
         return Ok(None);
     }
     // A browser sends its cookie by itself: one that has ended, or was planted, is no reason not to sign in again.
     let opened = match credentials::cookie(request) {
-        Ok(Some(token)) => {
-            context
-                .sessions()
-                .open(request, Presented::Cookie(token))
-                .await
-        }
+        Ok(Some(token)) => sessions.open(request, Presented::Cookie(token)).await,
         Ok(None) => return Ok(None),
         Err(problem) => Err(problem),
     };
@@ -213,12 +202,12 @@ async fn present<P: Ports>(
 
 /// What EIP-4361 asks a relying party to check before it believes a message, besides the signature.
 async fn check_message<P: Ports>(
-    context: &Context<P, SignIn>,
+    sessions: &SessionClient<P>,
     message: &Message<'_>,
     scheme: Scheme,
     now: Timestamp,
 ) -> Result<PendingNonce, Problem> {
-    let config = context.config();
+    let config = sessions.config();
     let domain = config
         .service
         .domains
@@ -241,7 +230,7 @@ async fn check_message<P: Ports>(
     if !(message.is_issued(now) && message.is_current(now)) {
         return Err(Problem::MessageNotCurrent);
     }
-    check_nonce(context, config, domain, message, now).await
+    check_nonce(sessions, domain, message, now).await
 }
 
 /// Typed data signs in only where that is configured, and where what the person reads begins with the domain: a page of
@@ -269,14 +258,13 @@ fn check_scheme(
 
 /// The nonce, pending; where it is one of ours for another chain or domain, the problem says so.
 async fn check_nonce<P: Ports>(
-    context: &Context<P, SignIn>,
-    config: &Config,
+    sessions: &SessionClient<P>,
     domain: &Domain,
     message: &Message<'_>,
     now: Timestamp,
 ) -> Result<PendingNonce, Problem> {
-    let keys = &context.state.keys;
-    let store = challenge::store_scope(&context.store()).await?;
+    let (config, keys) = (sessions.config(), &sessions.keys);
+    let store = challenge::store_scope(&sessions.store).await?;
     let check = |domain: &Domain, chain| {
         let binding = Binding {
             store,
@@ -337,7 +325,14 @@ async fn renew<P: Ports>(
     let idle = context.config().service.session.idle;
     let (session, token) = session.renew(&context.state.keys, context.ports.now(), idle);
     let answer = document(&session);
-    opened(context, StatusCode::OK, answer, &session, &token, by_cookie)
+    opened(
+        context.ports.now(),
+        StatusCode::OK,
+        answer,
+        &session,
+        &token,
+        by_cookie,
+    )
 }
 
 async fn sign_out<P: Ports>(
@@ -402,8 +397,8 @@ fn document(session: &Session) -> serde_json::Map<String, Value> {
 }
 
 /// The answer that opens a session: with its token, or with a cookie that no script can read.
-fn opened<P: Ports>(
-    context: &Context<P, SignIn>,
+fn opened(
+    now: Timestamp,
     status: StatusCode,
     mut answer: serde_json::Map<String, Value>,
     session: &Session,
@@ -415,7 +410,7 @@ fn opened<P: Ports>(
         answer.insert("token_type".into(), "Bearer".into());
         return Ok(json_response(status, &answer.into()));
     }
-    let left = session.expires_at().duration_since(context.ports.now());
+    let left = session.expires_at().duration_since(now);
     let cookie = format!(
         "{COOKIE_NAME}={}; Path=/; Max-Age={}; Secure; HttpOnly; SameSite=Lax",
         token.expose(),
