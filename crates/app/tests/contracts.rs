@@ -481,7 +481,7 @@ fn contracts_are_looked_at_through_a_provider_that_answers_for_their_chain() {
             .map(|all| all[0].findings.len()),
         Some(0)
     );
-    for nobody in [
+    for failing in [
         World {
             down: "ab",
             ..world(require, &token)
@@ -491,7 +491,7 @@ fn contracts_are_looked_at_through_a_provider_that_answers_for_their_chain() {
             ..world(require, &token)
         },
     ] {
-        assert!(reports(&Rc::new(nobody))[0].is_none());
+        assert!(reports(&Rc::new(failing))[0].is_none());
     }
 }
 
@@ -534,7 +534,7 @@ fn providers_that_have_to_agree_are_different_endpoints() {
         assert_eq!(
             refusal(with(one, same, "", "")),
             None,
-            "nobody has to agree"
+            "no quorum is asked for"
         );
     }
     for other in ["https://rpc.example/v3", "https://rpc2.example/v2"] {

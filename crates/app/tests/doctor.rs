@@ -26,7 +26,7 @@ use tokengate_core::secret::Secret;
 use support::reader::{self, Asked, Block, word};
 
 const NOW: &str = "2026-06-01T00:00:00Z";
-const API_KEY: &str = "a-key-that-nobody-may-see";
+const API_KEY: &str = "a-key-that-is-never-shown";
 const HEAD: u64 = 20_000;
 
 /// A provider's reply to a request, if it is not the one of a good provider.
@@ -104,7 +104,7 @@ impl Ports for Simulated {
         [7; 16]
     }
 
-    /// Time passes at once wherever somebody waits for nothing else.
+    /// Time passes at once wherever nothing else is waited for.
     fn sleep(&self, _: Duration) -> impl Future<Output = ()> {
         ready(())
     }
@@ -593,7 +593,7 @@ fn a_bucket_that_answers_strangers_is_an_error() {
 }
 
 #[test]
-fn the_object_asked_for_is_one_that_nobody_made() {
+fn the_object_that_is_probed_does_not_exist() {
     let world = Rc::new(well());
     let ports = Simulated(world.clone());
     let (installation, signers) = load(&ports);

@@ -527,7 +527,7 @@ impl History {
         }
     }
 
-    /// Time passes, blocks are made at their times, and with the next one somebody may have sold or bought something.
+    /// Time passes, blocks are made at their times, and with the next one something may have been sold or bought.
     fn pass(&mut self) {
         let world = &self.ports.0;
         world.now.set(world.now.get() + self.random.below(20));

@@ -330,7 +330,7 @@ impl Instance {
         Self { ports, service }
     }
 
-    /// Whether somebody passes a gate: 200 for everybody who does, 403 where not, else what went wrong.
+    /// Whether a wallet passes a gate: 200 if it does, 403 where not, else what went wrong.
     fn check(&self, gate: &str) -> u16 {
         let mut request = http::Request::new(Bytes::new());
         let address = "0x5fbdb2315678afecb367f032d93f642f64180aa3";
@@ -444,7 +444,7 @@ fn an_error_for_a_moment_is_booked_on_no_contract() {
             instance.ports.0.log.borrow()
         );
     }
-    // Whoever fails whatever it is asked has said nothing, and the next provider is asked.
+    // A provider that fails whatever it is asked has said nothing, and the next provider is asked.
     let instance = Instance::new("reader = \"override\"", Whim::Fails(1_000));
     instance.ports.0.whims[1].set(Whim::None);
     assert_eq!(instance.check("many"), 200);

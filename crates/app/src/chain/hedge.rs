@@ -265,7 +265,7 @@ impl<P: Ports> Hedge<'_, P> {
     /// Whether a error is the provider's, or may be that of a request which strangers chose: then one that they cannot
     /// choose tells.
     async fn is_own(&self, provider: &Provider<'_, P>, error: &ProviderError) -> bool {
-        if !self.request.is_anybodys() {
+        if !self.request.is_public() {
             return true;
         }
         match error.blame() {
@@ -300,7 +300,7 @@ impl<P: Ports> Hedge<'_, P> {
         let now = self.client.ports().now();
         let closed = self.pool(|pool| {
             // How long a stranger's contract takes says nothing about the provider.
-            if self.request.is_long() || self.request.is_anybodys() {
+            if self.request.is_long() || self.request.is_public() {
                 pool.worked(provider)
             } else {
                 pool.answered(provider, latency, now)
@@ -312,7 +312,7 @@ impl<P: Ports> Hedge<'_, P> {
     }
 
     fn overtaken(&self, since: &[Option<Duration>]) {
-        if self.request.is_anybodys() || self.request.is_long() {
+        if self.request.is_public() || self.request.is_long() {
             return;
         }
         let (now, elapsed) = (self.client.ports().now(), self.client.ports().elapsed());

@@ -73,7 +73,7 @@ impl ChainRequest<'_> {
     }
 
     /// Whether strangers choose what is asked: their contracts may make any provider fail, or take long.
-    pub(super) const fn is_anybodys(self) -> bool {
+    pub(super) const fn is_public(self) -> bool {
         matches!(self, Self::Signature(_))
     }
 }

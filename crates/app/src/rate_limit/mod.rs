@@ -80,7 +80,7 @@ impl<P: Ports> RateLimiter<P> {
         self.guesses(request, 0).await
     }
 
-    /// Counts a wrong token of a client. Nothing is waited for between this and [`may_guess`].
+    /// Counts a wrong token of a client. Nothing is waited for between this and [`Self::may_guess`].
     ///
     /// # Errors
     /// [`Problem::TooManyRequests`].

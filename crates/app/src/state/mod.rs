@@ -163,34 +163,12 @@ pub struct All {
 }
 
 impl SignIn {
-    async fn read_with<P: Ports>(ports: &P, config: Config) -> Result<Self, LoadError> {
-        let keys = load::keys(ports).await?;
-        let base = Base::read(ports, config, Some(&keys)).await?;
-        let sessions = Rc::new(SessionCache::new(base.config.cache.memory));
-        Ok(Self {
-            chains: base.chains(ports).await?,
-            keys: Rc::new(keys),
-            sessions,
-        })
-    }
-
     /// Its part that makes challenges.
     pub(crate) fn challenge(&self) -> Challenge {
         Challenge {
             base: self.chains.base.clone(),
             keys: self.keys.clone(),
         }
-    }
-}
-
-impl Access {
-    async fn read_with<P: Ports>(ports: &P, config: Config) -> Result<Self, LoadError> {
-        let sign_in = SignIn::read_with(ports, config).await?;
-        let signers = load::signers(ports, &sign_in.chains.base.config).await?;
-        Ok(Self {
-            sign_in,
-            signers: Rc::new(signers),
-        })
     }
 }
 
@@ -266,7 +244,14 @@ impl State for Chains {
 
 impl State for SignIn {
     async fn read<P: Ports>(ports: &P) -> Result<Self, LoadError> {
-        Self::read_with(ports, load::config(ports)?).await
+        let config = load::config(ports)?;
+        let keys = load::keys(ports).await?;
+        let base = Base::read(ports, config, Some(&keys)).await?;
+        Ok(Self {
+            sessions: Rc::new(SessionCache::new(base.config.cache.memory)),
+            chains: base.chains(ports).await?,
+            keys: Rc::new(keys),
+        })
     }
 
     fn instance(&self) -> [u8; 4] {
@@ -276,7 +261,12 @@ impl State for SignIn {
 
 impl State for Access {
     async fn read<P: Ports>(ports: &P) -> Result<Self, LoadError> {
-        Self::read_with(ports, load::config(ports)?).await
+        let sign_in = SignIn::read(ports).await?;
+        let signers = load::signers(ports, &sign_in.chains.base.config).await?;
+        Ok(Self {
+            sign_in,
+            signers: Rc::new(signers),
+        })
     }
 
     fn instance(&self) -> [u8; 4] {
@@ -330,7 +320,7 @@ impl State for All {
     async fn read<P: Ports>(ports: &P) -> Result<Self, LoadError> {
         let site = Site::read(ports).await?;
         let token = load::admin_token(ports).await?.map(Rc::new);
-        let access = Access::read_with(ports, load::config(ports)?).await?;
+        let access = Access::read(ports).await?;
         let chains = access.sign_in.chains.clone();
         let keys = load::webhook_keys(ports, &chains.base.config).await?;
         Ok(Self {
