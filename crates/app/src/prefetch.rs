@@ -25,7 +25,7 @@ const AT_ONCE: usize = 256;
 
 /// What was warmed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Report {
+pub(crate) struct PrefetchReport {
     /// Facts that the gates rest on.
     pub(crate) wanted: usize,
     /// Of these, those that were in the store and have half of their time ahead of them.
@@ -78,9 +78,9 @@ pub(crate) async fn read<P: Ports>(
     gates: &[&Gate],
     holders: &[Holders],
     payer: Option<&Payer>,
-) -> Result<Report, Problem> {
+) -> Result<PrefetchReport, Problem> {
     let most = payer.map_or(usize::MAX, |_| reader.config().limits.reads_per_decision);
-    let mut report = Report::default();
+    let mut report = PrefetchReport::default();
     // Facts that several providers agreed on are kept apart: each group is read as its gates will look for it.
     let mut groups: BTreeMap<usize, Vec<&Gate>> = BTreeMap::new();
     for gate in gates {
@@ -157,7 +157,7 @@ async fn read_chain<P: Ports>(
     agreement: usize,
     keys: &[FactKey],
     payer: Option<&Payer>,
-    report: &mut Report,
+    report: &mut PrefetchReport,
 ) -> Result<(), Problem> {
     let request = FetchRequest {
         chain,

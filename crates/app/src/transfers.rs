@@ -36,7 +36,7 @@ const MAX_AT_ONCE: usize = 4;
 
 /// How far a chain has been followed, and what for.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Report {
+pub(crate) struct PollReport {
     /// The first block that was read for the first time, or since it was replaced.
     pub(crate) from: u64,
     /// The last block; less than `from` where there was none to read.
@@ -73,7 +73,7 @@ pub(crate) struct TransferFollower<P> {
 /// One poll round over all chains with gated contracts.
 pub(crate) async fn round<P: Ports>(
     follower: &TransferFollower<P>,
-) -> Result<Vec<(ChainId, Result<Report, Problem>)>, Problem> {
+) -> Result<Vec<(ChainId, Result<PollReport, Problem>)>, Problem> {
     let config = follower.chain.config();
     let chains = config.chains().filter_map(|chain| {
         let contracts: Vec<_> = config.watched(chain.id).into_iter().collect();
@@ -102,7 +102,7 @@ async fn follow<P: Ports>(
     config: &Config,
     chain: &Chain,
     contracts: &[Address],
-) -> Result<Report, Problem> {
+) -> Result<PollReport, Problem> {
     let failed = |_| Problem::StoreUnavailable;
     let (kept, failures) = read(follower, config, chain.id).await.map_err(failed)?;
     let cursor = kept.as_deref().map(Cursor::from_bytes).unwrap_or_default();
@@ -217,9 +217,9 @@ async fn lists<P: Ports>(
     chain: &Chain,
     contracts: &[Address],
     mut cursor: Cursor,
-) -> Result<Report, Problem> {
+) -> Result<PollReport, Problem> {
     let begun = follower.store.ports().elapsed();
-    let (mut report, mut again_from) = (None::<Report>, 0);
+    let (mut report, mut again_from) = (None::<PollReport>, 0);
     for _ in 0..MAX_LISTS {
         let refused = Cell::new(false);
         let following = Following {
@@ -250,9 +250,9 @@ async fn lists<P: Ports>(
             // What has been done stays done, and the next round says what fails.
             (Err(_), Some(_)) => break,
         };
-        let total = report.get_or_insert(Report {
+        let total = report.get_or_insert(PollReport {
             from: step.from,
-            ..Report::default()
+            ..PollReport::default()
         });
         total.add(&step);
         if followed.last < followed.from {
@@ -268,7 +268,7 @@ async fn lists<P: Ports>(
     report.ok_or(Problem::NotFollowed(None))
 }
 
-impl Report {
+impl PollReport {
     fn add(&mut self, step: &Self) {
         (self.to, self.head) = (step.to, step.head);
         self.transfers += step.transfers;
@@ -289,7 +289,7 @@ async fn list<P: Ports>(
     contracts: &[Address],
     cursor: &Cursor,
     followed: Followed,
-) -> Result<(Report, Followed), Problem> {
+) -> Result<(PollReport, Followed), Problem> {
     let failed = |_| Problem::StoreUnavailable;
     let now = follower.store.ports().now();
     let mut invalidations = happened(config, chain, contracts, &followed, now);
@@ -315,7 +315,7 @@ async fn list<P: Ports>(
         let fault = format!("{}: {count} logs of transfers cannot be read", chain.id);
         follower.store.telemetry().error(fault);
     }
-    let report = Report {
+    let report = PollReport {
         from: followed.from,
         to: followed.to,
         head: followed.head,

@@ -9,7 +9,7 @@ const MAX_COUNTED: usize = 4096;
 
 /// How often a client or account has asked in the present window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Count {
+pub(crate) struct RateCount {
     /// The window's end, in seconds since the epoch.
     pub(crate) window: u64,
     /// As the store last said, this instance's included.
@@ -20,7 +20,7 @@ pub(crate) struct Count {
 
 /// Counts by the fingerprint of what is counted.
 pub(crate) struct RateCounts {
-    counts: RefCell<Cache<[u8; 16], Count>>,
+    counts: RefCell<Cache<[u8; 16], RateCount>>,
     forwarded: Cell<bool>,
 }
 
@@ -40,16 +40,16 @@ impl RateCounts {
     }
 
     /// The count under `name`, if it is of `window`.
-    pub(crate) fn count(&self, name: &[u8; 16], window: u64) -> Option<Count> {
+    pub(crate) fn count(&self, name: &[u8; 16], window: u64) -> Option<RateCount> {
         let count = self.counts.borrow().get(name).copied();
         count.filter(|count| count.window == window)
     }
 
     /// Changes the count under `name`, which starts at zero with every window.
-    pub(crate) fn update(&self, name: [u8; 16], window: u64, change: impl FnOnce(&mut Count)) {
-        let mut count = self.count(&name, window).unwrap_or(Count {
+    pub(crate) fn update(&self, name: [u8; 16], window: u64, change: impl FnOnce(&mut RateCount)) {
+        let mut count = self.count(&name, window).unwrap_or(RateCount {
             window,
-            ..Count::default()
+            ..RateCount::default()
         });
         change(&mut count);
         self.counts.borrow_mut().insert(name, count);

@@ -54,10 +54,10 @@ pub(crate) struct FetchResult {
 
 /// A fetch in flight, and then its result.
 #[derive(Clone, Default)]
-pub(crate) struct InFlight(Rc<State>);
+pub(crate) struct InFlight(Rc<Shared>);
 
 #[derive(Default)]
-struct State {
+struct Shared {
     result: RefCell<Option<Rc<FetchResult>>>,
     /// Dropped, they end the waits of the requests that have joined.
     waiting: RefCell<Vec<Box<dyn Any>>>,

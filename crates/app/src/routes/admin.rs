@@ -15,7 +15,7 @@ use crate::ports::Ports;
 use crate::prefetch;
 use crate::route::Route;
 use crate::state::Admin;
-use crate::transfers::{self, Report, TransferFollower};
+use crate::transfers::{self, PollReport, TransferFollower};
 
 /// The routes of this function.
 pub fn routes<P: Ports>() -> Vec<Route<P, Admin>> {
@@ -128,7 +128,7 @@ async fn watch<P: Ports>(
     Ok(json_response(StatusCode::OK, &json!({"chains": chains})))
 }
 
-fn describe(chain: &str, report: &Report) -> Value {
+fn describe(chain: &str, report: &PollReport) -> Value {
     json!({
         "chain": chain,
         "from": report.from,

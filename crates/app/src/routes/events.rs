@@ -59,12 +59,12 @@ async fn receive<P: Ports>(
             )
             .await?
         }
-        Ok(None) => Outcome {
+        Ok(None) => DeliveryOutcome {
             ignored: Some("other-chain"),
-            ..Outcome::of(&delivery)
+            ..DeliveryOutcome::of(&delivery)
         },
         // What tries whether a new webhook works is about no chain, and has to be answered well.
-        Err(_) if delivery.logs.is_empty() && delivery.skipped == 0 => Outcome::default(),
+        Err(_) if delivery.logs.is_empty() && delivery.skipped == 0 => DeliveryOutcome::default(),
         Err(problem) => {
             note(&context.telemetry, name, &delivery, "not taken");
             return Err(problem);
@@ -126,10 +126,10 @@ async fn attend<P: Ports>(
     name: &str,
     chain: &Chain,
     delivery: &Delivery,
-) -> Result<Outcome, Problem> {
+) -> Result<DeliveryOutcome, Problem> {
     let config = store.config();
     let now = store.ports().now();
-    let mut outcome = Outcome::of(delivery);
+    let mut outcome = DeliveryOutcome::of(delivery);
     let watched = config.watched(chain.id);
     let mut invalidations = Invalidations::default();
     for log in &delivery.logs {
@@ -187,7 +187,7 @@ async fn attend<P: Ports>(
 
 /// What came of a delivery.
 #[derive(Clone, Copy, Default)]
-struct Outcome {
+struct DeliveryOutcome {
     logs: usize,
     transfers: usize,
     invalidated: usize,
@@ -198,7 +198,7 @@ struct Outcome {
     ignored: Option<&'static str>,
 }
 
-impl Outcome {
+impl DeliveryOutcome {
     fn of(delivery: &Delivery) -> Self {
         Self {
             logs: delivery.logs.len(),

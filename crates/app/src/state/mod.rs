@@ -2,6 +2,24 @@
 //!
 //! Each kind of route names the state that it works with, and can be mounted only where that is loaded. A component
 //! loads the state of its routes once per instance, and neither asks for nor sees any other secret.
+//!
+//! ```
+//! use tokengate_app::{Ports, Route, routes, state};
+//!
+//! fn mounted<P: Ports>() -> Vec<Route<P, state::Access>> {
+//!     routes::access::routes()
+//! }
+//! ```
+//!
+//! What mints URLs cannot be mounted in a component that has loaded no credentials:
+//!
+//! ```compile_fail
+//! use tokengate_app::{Ports, Route, routes, state};
+//!
+//! fn mounted<P: Ports>() -> Vec<Route<P, state::Chains>> {
+//!     routes::access::routes()
+//! }
+//! ```
 
 mod error;
 mod load;

@@ -194,10 +194,10 @@ pub(crate) async fn invalidate<P: Ports>(
                 .into_iter()
                 .zip(kept)
                 .map(|(value, (_, key, _))| match value {
-                    Ok(None) => Ok(Standing::Nothing),
+                    Ok(None) => Ok(InPlace::Nothing),
                     Ok(Some(bytes)) => Ok(Known::from_bytes(&key.read, &bytes)
-                        .map_or(Standing::Garbage, Standing::Known)),
-                    Err(StoreError::Forged(_)) => Ok(Standing::Garbage),
+                        .map_or(InPlace::Garbage, InPlace::Known)),
+                    Err(StoreError::Forged(_)) => Ok(InPlace::Garbage),
                     Err(error) => Err(error),
                 });
             known.collect::<Result<Vec<_>, _>>()
@@ -209,13 +209,13 @@ pub(crate) async fn invalidate<P: Ports>(
             .zip(known)
             .filter_map(|((name, _, touch), known)| {
                 let touch = match known {
-                    Standing::Nothing => return ahead.then(|| (name, touch.to_bytes(now))),
-                    Standing::Known(Known::Fact(fact)) if touch.is_known_to(&fact) => return None,
-                    Standing::Known(Known::Touched(other, _)) if other.and(**touch) == other => {
+                    InPlace::Nothing => return ahead.then(|| (name, touch.to_bytes(now))),
+                    InPlace::Known(Known::Fact(fact)) if touch.is_known_to(&fact) => return None,
+                    InPlace::Known(Known::Touched(other, _)) if other.and(**touch) == other => {
                         return None;
                     }
-                    Standing::Known(Known::Touched(other, _)) => other.and(**touch),
-                    Standing::Known(Known::Fact(_)) | Standing::Garbage => {
+                    InPlace::Known(Known::Touched(other, _)) => other.and(**touch),
+                    InPlace::Known(Known::Fact(_)) | InPlace::Garbage => {
                         invalidated += 1;
                         **touch
                     }
@@ -243,7 +243,7 @@ pub(crate) async fn invalidate<P: Ports>(
 }
 
 /// What is found in a fact's place before it is marked.
-enum Standing {
+enum InPlace {
     /// Nothing.
     Nothing,
     /// What is authentic and understood.
