@@ -138,6 +138,10 @@ enum Provider {
     Hung,
     /// Answers 502 with a page.
     Broken,
+    /// Answers 429, and asks to be left alone for twenty seconds.
+    Limited,
+    /// Never answers what asks for a balance of a token, and everything else.
+    Swamped,
     /// Says that every balance is 1, and is this number of blocks behind.
     Generous(u64),
     /// Is this number of blocks behind.
@@ -482,6 +486,14 @@ impl Ports for Simulated {
                 retry_after: None,
                 body: b"<html>".to_vec(),
             }))),
+            Provider::Limited => Box::pin(ready(Ok(Reply {
+                status: 429,
+                retry_after: Some(20),
+                body: Vec::new(),
+            }))),
+            Provider::Swamped if body.windows(8).any(|part| part == b"70a08231") => {
+                Box::pin(pending())
+            }
             provider => Box::pin(ready(Ok(self.answer(provider, &body)))),
         };
         let meanwhile = self.meanwhile(url);
@@ -908,6 +920,80 @@ fn a_lagging_provider_that_has_to_agree_keeps_its_breaker_closed() {
     // As soon as it has caught up it agrees.
     visit.ports.0.providers[0].set(Provider::Honest);
     assert_eq!(visit.access().0, StatusCode::OK);
+}
+
+#[test]
+fn what_a_provider_said_of_its_head_stands_while_it_is_left_alone() {
+    for read_at in ["\"latest\"", "\"safe\"", "\"finalized\"", "2"] {
+        let visit = Visit::with(|config| {
+            let chain = "id = \"eip155:1\"\n";
+            let config = config.replace("stale = \"60s\"\n", "");
+            config.replace(chain, &format!("{chain}read_at = {read_at}\n"))
+        });
+        visit.ports.0.providers[1].set(Provider::Generous(18));
+        visit.ports.advance(31);
+        assert_eq!(visit.access().0, StatusCode::OK, "{read_at}");
+        visit.ports.0.balance.set(0);
+        visit.ports.0.providers[0].set(Provider::Limited);
+        visit.ports.advance(11);
+        let status = visit.access().0;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{read_at}");
+        visit.ports.0.providers[1].set(Provider::Accepting(18));
+        let (status, problem) = visit.ask(Method::POST, "/v1/session", Some(visit.of_contract()));
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{problem}");
+        let log = visit.ports.0.log.take().concat();
+        assert!(
+            log.contains("HTTP status 429; not asked for a while"),
+            "{log}"
+        );
+    }
+}
+
+#[test]
+fn a_provider_that_falls_behind_what_it_said_itself_is_not_believed() {
+    let visit = Visit::with(|config| {
+        let config = config.replace("stale = \"60s\"\n", "");
+        config.replace(", \"http://b.example\"", "")
+    });
+    assert_eq!(visit.access().0, StatusCode::OK);
+    visit.ports.advance(11);
+    visit.ports.0.balance.set(0);
+    visit.ports.0.providers[0].set(Provider::Generous(18));
+    assert_eq!(visit.access().0, StatusCode::SERVICE_UNAVAILABLE);
+    let log = visit.ports.0.log.take().concat();
+    assert!(
+        log.contains("it is at block 82 and the others at 100"),
+        "{log}"
+    );
+    assert!(!log.contains("not asked for a while"), "{log}");
+    // Behind its URL there is another node again.
+    visit.ports.0.providers[0].set(Provider::Honest);
+    assert_eq!(visit.access().0, StatusCode::FORBIDDEN);
+}
+
+#[test]
+fn a_contract_that_uses_up_the_time_of_a_call_opens_no_breaker() {
+    let visit = visit_more();
+    visit.ports.providers(Provider::Swamped);
+    visit.ports.advance(80);
+    for _ in 0..12 {
+        assert_eq!(visit.access().0, StatusCode::SERVICE_UNAVAILABLE);
+        let (status, answer) = visit.open("media/stakers/a", json!({}));
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        visit.ports.advance(61);
+    }
+    let log = visit.ports.0.log.take().concat();
+    assert!(!log.contains("not asked for a while"), "{log}");
+    // One that answers nothing at all is soon left alone.
+    visit.ports.providers(Provider::Hung);
+    for _ in 0..3 {
+        assert_eq!(visit.access().0, StatusCode::SERVICE_UNAVAILABLE);
+    }
+    let log = visit.ports.0.log.take().concat();
+    assert!(
+        log.contains("no answer to a control request; not asked for a while"),
+        "{log}"
+    );
 }
 
 #[test]

@@ -693,6 +693,24 @@ fn transfers_without_logs_are_read_and_an_event_that_cannot_be_read_invalidates_
 }
 
 #[test]
+fn a_block_that_the_chain_cannot_have_come_to_is_not_waited_for_and_hides_no_later_sale() {
+    let gate = Instance::new();
+    gate.reads("one", &[SELLER]);
+    assert_eq!(gate.invalidated(&sale(1, 1_000_000_000, 0)), 1);
+    gate.advance(3, 0);
+    assert_eq!(gate.reads("one", &[SELLER]).len(), 1);
+    let fresh = Instance {
+        sessions: gate.sessions.clone(),
+        ports: gate.ports.clone(),
+        service: Instance::new().service,
+    };
+    assert!(fresh.reads("one", &[SELLER]).is_empty(), "it was kept");
+    gate.advance(3, 1);
+    assert_eq!(gate.invalidated(&sale(1, 101, 0)), 1);
+    assert_eq!(gate.reads("one", &[SELLER]).len(), 1);
+}
+
+#[test]
 fn what_touches_no_gate_costs_nothing() {
     let gate = Instance::new();
     let mut body = sale(1, 101, 0);

@@ -175,7 +175,10 @@ impl Read {
     /// The same as a JSON-RPC request of its own.
     pub fn request(&self, block: BlockTag) -> Request {
         match self.call() {
-            Some((target, calldata)) => jsonrpc::eth_call(&Call::to(target, calldata), block),
+            Some((target, calldata)) => {
+                let call = Call::to(target, calldata).with_gas(crate::abi::reader::GAS);
+                jsonrpc::eth_call(&call, block)
+            }
             None => jsonrpc::eth_get_balance(self.subject(), block),
         }
     }
@@ -408,6 +411,9 @@ struct Stored {
     v: String,
     b: u64,
     t: i64,
+    /// Of a mark: the time that facts have to be younger than.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    s: Option<i64>,
 }
 
 const EDITION: u8 = 1;
@@ -463,40 +469,38 @@ impl Known {
     }
 }
 
-/// How a touch is kept in the place of the fact that it outdates: by its block, or by its time as well.
+/// How a touch is kept in the place of the fact that it outdates.
 const TOUCHED: &str = "t";
-const TOUCHED_SINCE: &str = "ts";
 
 impl Touch {
     /// The bytes kept in the shared store from `now` on.
     pub fn to_bytes(&self, now: Timestamp) -> Vec<u8> {
-        let (v, t) = match self.since {
-            None => (TOUCHED, now),
-            Some(since) => (TOUCHED_SINCE, since),
-        };
         // As of a fact's.
         serde_json::to_vec(&Stored {
             e: EDITION,
-            v: v.to_owned(),
+            v: TOUCHED.to_owned(),
             b: self.block,
-            t: t.as_millisecond(),
+            t: now.as_millisecond(),
+            s: self.since.map(Timestamp::as_millisecond),
         })
         .unwrap_or_default()
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<(Self, Timestamp)> {
         let stored = Stored::read(bytes)?;
-        let at = Timestamp::from_millisecond(stored.t).ok()?;
-        let since = match stored.v.as_str() {
-            TOUCHED => None,
-            TOUCHED_SINCE => Some(at),
-            _ => return None,
+        if stored.v != TOUCHED {
+            return None;
+        }
+        let time = |millis| Timestamp::from_millisecond(millis).ok();
+        let since = match stored.s {
+            Some(millis) => Some(time(millis)?),
+            None => None,
         };
         let touch = Self {
             block: stored.b,
             since,
         };
-        Some((touch, at))
+        Some((touch, time(stored.t)?))
     }
 }
 
@@ -522,7 +526,7 @@ impl Kept {
         let stored = Stored::read(bytes)?;
         Some(Self {
             since: Timestamp::from_millisecond(stored.t).ok()?,
-            is_mark: matches!(stored.v.as_str(), TOUCHED | TOUCHED_SINCE),
+            is_mark: stored.v == TOUCHED,
         })
     }
 }
@@ -554,6 +558,7 @@ impl Fact {
             v,
             b: self.block,
             t: self.read_at.as_millisecond(),
+            s: None,
         })
         .unwrap_or_default()
     }
@@ -801,16 +806,17 @@ mod tests {
         assert!(!both.is_known_to(&fact(11, 2_101)) && !both.is_known_to(&fact(12, 100)));
         assert!(both.is_known_to(&fact(12, 2_101)));
         for touch in [mined, undone, both] {
-            let bytes = touch.to_bytes(at(100));
+            // However long ago a block was undone, the mark is as old as what was noted last.
+            let bytes = touch.to_bytes(at(3_700));
             let mark = Kept {
-                since: at(100),
+                since: at(3_700),
                 is_mark: true,
             };
             assert_eq!(Kept::from_bytes(&bytes), Some(mark));
             for (read, _) in reads() {
                 assert_eq!(
                     Known::from_bytes(&read, &bytes),
-                    Some(Known::Touched(touch, at(100)))
+                    Some(Known::Touched(touch, at(3_700)))
                 );
                 assert_eq!(Fact::from_bytes(&read, &bytes), None);
             }

@@ -151,10 +151,9 @@ impl Call {
         }
     }
 
-    /// The same in the name of whoever asks about signatures, with so much gas.
+    /// The same with so much gas, whatever the node allows: code of strangers must not use more of a node's time than that.
     #[must_use]
-    pub const fn checking(mut self, gas: u64) -> Self {
-        self.from = Some(CALLER);
+    pub const fn with_gas(mut self, gas: u64) -> Self {
         self.gas = Some(gas);
         self
     }

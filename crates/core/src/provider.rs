@@ -78,6 +78,9 @@ struct Health {
     outcomes: u8,
     /// Attempts under way in spite of an open breaker.
     trials: u32,
+    /// Attempts that failed, perhaps because of what was asked, and since when a control request is under way.
+    suspected: u32,
+    controlled: Option<Timestamp>,
     takes_batches: bool,
     /// How it is read, and when that was found out.
     form: Option<(Form, Timestamp)>,
@@ -120,6 +123,8 @@ impl Health {
             latencies: VecDeque::new(),
             outcomes: 0,
             trials: 0,
+            suspected: 0,
+            controlled: None,
             takes_batches: true,
             form: None,
             numbering: None,
@@ -203,8 +208,7 @@ impl Pool {
                     Breaker::Open { until, .. } if gate == Gate::Resting => Some(until),
                     _ => None,
                 };
-                let usable = |index| self.is_usable(index);
-                let lagging = self.heads.is_lagging(index, now, limits, usable);
+                let lagging = self.heads.is_lagging(index, now, limits);
                 ((gate, until, lagging, health.rank(now)), index)
             })
             .collect();
@@ -212,7 +216,7 @@ impl Pool {
         order.into_iter().map(|(_, index)| index).collect()
     }
 
-    /// Whether what `provider` says of its head counts: not while its breaker is open.
+    /// Whether `provider` may be asked for its head: not while its breaker is open.
     fn is_usable(&self, provider: usize) -> bool {
         let health = self.providers.get(provider);
         health.is_some_and(|health| !matches!(health.breaker, Breaker::Open { .. }))
@@ -375,6 +379,36 @@ impl Pool {
         true
     }
 
+    /// Notes a failure that what was asked may have caused. True if a control request is to be sent, which takes at most
+    /// `limit`: none is under way. It ends with [`Self::controlled`].
+    pub fn suspect(&mut self, provider: usize, now: Timestamp, limit: Duration) -> bool {
+        let Some(health) = self.providers.get_mut(provider) else {
+            return false;
+        };
+        health.suspected += 1;
+        // One whose end was not noted was given up with its instance's work.
+        let is_under_way = |since: Timestamp| since <= now && now <= later(since, limit * 2);
+        let is_due = !health.controlled.is_some_and(is_under_way);
+        if is_due {
+            health.controlled = Some(now);
+        }
+        is_due
+    }
+
+    /// Notes how a control request went: where that failed too, the failures before it are the provider's own. True if that
+    /// opened the breaker.
+    pub fn controlled(&mut self, provider: usize, failed: Option<Failure>, now: Timestamp) -> bool {
+        let Some(health) = self.providers.get_mut(provider) else {
+            return false;
+        };
+        health.controlled = None;
+        let suspected = std::mem::take(&mut health.suspected).min(THRESHOLD);
+        let Some(failure) = failed else {
+            return false;
+        };
+        (0..suspected).any(|_| self.failed(provider, failure, now))
+    }
+
     /// A first attempt, which earns part of a retry.
     pub fn earn(&mut self) {
         self.budget = (self.budget + 1).min(BUDGET * EARNED_BY);
@@ -396,15 +430,25 @@ impl Pool {
         self.heads.saw(provider, head);
     }
 
-    /// The highest head of the others than `provider`, as far as it is known and their breakers are closed.
+    /// Drops what `provider` said of its head: it serves another chain, or names blocks that the chain cannot have come to.
+    pub fn drop_head(&mut self, provider: usize) {
+        self.heads.drop_of(provider);
+    }
+
+    /// What `provider` said of its head a moment ago.
+    pub fn head(&self, provider: usize, now: Timestamp) -> Option<Head> {
+        self.heads.recent_of(provider, now)
+    }
+
+    /// The highest head of the others than `provider`, as far as it is known. An open breaker says nothing against what its
+    /// provider said before.
     pub fn head_of_others(
         &self,
         provider: usize,
         now: Timestamp,
         limits: HeadLimits,
     ) -> Option<u64> {
-        let usable = |index| self.is_usable(index);
-        self.heads.highest_of_others(provider, now, limits, usable)
+        self.heads.highest_of_others(provider, now, limits)
     }
 
     /// Whether a block of `provider` can have this number by now: by what the others said of the chain, or by what it said
@@ -467,9 +511,10 @@ impl Pool {
         self.known
     }
 
-    /// Notes a head that was believed, a block of its chain by name, and whether the known one has been replaced.
-    pub fn believed(&mut self, head: Head, block: Option<BlockId>, reorged: bool) {
-        self.heads.believe(head);
+    /// Notes a head of `provider` that was believed, a block of its chain by name, and whether the known one has been
+    /// replaced.
+    pub fn believed(&mut self, provider: usize, head: Head, block: Option<BlockId>, reorged: bool) {
+        self.heads.believe(provider, head);
         self.saw_block(block, reorged, head.seen_at);
     }
 
@@ -496,7 +541,10 @@ impl Pool {
         let head = |head: Head| (head.number, head.timestamp, millis(head.seen_at));
         let shared = Shared {
             edition: EDITION,
-            believed: self.heads.believed().map(head),
+            believed: self
+                .heads
+                .believed()
+                .map(|(provider, believed)| (provider, head(believed))),
             known: self
                 .known
                 .map(|block| (block.number, hex::encode(block.hash))),
@@ -593,10 +641,13 @@ impl Pool {
                 noticed_at,
             });
         }
-        let Some(believed) = shared.believed.and_then(head) else {
+        let Some((provider, believed)) = shared
+            .believed
+            .and_then(|(provider, believed)| Some((provider, head(believed)?)))
+        else {
             return;
         };
-        let own = self.heads.believed().map(|own| own.seen_at);
+        let own = self.heads.believed().map(|(_, own)| own.seen_at);
         let known = shared.known.and_then(|(number, hash)| {
             let hash = hex::decode(hash).ok()?.try_into().ok()?;
             Some(BlockId { number, hash })
@@ -604,12 +655,12 @@ impl Pool {
         if own.is_none_or(|own| own < believed.seen_at) {
             self.known = known.or(self.known);
         }
-        self.heads.learn_believed(believed, now);
+        self.heads.learn_believed(provider, believed, now);
     }
 }
 
 /// The form of [`Pool::to_bytes`]: another edition is not understood.
-const EDITION: u8 = 2;
+const EDITION: u8 = 3;
 
 /// What clocks of different instances may differ by.
 const SKEW: Duration = Duration::from_secs(2);
@@ -620,7 +671,8 @@ type SharedHead = (u64, u64, i64);
 #[derive(Serialize, Deserialize)]
 struct Shared {
     edition: u8,
-    believed: Option<SharedHead>,
+    /// With the index of the provider that said so.
+    believed: Option<(usize, SharedHead)>,
     known: Option<(u64, String)>,
     reorg: Option<(u64, i64)>,
     providers: Vec<SharedProvider>,
@@ -744,6 +796,34 @@ mod tests {
     }
 
     #[test]
+    fn failures_that_a_question_may_have_caused_count_once_a_control_fails_too() {
+        let mut pool = Pool::new(1);
+        assert!(pool.suspect(0, at(0), PATIENCE));
+        for _ in 0..50 {
+            assert!(!pool.suspect(0, at(1), PATIENCE), "one control at a time");
+        }
+        assert!(!pool.controlled(0, None, at(2)));
+        assert!(!pool.is_resting(0, at(2), PATIENCE), "it was the question");
+        assert!(pool.suspect(0, at(3), PATIENCE));
+        assert!(!pool.controlled(0, Some(Failure::Passing), at(4)));
+        assert!(!pool.is_resting(0, at(4), PATIENCE), "a single failure");
+        for millis in [5, 6] {
+            pool.suspect(0, at(millis), PATIENCE);
+        }
+        assert!(pool.controlled(0, Some(Failure::Passing), at(7)));
+        assert!(pool.is_resting(0, at(8), PATIENCE));
+        assert!(
+            !pool.is_resting(0, at(1_007), PATIENCE),
+            "as long as by failures one by one"
+        );
+        pool.suspect(0, at(2_000), PATIENCE);
+        assert!(
+            pool.suspect(0, at(2_000) + PATIENCE * 3, PATIENCE),
+            "one whose end was not noted is over"
+        );
+    }
+
+    #[test]
     fn a_forgotten_probe_and_a_clock_put_back_open_no_breaker_for_ever() {
         let mut pool = Pool::new(1);
         pool.failed(0, Failure::Lasting, at(0));
@@ -826,21 +906,23 @@ mod tests {
     }
 
     #[test]
-    fn a_provider_whose_breaker_is_open_says_nothing_of_the_head() {
+    fn a_provider_whose_breaker_is_open_is_not_asked_and_what_it_said_counts() {
         let mut pool = Pool::new(3);
         pool.saw_head(0, head(100, 0));
         pool.saw_head(1, head(200, 0));
-        pool.believed(head(100, 0), None, false);
+        pool.believed(0, head(100, 0), None, false);
         assert_eq!(pool.head_of_others(0, at(1), LIMITS), Some(200));
         assert_eq!(pool.head_of_others(2, at(1), LIMITS), Some(200));
         assert_eq!(pool.ask_unknown_heads(0, at(1)), [2]);
-        pool.failed(1, Failure::Lasting, at(2));
-        assert_eq!(pool.head_of_others(0, at(3), LIMITS), None);
+        pool.failed(1, Failure::Rest(Duration::from_secs(20)), at(2));
+        assert_eq!(pool.head_of_others(0, at(3), LIMITS), Some(200));
         assert_eq!(
             pool.ask_unknown_heads(0, at(10_001)),
             [2],
             "not asked either"
         );
+        pool.drop_head(1);
+        assert_eq!(pool.head_of_others(0, at(3), LIMITS), None);
     }
 
     #[test]
@@ -866,11 +948,11 @@ mod tests {
             })
         };
         let mut pool = Pool::new(1);
-        pool.believed(head(200, 0), block(199, 1), false);
+        pool.believed(0, head(200, 0), block(199, 1), false);
         assert_eq!(pool.known(), block(199, 1));
-        pool.believed(head(201, 5), block(200, 1), false);
+        pool.believed(0, head(201, 5), block(200, 1), false);
         assert_eq!(pool.reorg(), None);
-        pool.believed(head(202, 10), block(201, 2), true);
+        pool.believed(0, head(202, 10), block(201, 2), true);
         let reorg = pool.reorg().unwrap();
         assert!(reorg.invalidates(136, at(3)));
         assert!(reorg.invalidates(202, at(10)));
@@ -888,7 +970,7 @@ mod tests {
         let mut first = Pool::new(2);
         first.failed(1, Failure::Rest(Duration::from_secs(9)), at(0));
         first.saw_head(0, head(500, 0));
-        first.believed(head(500, 0), block, false);
+        first.believed(0, head(500, 0), block, false);
         first.saw_block(block, true, at(0));
         let mut second = Pool::new(2);
         second.learn(&first.to_bytes(), at(100));
@@ -955,7 +1037,7 @@ mod tests {
         ) {
             let shared = Shared {
                 edition: EDITION,
-                believed: Some(head),
+                believed: Some((0, head)),
                 known: Some((head.0, junk.clone())),
                 reorg: Some((head.0, head.2)),
                 providers: vec![SharedProvider {

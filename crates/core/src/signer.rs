@@ -199,7 +199,7 @@ fn call_in(way: Way, check: &Check<'_>, preparation: Preparation<'_>) -> Call {
         ),
         Way::Multicall3 => Call::to(multicall3_check::ADDRESS, multicall3_check::calldata(check)),
     };
-    call.checking(GAS)
+    call.with_gas(GAS)
 }
 
 fn decode_in(way: Way, returned: &[u8]) -> Result<(ChainId, ExecutionBlock, Verdict), DecodeError> {

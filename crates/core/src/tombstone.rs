@@ -38,6 +38,10 @@ struct Stored {
 
 const EDITION: u8 = 1;
 
+/// A mark that is obeyed for less than this from now on is replaced rather than relied on: longer than any provider that is
+/// not behind may take to come to the block.
+const HARDLY: Duration = Duration::from_secs(60);
+
 impl Tombstone {
     /// The key in the shared store, below a prefix of the caller's.
     pub fn store_key(chain: ChainId, contract: Address) -> String {
@@ -76,13 +80,17 @@ impl Tombstone {
         })
     }
 
-    /// Invalid after either of the two.
-    #[must_use]
-    pub fn and(self, other: Self) -> Self {
-        Self {
-            touch: self.touch.and(other.touch),
-            at: self.at.max(other.at),
-        }
+    /// This together with what happens now; `None` if that adds nothing. Once this is obeyed for hardly any longer, its
+    /// block counts no more: a block that has not come until then must not hide what happens now.
+    pub fn merged(self, touch: Touch, now: Timestamp, obeyed: Duration) -> Option<Self> {
+        let end = self.at.checked_add(obeyed.saturating_sub(HARDLY));
+        let lasts = end.is_ok_and(|end| now < end);
+        let kept = Touch {
+            block: if lasts { self.touch.block } else { 0 },
+            since: self.touch.since,
+        };
+        let touch = kept.and(touch);
+        (!lasts || touch != self.touch).then_some(Self { touch, at: now })
     }
 
     /// Whether `fact`, of the contract, is invalid. A block is obeyed for `obeyed`: a fact that was read later than that
@@ -98,7 +106,17 @@ impl Tombstone {
         match known {
             Some(Known::Fact(fact)) if !self.outdates(&fact, obeyed) => Known::Fact(fact),
             Some(Known::Touched(touch, at)) => {
-                Known::Touched(touch.and(self.touch), at.max(self.at))
+                let at_last = at.max(self.at);
+                // The block of one that was no longer obeyed when the other was noted counts no more.
+                let counted = |touch: Touch, noted: Timestamp| Touch {
+                    block: match noted.checked_add(obeyed) {
+                        Ok(end) if end <= at_last => 0,
+                        _ => touch.block,
+                    },
+                    ..touch
+                };
+                let touch = counted(touch, at).and(counted(self.touch, self.at));
+                Known::Touched(touch, at_last)
             }
             Some(Known::Fact(_)) | None => Known::Touched(self.touch, self.at),
         }
@@ -173,9 +191,47 @@ mod tests {
         };
         assert!(by_time.outdates(&fact(99, 100), OBEYED));
         assert!(!by_time.outdates(&fact(1, 103), OBEYED));
-        let both = by_block.and(by_time);
+        let both = by_block.merged(by_time.touch, at(100), OBEYED).unwrap();
         assert!(both.outdates(&fact(11, 103), OBEYED) && both.outdates(&fact(12, 100), OBEYED));
         assert!(!both.outdates(&fact(12, 103), OBEYED));
+    }
+
+    #[test]
+    fn a_mark_that_is_hardly_obeyed_hides_no_later_event() {
+        let mistaken = Tombstone {
+            touch: Touch {
+                block: 1_000_000_000,
+                since: Some(at(-7)),
+            },
+            at: at(0),
+        };
+        let sale = Touch {
+            block: 900,
+            since: None,
+        };
+        assert_eq!(mistaken.merged(sale, at(60), OBEYED), None, "known already");
+        for second in [1_740, 1_800, 9_000] {
+            let merged = mistaken.merged(sale, at(second), OBEYED).unwrap();
+            let expected = Touch {
+                block: 900,
+                since: Some(at(-7)),
+            };
+            assert_eq!((merged.touch, merged.at), (expected, at(second)));
+            assert!(merged.outdates(&fact(895, second + 9), OBEYED));
+        }
+        let later = Touch {
+            block: 1_000_000_001,
+            since: None,
+        };
+        let merged = mistaken.merged(later, at(60), OBEYED).unwrap();
+        assert_eq!((merged.touch.block, merged.at), (1_000_000_001, at(60)));
+        // A fact's own mark, noted when the contract's was no longer obeyed, is not held to its block.
+        let covered = mistaken.cover(Some(Known::Touched(sale, at(1_800))), OBEYED);
+        let expected = Touch {
+            block: 900,
+            since: Some(at(-7)),
+        };
+        assert_eq!(covered, Known::Touched(expected, at(1_800)));
     }
 
     #[test]

@@ -144,7 +144,18 @@ impl FactCache {
         let mut cache = self.cache.as_ref()?.borrow_mut();
         let mut held = cache.get_mut(&Lookup { agreement, key })?;
         held.heat = held.heat.used(now);
-        (now.saturating_sub(held.confirmed) < self.bound).then(|| held.fact.clone())
+        self.is_believed(&held, now).then(|| held.fact.clone())
+    }
+
+    /// The same, without being asked for: whether it is hot says nothing.
+    pub(crate) fn peek(&self, agreement: usize, key: &FactKey, now: Duration) -> Option<Fact> {
+        let cache = self.cache.as_ref()?.borrow();
+        let held = cache.peek(&Lookup { agreement, key })?;
+        self.is_believed(held, now).then(|| held.fact.clone())
+    }
+
+    fn is_believed(&self, held: &Held, now: Duration) -> bool {
+        now.saturating_sub(held.confirmed) < self.bound
     }
 
     /// Keeps a fact that was confirmed at `confirmed`. An older one gives way, a newer one stays.
@@ -154,7 +165,9 @@ impl FactCache {
         };
         let mut cache = cache.borrow_mut();
         if let Some(mut held) = cache.peek_mut(&Lookup { agreement, key }) {
-            if confirmed >= held.confirmed {
+            // One that was begun later and read at an earlier block says less.
+            let is_older = self.is_believed(&held, confirmed) && fact.contradicts(&held.fact);
+            if confirmed >= held.confirmed && !is_older {
                 held.fact = fact.clone();
                 held.confirmed = confirmed;
             }
@@ -253,6 +266,16 @@ mod tests {
         assert_eq!(memory.get(1, &key(1), seconds(10)), Some(fact(7)), "late");
         memory.put(1, &key(1), &fact(8), seconds(11));
         assert_eq!(memory.get(1, &key(1), seconds(11)), Some(fact(8)));
+        // Read at an earlier block, although it was begun later.
+        let earlier = Fact {
+            value: Value::Amount(U256::ZERO),
+            ..fact(5)
+        };
+        let millis = |millis| Duration::from_millis(millis);
+        memory.put(1, &key(1), &earlier, millis(11_500));
+        assert_eq!(memory.peek(1, &key(1), millis(11_500)), Some(fact(8)));
+        memory.put(1, &key(1), &earlier, millis(12_000));
+        assert_eq!(memory.get(1, &key(1), millis(12_000)), Some(earlier));
         memory.remove(1, &key(1));
         assert_eq!(memory.get(1, &key(1), seconds(11)), None);
         let none = FactCache::new(1 << 20, Duration::ZERO);

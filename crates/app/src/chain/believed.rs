@@ -127,7 +127,7 @@ pub(super) async fn believe<P: Ports, T>(
         provider.client.telemetry().error(error);
     }
     let doubt = provider.pool(|pool| {
-        pool.believed(newest, block.parent, block.reorged);
+        pool.believed(provider.index, newest, block.parent, block.reorged);
         pool.lacks_heads(provider.index, ports.now())
             .then_some(Doubt {
                 provider: provider.index,

@@ -18,10 +18,24 @@ use crate::telemetry::Telemetry;
 /// The chains, of this instance.
 #[derive(Debug)]
 pub(crate) struct ChainState {
-    pub(crate) config: Rc<Config>,
-    /// The endpoints of each chain, in order of preference.
-    pub(crate) providers: BTreeMap<ChainId, Vec<Secret<String>>>,
-    pub(crate) pools: ProviderPools,
+    config: Rc<Config>,
+    /// The endpoints of each chain, in order of preference; none, where a component only hears of chains.
+    providers: BTreeMap<ChainId, Vec<Secret<String>>>,
+    pools: ProviderPools,
+}
+
+impl ChainState {
+    /// The configured chains, with these endpoints.
+    pub(crate) fn new(
+        config: Rc<Config>,
+        providers: BTreeMap<ChainId, Vec<Secret<String>>>,
+    ) -> Self {
+        Self {
+            config,
+            providers,
+            pools: ProviderPools::default(),
+        }
+    }
 }
 
 /// Chains and their providers. What is known of providers is shared through the store.
@@ -79,7 +93,8 @@ impl<P: Ports> ChainClient<P> {
 
     /// Works with what this instance knows of the providers of `chain`.
     pub(super) fn pool<T>(&self, chain: ChainId, work: impl FnOnce(&mut Pool) -> T) -> T {
-        let count = self.urls(chain).len();
+        // A component that knows no endpoints learns of their providers all the same.
+        let count = self.chain(chain).map_or(0, |chain| chain.providers.len());
         self.state.pools.with(chain, count, work)
     }
 
@@ -94,5 +109,12 @@ impl<P: Ports> ChainClient<P> {
         self.pool(key.chain, |pool| {
             pool.reorg().is_some_and(is_reorged) || pool.is_absurd(fact.block, now, limits)
         })
+    }
+
+    /// Whether the chain can have come to a block of this number, as far as this instance knows.
+    pub(crate) fn is_possible(&self, chain: &Chain, number: u64) -> bool {
+        let (now, limits) = (self.ports().now(), chain.head_limits());
+        let highest = self.pool(chain.id, |pool| pool.highest_possible(now, limits));
+        highest.is_none_or(|highest| number <= highest)
     }
 }

@@ -98,6 +98,17 @@ impl ProviderError {
         }
     }
 
+    /// Whether it shows that what the provider said of its head before says nothing of this chain.
+    pub(crate) const fn disproves_head(&self) -> bool {
+        matches!(
+            self,
+            Self::Answer(ReaderError::WrongChain)
+                | Self::Signature(Unbelievable::WrongChain)
+                | Self::Ahead(_)
+                | Self::Early
+        )
+    }
+
     /// Whether the same provider may do better at once. One that asks to wait says for how long.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
@@ -110,10 +121,10 @@ impl ProviderError {
                 matches!(error, ReplyError::Malformed | ReplyError::Node { .. })
                     && !error.is_rate_limit()
             }
-            Self::Replaced | Self::AnotherBlock(..) | Self::NotYet(..) => true,
+            // The next call may come to another node behind the same URL.
+            Self::Replaced | Self::AnotherBlock(..) | Self::NotYet(..) | Self::Behind(..) => true,
             Self::Answer(_)
             | Self::Signature(_)
-            | Self::Behind(..)
             | Self::Ahead(_)
             | Self::Early
             | Self::Unlisted(_)
@@ -154,6 +165,12 @@ impl ProviderError {
             | Self::Replaced
             | Self::Pieces => Blame::ChainRequest,
         }
+    }
+
+    /// Whether contracts that are read may have caused it: they can use up the time that a call has, or fail in each of the
+    /// pieces that it is split into.
+    pub(crate) const fn may_be_of_contracts(&self) -> bool {
+        matches!(self, Self::Call(CallError::Timeout) | Self::Pieces)
     }
 
     /// Whether so much at once may have been too much.

@@ -76,7 +76,12 @@ pub(super) fn ask_others<P: Ports>(provider: &Provider<'_, P>) {
                     }
                     Err(error) => {
                         let now = client.ports().now();
-                        other.pool(|pool| pool.failed(index, error.failure(), now));
+                        other.pool(|pool| {
+                            pool.failed(index, error.failure(), now);
+                            if error.disproves_head() {
+                                pool.drop_head(index);
+                            }
+                        });
                         client
                             .telemetry()
                             .error(format!("{}: {error}", other.name()));
@@ -113,12 +118,17 @@ pub(super) async fn check<P: Ports>(
     is_not_behind(provider, head)
 }
 
-/// That a head is not behind the highest of the others.
+/// That a head is not behind the highest of the others, nor behind what the same provider said a moment ago: behind one URL
+/// there may be nodes that have not come as far as others.
 fn is_not_behind<P: Ports>(provider: &Provider<'_, P>, head: Head) -> Result<(), ProviderError> {
     let limits = provider.chain.head_limits();
     let highest = provider.pool(|pool| {
         pool.saw_head(provider.index, head);
-        pool.head_of_others(provider.index, head.seen_at, limits)
+        // A development chain may begin again from an earlier block at any time.
+        let own = provider.chain.head_age;
+        let own = own.and_then(|_| pool.head(provider.index, head.seen_at));
+        let others = pool.head_of_others(provider.index, head.seen_at, limits);
+        others.max(own.map(|own| own.number))
     });
     match highest {
         Some(highest) if head.number.saturating_add(limits.tolerance) < highest => {

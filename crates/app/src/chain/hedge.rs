@@ -8,12 +8,14 @@ use futures_util::FutureExt as _;
 use futures_util::future::{Either, LocalBoxFuture, pending, select};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokengate_core::config::Chain;
+use tokengate_core::jsonrpc::BlockTag;
 use tokengate_core::provider::{Failure, Pool};
 
 use super::client::ChainClient;
 use super::error::{Blame, ChainError, ProviderError};
 use super::provider::{self, Provider};
 use super::request::{ChainRequest, ChainResponse};
+use super::snapshot::snapshot;
 use super::{gossip, head};
 use crate::background::Background as _;
 use crate::ports::{CallError, Ports};
@@ -262,9 +264,13 @@ impl<P: Ports> Hedge<'_, P> {
         .boxed_local()
     }
 
-    /// Whether a error is the provider's, or may be that of a request which strangers chose: then one that they cannot
-    /// choose tells.
+    /// Whether an error is the provider's, or may be that of a request which clients chose: then one that they cannot choose
+    /// tells. Contracts that gates name may be chosen by others, too: what they may make slow is told in the background.
     async fn is_own(&self, provider: &Provider<'_, P>, error: &ProviderError) -> bool {
+        if matches!(self.request, ChainRequest::Reads(..)) && error.may_be_of_contracts() {
+            self.control(provider, error.failure());
+            return false;
+        }
         if !self.request.is_public() {
             return true;
         }
@@ -277,6 +283,36 @@ impl<P: Ports> Hedge<'_, P> {
                 !matches!(control, Some(Ok(())))
             }
         }
+    }
+
+    /// Has `provider` asked in the background for what no contract has a part in. If that fails as well, it is the provider.
+    fn control(&self, provider: &Provider<'_, P>, failure: Failure) {
+        let (index, id, limit) = (provider.index, self.chain.id, self.deadline);
+        let now = self.client.ports().now();
+        if !self.pool(|pool| pool.suspect(index, now, limit)) {
+            return;
+        }
+        self.client
+            .in_background(async move |client: &ChainClient<P>| {
+                let Some(chain) = client.chain(id) else {
+                    return;
+                };
+                let providers = provider::all(client, chain);
+                let Some(provider) = providers.get(index) else {
+                    return;
+                };
+                let nothing = snapshot(provider, &[], BlockTag::Latest);
+                let is_well = matches!(within(client.ports(), limit, nothing).await, Some(Ok(_)));
+                let now = client.ports().now();
+                let failure = (!is_well).then_some(failure);
+                if provider.pool(|pool| pool.controlled(index, failure, now)) {
+                    let name = provider.name();
+                    client.telemetry().error(format!(
+                        "{name}: no answer to a control request; not asked for a while"
+                    ));
+                    gossip::publish_now(client, chain);
+                }
+            });
     }
 
     /// Notes that an attempt has begun; how long to wait for it before another one is made as well.
@@ -328,6 +364,9 @@ impl<P: Ports> Hedge<'_, P> {
     fn failed(&self, provider: usize, error: &ProviderError, is_own: bool) {
         let now = self.client.ports().now();
         let opened = is_own && self.pool(|pool| pool.failed(provider, error.failure(), now));
+        if error.disproves_head() {
+            self.pool(|pool| pool.drop_head(provider));
+        }
         let name = self.providers.get(provider).map(Provider::name);
         let name = name.unwrap_or_default();
         if opened {

@@ -71,6 +71,7 @@ impl Gathered<'_> {
         reader
             .telemetry()
             .wait_ends(Outside::Chain, reader.ports().elapsed());
+        let elapsed = reader.ports().elapsed();
         for result in results {
             for error in &result.errors {
                 reader.telemetry().error(error.clone());
@@ -86,8 +87,14 @@ impl Gathered<'_> {
                             fact.contradicts(known) && !reader.chain.is_reorged(key, known)
                         }) => {}
                     Ok(fact) => {
+                        // Another read that has ended meanwhile may know a later block.
+                        let held = reader.facts.cache.peek(self.agreement, key, elapsed);
+                        let later = held.filter(|held| {
+                            fact.contradicts(held) && !reader.chain.is_reorged(key, held)
+                        });
                         self.tiers.insert(key.clone(), Tier::Chain);
-                        self.facts.insert(key.clone(), fact.clone());
+                        self.facts
+                            .insert(key.clone(), later.unwrap_or_else(|| fact.clone()));
                     }
                     // Neither a yes nor a no, and what was known before is not believed any longer.
                     Err(_) => self.facts.remove(key),

@@ -13,6 +13,7 @@ use tokengate_core::{Timestamp, fingerprint};
 
 use crate::background::Background as _;
 use crate::cache::facts::FactCache;
+use crate::chain::{self, ChainClient};
 use crate::context::Context;
 use crate::http::problem::Problem;
 use crate::http::{Request, Response, json_response};
@@ -47,11 +48,13 @@ async fn receive<P: Ports>(
     };
     let malformed = |_| Problem::Body("The body is not what this source sends.".into());
     let delivery = verified.read().map_err(malformed)?;
-    let config = context.config();
-    let outcome = match chain(config, name, &delivery) {
+    let (config, store) = (context.config(), context.store());
+    let client = ChainClient::new(&context.state.chains, store.clone());
+    let outcome = match chain_of(config, name, &delivery) {
         Ok(Some(chain)) => {
             attend(
-                &context.store(),
+                &store,
+                &client,
                 &context.state.facts.cache,
                 name,
                 chain,
@@ -90,7 +93,7 @@ fn verify<'a>(
 
 /// The chain that the delivery is about, if the service and the source are for it. A name that is not known may be any
 /// network's: block numbers of another chain would invalidate facts that they say nothing of.
-fn chain<'a>(
+fn chain_of<'a>(
     config: &'a Config,
     name: &str,
     delivery: &Delivery,
@@ -122,6 +125,7 @@ fn note(telemetry: &Telemetry, name: &str, delivery: &Delivery, what: &str) {
 /// Invalidates the facts that the delivery's transfers change, once.
 async fn attend<P: Ports>(
     store: &StoreClient<P>,
+    client: &ChainClient<P>,
     cache: &FactCache,
     name: &str,
     chain: &Chain,
@@ -131,9 +135,19 @@ async fn attend<P: Ports>(
     let now = store.ports().now();
     let mut outcome = DeliveryOutcome::of(delivery);
     let watched = config.watched(chain.id);
+    if delivery
+        .logs
+        .iter()
+        .any(|log| watched.contains(&log.address))
+    {
+        chain::pull(client).await;
+    }
     let mut invalidations = Invalidations::default();
     for log in &delivery.logs {
-        let touch = touch_of(log.block, log.removed, now);
+        // A block that the chain cannot have come to would be waited for: what is said to have happened there invalidates
+        // everything of before now.
+        let undone = log.removed || !client.is_possible(chain, log.block);
+        let touch = touch_of(log.block, undone, now);
         match Transfer::read(log) {
             Ok(transfers) => {
                 outcome.transfers += usize::from(!transfers.is_empty());

@@ -25,7 +25,7 @@ mod error;
 mod load;
 mod operator;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
@@ -38,7 +38,6 @@ use tokengate_core::webhook::Key;
 
 pub use self::error::LoadError;
 pub use self::operator::{Installation, Signers};
-use crate::cache::provider_pools::ProviderPools;
 use crate::cache::rate_counts::RateCounts;
 use crate::cache::sessions::SessionCache;
 use crate::chain::ChainState;
@@ -106,11 +105,7 @@ impl Base {
         let providers = load::providers(ports, &self.config).await?;
         Ok(Chains {
             facts: self.facts(),
-            chains: Rc::new(ChainState {
-                config: self.config.clone(),
-                providers,
-                pools: ProviderPools::default(),
-            }),
+            chains: Rc::new(ChainState::new(self.config.clone(), providers)),
             base: self,
         })
     }
@@ -151,6 +146,8 @@ pub struct Access {
 #[derive(Clone, Debug)]
 pub struct Events {
     base: Base,
+    /// Without endpoints: what other instances publish of providers is known all the same.
+    pub(crate) chains: Rc<ChainState>,
     pub(crate) facts: Rc<FactState>,
     /// What each source signs with.
     pub(crate) keys: Rc<HashMap<String, Key>>,
@@ -298,6 +295,7 @@ impl State for Events {
         let keys = load::webhook_keys(ports, &base.config).await?;
         Ok(Self {
             facts: base.facts(),
+            chains: Rc::new(ChainState::new(base.config.clone(), BTreeMap::new())),
             base,
             keys: Rc::new(keys),
         })
@@ -344,6 +342,7 @@ impl State for All {
         Ok(Self {
             events: Events {
                 base: chains.base.clone(),
+                chains: chains.chains.clone(),
                 facts: chains.facts.clone(),
                 keys: Rc::new(keys),
             },

@@ -11,7 +11,6 @@ use tokengate_core::secret::Secret;
 use tokengate_core::wallet::Holders;
 
 use super::{LOAD_LIMIT, LoadError, load};
-use crate::cache::provider_pools::ProviderPools;
 use crate::chain::{ChainClient, ChainState};
 use crate::decision::explain::{Explanation, explain};
 use crate::decision::{FactReader, FactState};
@@ -81,11 +80,7 @@ impl Installation {
         let config = Rc::new(self.config.clone());
         let store = Rc::new(StoreState::new(config.clone(), Backend::Absent));
         let store = StoreClient::new(&store, ports, telemetry);
-        let chains = Rc::new(ChainState {
-            providers: self.providers.clone(),
-            pools: ProviderPools::default(),
-            config,
-        });
+        let chains = Rc::new(ChainState::new(config, self.providers.clone()));
         let cache = &self.config.cache;
         let facts = Rc::new(FactState::new(cache.memory_bytes, cache.memory));
         FactReader::new(

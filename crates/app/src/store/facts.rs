@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::future::join_all;
 use tokengate_core::fact::{Fact, FactKey, Known, Touch};
 use tokengate_core::sealed::Kind;
+use tokengate_core::tombstone::Tombstone;
 
 use super::client::StoreClient;
 use super::expiry::{self, Entry};
@@ -211,10 +212,10 @@ pub(crate) async fn invalidate<P: Ports>(
                 let touch = match known {
                     InPlace::Nothing => return ahead.then(|| (name, touch.to_bytes(now))),
                     InPlace::Known(Known::Fact(fact)) if touch.is_known_to(&fact) => return None,
-                    InPlace::Known(Known::Touched(other, _)) if other.and(**touch) == other => {
-                        return None;
+                    InPlace::Known(Known::Touched(other, at)) => {
+                        let other = Tombstone { touch: other, at };
+                        other.merged(**touch, now, OBEYED)?.touch
                     }
-                    InPlace::Known(Known::Touched(other, _)) => other.and(**touch),
                     InPlace::Known(Known::Fact(_)) | InPlace::Garbage => {
                         invalidated += 1;
                         **touch

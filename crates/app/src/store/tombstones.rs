@@ -118,24 +118,23 @@ pub(crate) async fn write<P: Ports>(
     let now = store.ports().now();
     let mut written = Vec::new();
     for ((touch, name), value) in contracts.values().zip(&names).zip(values) {
-        let (new, old) = (
-            Tombstone {
-                touch: *touch,
-                at: now,
+        let new = Tombstone {
+            touch: *touch,
+            at: now,
+        };
+        let tombstone = match value.as_deref().map(Tombstone::from_bytes) {
+            Some(Ok(old)) => match old.merged(*touch, now, OBEYED) {
+                Some(merged) => merged,
+                // Known already, and obeyed for as long as it says.
+                None => continue,
             },
-            value.as_deref().map(Tombstone::from_bytes),
-        );
-        let tombstone = match old {
-            // Known already, and obeyed for as long as it says.
-            Some(Ok(old)) if old.touch.and(*touch) == old.touch => continue,
-            Some(Ok(old)) => new.and(old),
             // What cannot be read invalidates everything of before now.
             Some(Err(error)) => {
                 store.telemetry().error(error.to_string());
                 let since = Some(touch.since.map_or(now, |since| since.max(now)));
                 Tombstone {
                     touch: Touch { since, ..*touch },
-                    at: now,
+                    ..new
                 }
             }
             None => new,

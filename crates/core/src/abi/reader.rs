@@ -22,6 +22,11 @@ const MAX_CODE_LEN: usize = 24_576;
 /// The gas that a byte of code is taken to cost where the configuration says nothing: 200 today, 1,530 by EIP-8037.
 pub const DEPOSIT_GAS: u16 = 1_530;
 
+/// The gas that a call of contracts names, more where it has more reads than this is enough for. It bounds the time that a
+/// hostile contract can cost a node, whose own bound may be ten times as much.
+pub const GAS: u64 = 30_000_000;
+const GAS_PER_READ: u64 = 100_000;
+
 /// The most bytes of a revert that are kept: a selector, and `Error(string)` of up to 96 characters.
 const MAX_REVERT_LEN: usize = 164;
 
@@ -170,27 +175,35 @@ impl<'a> Reader<'a> {
 
     /// The one `eth_call`; none for [`Form::Calls`]. A byte of code is taken to cost `deposit_gas`.
     pub fn call(&self, form: Form, deposit_gas: u16) -> Option<Call> {
-        Some(match form {
+        let reads = u64::try_from(self.reads.len()).unwrap_or(u64::MAX);
+        let gas = GAS.max(GAS_PER_READ.saturating_mul(reads));
+        let call = match form {
             Form::Override => Call::with_code(ADDRESS, code(), self.request(0)),
             Form::Creation => {
                 let mut data = code();
                 data.extend(self.request(deposit_gas));
-                Call::deployless(data)
+                let deposit = u64::from(deposit_gas) * u64::from(self.longest_answer());
+                return Some(Call::deployless(data).with_gas(gas.saturating_add(deposit)));
             }
             Form::Deployed(address) => Call::to(address, self.request(0)),
             Form::Calls => return None,
-        })
+        };
+        Some(call.with_gas(gas))
+    }
+
+    /// In bytes.
+    fn longest_answer(&self) -> u32 {
+        let parts = self.reads.iter().map(|read| answer_len(read));
+        u32::try_from(ANSWER_HEAD + parts.sum::<usize>()).unwrap_or(u32::MAX)
     }
 
     fn request(&self, deposit_gas: u16) -> Vec<u8> {
-        let mut answer = ANSWER_HEAD;
         let mut parts = Vec::new();
         let mut before = Before::default();
         for read in &self.reads {
-            answer += answer_len(read);
             parts.extend(before.encode(read));
         }
-        let answer = u32::try_from(answer).unwrap_or(u32::MAX);
+        let answer = self.longest_answer();
         let count = u16::try_from(self.reads.len()).unwrap_or(u16::MAX);
         let known = self.known.map_or(0, |block| block.number);
         let mut request = Vec::with_capacity(REQUEST_HEAD + parts.len());
@@ -359,6 +372,7 @@ pub fn pieces(reads: &[Read], limits: Limits) -> Vec<Range<usize>> {
 mod tests {
     use super::*;
     use crate::abi::view::{Function, Returned};
+    use crate::jsonrpc::{self, BlockTag};
     use proptest::prelude::*;
 
     const OWNER: Address = Address::from_bytes([7; 20]);
@@ -675,6 +689,26 @@ mod tests {
         ] {
             assert_eq!(reader.decode(answer), Err(ReaderError::Unsupported));
         }
+    }
+
+    #[test]
+    fn every_call_names_its_gas_and_creation_code_what_its_answer_costs() {
+        let gas = |reads: &[Read], form| {
+            let reader = Reader::new(chain(), reads.iter().collect(), None);
+            let call = reader.call(form, 1_000).unwrap();
+            let body = jsonrpc::eth_call(&call, BlockTag::Latest).to_body();
+            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            let gas = body["params"][0]["gas"].as_str().unwrap();
+            u64::from_str_radix(gas.strip_prefix("0x").unwrap(), 16).unwrap()
+        };
+        let many: Vec<_> = (0..400).map(|_| balance(9)).collect();
+        let deployed = Form::Deployed(CONTRACT);
+        for form in [Form::Override, deployed] {
+            assert_eq!(gas(&[balance(9)], form), GAS);
+            assert_eq!(gas(&many, form), 40_000_000);
+        }
+        let answer = u64::try_from(ANSWER_HEAD + PART_HEAD + 32).unwrap();
+        assert_eq!(gas(&[balance(9)], Form::Creation), GAS + 1_000 * answer);
     }
 
     #[test]

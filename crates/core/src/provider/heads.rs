@@ -73,7 +73,8 @@ fn age(at: Timestamp, now: Timestamp) -> Duration {
 pub(super) struct Heads {
     of: Vec<Option<Head>>,
     asked: Vec<Option<Timestamp>>,
-    believed: Option<Head>,
+    /// With the provider that said so.
+    believed: Option<(usize, Head)>,
 }
 
 impl Heads {
@@ -85,8 +86,13 @@ impl Heads {
         }
     }
 
+    /// Notes a head of `provider`. A lower one than it said a moment ago, by another node behind the same URL perhaps, does
+    /// not take that back.
     pub(super) fn saw(&mut self, provider: usize, head: Head) {
-        if let Some(slot) = self.of.get_mut(provider) {
+        let stands = |known: &Head| known.number > head.number && known.is_recent(head.seen_at);
+        if let Some(slot) = self.of.get_mut(provider)
+            && !slot.as_ref().is_some_and(stands)
+        {
             *slot = Some(head);
         }
     }
@@ -95,38 +101,56 @@ impl Heads {
         self.of.get(provider).copied().flatten()
     }
 
-    pub(super) const fn believed(&self) -> Option<Head> {
+    /// The last block that was believed, and whose answer it was.
+    pub(super) const fn believed(&self) -> Option<(usize, Head)> {
         self.believed
     }
 
-    pub(super) const fn believe(&mut self, head: Head) {
-        self.believed = Some(head);
+    pub(super) const fn believe(&mut self, provider: usize, head: Head) {
+        self.believed = Some((provider, head));
     }
 
-    /// Recent heads of usable providers, by index.
-    fn recent(
+    /// Drops what `provider` said: it has shown that it does not know the chain.
+    pub(super) fn drop_of(&mut self, provider: usize) {
+        if let Some(slot) = self.of.get_mut(provider) {
+            *slot = None;
+        }
+    }
+
+    /// What `provider` itself said a moment ago.
+    pub(super) fn recent_of(&self, provider: usize, now: Timestamp) -> Option<Head> {
+        self.of(provider).filter(|head| head.is_recent(now))
+    }
+
+    /// Recent heads of the others than `provider`, by index. Whether those can be asked now says nothing against what they
+    /// have said.
+    fn recent_of_others(
         &self,
+        provider: usize,
         now: Timestamp,
-        usable: impl Fn(usize) -> bool,
     ) -> impl Iterator<Item = (usize, Head)> {
         self.of
             .iter()
             .enumerate()
             .filter_map(|(index, head)| Some((index, (*head)?)))
-            .filter(move |(index, head)| head.is_recent(now) && usable(*index))
+            .filter(move |(index, head)| *index != provider && head.is_recent(now))
     }
 
     /// The highest number that a block of `provider` may have, by what the others and this service saw of the chain.
-    /// `None` where nothing was seen.
+    /// `None` where nothing was seen. What this service believed of `provider` itself counts only where nothing is known of
+    /// the others: it must not raise its own bound from answer to answer.
     pub(super) fn ceiling(
         &self,
         provider: usize,
         now: Timestamp,
         limits: HeadLimits,
     ) -> Option<u64> {
-        let others = self.recent(now, |index| index != provider);
-        let others = others.map(|(_, head)| head).chain(self.believed);
-        others.map(|head| head.ceiling(now, limits)).max()
+        let others = self.recent_of_others(provider, now);
+        let by_others = others.map(|(_, head)| head.ceiling(now, limits)).max();
+        let believed = self.believed;
+        let believed = believed.filter(|(by, _)| *by != provider || by_others.is_none());
+        let believed = believed.map(|(_, head)| head.ceiling(now, limits));
+        by_others.max(believed)
     }
 
     /// The highest head of the others than `provider`; one far beyond everything else that was seen does not count.
@@ -135,10 +159,8 @@ impl Heads {
         provider: usize,
         now: Timestamp,
         limits: HeadLimits,
-        usable: impl Fn(usize) -> bool + Copy,
     ) -> Option<u64> {
-        let others = self.recent(now, move |index| index != provider && usable(index));
-        others
+        self.recent_of_others(provider, now)
             .filter(|(index, head)| !self.is_absurd(*index, head.number, now, limits))
             .map(|(_, head)| head.number)
             .max()
@@ -169,7 +191,7 @@ impl Heads {
         limits: HeadLimits,
     ) -> bool {
         let by_others = self.ceiling(provider, now, limits);
-        let own = self.of(provider).filter(|head| head.is_recent(now));
+        let own = self.recent_of(provider, now);
         let by_itself = own.map(|head| head.ceiling(now, limits));
         by_others.is_some_and(|ceiling| number <= ceiling)
             || by_itself.is_some_and(|ceiling| number <= ceiling)
@@ -177,15 +199,9 @@ impl Heads {
     }
 
     /// Whether `provider` is known to be behind the others.
-    pub(super) fn is_lagging(
-        &self,
-        provider: usize,
-        now: Timestamp,
-        limits: HeadLimits,
-        usable: impl Fn(usize) -> bool + Copy,
-    ) -> bool {
-        let own = self.of(provider).filter(|head| head.is_recent(now));
-        let highest = self.highest_of_others(provider, now, limits, usable);
+    pub(super) fn is_lagging(&self, provider: usize, now: Timestamp, limits: HeadLimits) -> bool {
+        let own = self.recent_of(provider, now);
+        let highest = self.highest_of_others(provider, now, limits);
         own.zip(highest)
             .is_some_and(|(own, highest)| own.number.saturating_add(limits.tolerance) < highest)
     }
@@ -215,8 +231,8 @@ impl Heads {
         now: Timestamp,
         usable: impl Fn(usize) -> bool,
     ) -> Vec<usize> {
-        self.recent(now, |index| index != provider && usable(index))
-            .filter(|(_, head)| age(head.seen_at, now) >= REFRESH_AFTER)
+        self.recent_of_others(provider, now)
+            .filter(|(index, head)| usable(*index) && age(head.seen_at, now) >= REFRESH_AFTER)
             .map(|(index, _)| index)
             .collect()
     }
@@ -248,13 +264,13 @@ impl Heads {
     }
 
     /// Takes over a block that another instance believed later.
-    pub(super) fn learn_believed(&mut self, head: Head, now: Timestamp) {
+    pub(super) fn learn_believed(&mut self, provider: usize, head: Head, now: Timestamp) {
         let newer = self
             .believed
-            .is_none_or(|known| known.seen_at < head.seen_at);
+            .is_none_or(|(_, known)| known.seen_at < head.seen_at);
         let ahead = head.seen_at > now && !head.is_recent(now);
         if newer && !ahead {
-            self.believed = Some(head);
+            self.believed = Some((provider, head));
         }
     }
 }
@@ -290,19 +306,20 @@ mod tests {
         for (provider, number) in [(0, 82), (1, 82), (2, 100)] {
             heads.saw(provider, head(number, 0));
         }
-        let highest = |provider| heads.highest_of_others(provider, at(1), LIMITS, all);
+        let highest = |provider| heads.highest_of_others(provider, at(1), LIMITS);
         assert_eq!(
             [highest(0), highest(1), highest(2)],
             [Some(100), Some(100), Some(82)]
         );
-        let lagging = |provider| heads.is_lagging(provider, at(1), LIMITS, all);
+        let lagging = |provider| heads.is_lagging(provider, at(1), LIMITS);
         assert_eq!([lagging(0), lagging(1), lagging(2)], [true, true, false]);
+        assert_eq!(heads.highest_of_others(0, at(31), LIMITS), None, "old");
+        heads.drop_of(2);
         assert_eq!(
-            heads.highest_of_others(0, at(1), LIMITS, |index| index != 2),
+            heads.highest_of_others(0, at(1), LIMITS),
             Some(82),
-            "one that cannot be used does not count"
+            "one that does not know the chain does not count"
         );
-        assert_eq!(heads.highest_of_others(0, at(31), LIMITS, all), None, "old");
     }
 
     #[test]
@@ -310,24 +327,21 @@ mod tests {
         let mut heads = Heads::new(3);
         heads.saw(0, head(100, 0));
         heads.saw(1, head(1 << 36, 0));
-        assert_eq!(heads.highest_of_others(0, at(1), LIMITS, all), None);
+        assert_eq!(heads.highest_of_others(0, at(1), LIMITS), None);
         heads.saw(2, head(101, 0));
-        assert_eq!(heads.highest_of_others(0, at(1), LIMITS, all), Some(101));
-        assert!(!heads.is_lagging(0, at(1), LIMITS, all));
+        assert_eq!(heads.highest_of_others(0, at(1), LIMITS), Some(101));
+        assert!(!heads.is_lagging(0, at(1), LIMITS));
         // Nothing else is known of the chain: then it may be right.
         let mut alone = Heads::new(2);
         alone.saw(1, head(1 << 36, 0));
-        assert_eq!(
-            alone.highest_of_others(0, at(1), LIMITS, all),
-            Some(1 << 36)
-        );
+        assert_eq!(alone.highest_of_others(0, at(1), LIMITS), Some(1 << 36));
     }
 
     #[test]
     fn a_number_is_bounded_by_the_time_since_the_last_head() {
         let mut heads = Heads::new(2);
         assert_eq!(heads.ceiling(0, at(0), LIMITS), None);
-        heads.believe(head(100, 0));
+        heads.believe(1, head(100, 0));
         // Twice the tolerance, and four blocks in the time of one.
         assert_eq!(heads.ceiling(0, at(0), LIMITS), Some(106));
         assert_eq!(heads.ceiling(0, at(12), LIMITS), Some(110));
@@ -362,11 +376,30 @@ mod tests {
     }
 
     #[test]
+    fn a_provider_that_is_believed_does_not_raise_its_own_bound() {
+        let mut heads = Heads::new(2);
+        heads.saw(1, head(100, 0));
+        heads.believe(1, head(100, 0));
+        let bound = heads.ceiling(0, at(0), LIMITS).unwrap();
+        for _ in 0..1_000 {
+            let ceiling = heads.ceiling(0, at(0), LIMITS).unwrap();
+            heads.saw(0, head(ceiling, 0));
+            heads.believe(0, head(ceiling, 0));
+        }
+        assert_eq!(heads.ceiling(0, at(0), LIMITS), Some(bound));
+        assert_eq!(heads.believed(), Some((0, head(bound, 0))));
+        // Where nothing else is known it is all there is.
+        let mut alone = Heads::new(1);
+        alone.believe(0, head(100, 0));
+        assert_eq!(alone.ceiling(0, at(12), LIMITS), Some(110));
+    }
+
+    #[test]
     fn heads_that_are_missing_are_asked_for_and_not_too_often() {
         let mut heads = Heads::new(3);
         let usable = |index| index != 2;
         assert_eq!(heads.unknown(0, at(0), usable), [0, 1]);
-        heads.believe(head(5, 0));
+        heads.believe(0, head(5, 0));
         assert_eq!(heads.unknown(0, at(0), usable), [1]);
         assert_eq!(heads.ask(vec![1], at(0)), [1]);
         assert_eq!(heads.ask(vec![1], at(9)), [0; 0]);
@@ -378,7 +411,7 @@ mod tests {
         assert_eq!(heads.unknown(0, at(42), usable), [1]);
         let mut only = Heads::new(1);
         assert_eq!(only.unknown(0, at(0), all), [0]);
-        only.believe(head(5, 0));
+        only.believe(0, head(5, 0));
         assert_eq!(only.unknown(0, at(9_999), all), [0; 0]);
     }
 
@@ -390,10 +423,10 @@ mod tests {
         heads.learn(0, head(100, 0), at(30));
         heads.learn(0, head(90, -1), at(5));
         assert_eq!(heads.of(0), Some(head(100, 0)));
-        heads.learn_believed(head(100, 0), at(9_999));
-        heads.learn_believed(head(90, -1), at(9_999));
-        assert_eq!(heads.believed(), Some(head(100, 0)));
-        heads.learn_believed(head(7, 500), at(0));
-        assert_eq!(heads.believed(), Some(head(100, 0)), "from the future");
+        heads.learn_believed(0, head(100, 0), at(9_999));
+        heads.learn_believed(0, head(90, -1), at(9_999));
+        assert_eq!(heads.believed(), Some((0, head(100, 0))));
+        heads.learn_believed(0, head(7, 500), at(0));
+        assert_eq!(heads.believed(), Some((0, head(100, 0))), "from the future");
     }
 }
