@@ -5,34 +5,35 @@
 #![forbid(unsafe_code)]
 
 mod auth;
-mod backend;
+mod background;
+mod cache;
 mod chain;
-mod decide;
-pub mod doctor;
-mod explain;
-mod forget;
-mod identity;
+mod context;
+mod decision;
+pub mod diagnostics;
+mod http;
+mod interval;
+mod invalidation;
+mod kv;
 mod limits;
-mod memory;
 mod ports;
-mod problem;
-mod record;
-mod request;
+mod prefetch;
+mod rate_limit;
+mod route;
 mod router;
 pub mod routes;
-mod service;
+pub mod state;
 mod store;
-mod tombstone;
-mod touch;
-mod warm;
-mod watch;
+mod telemetry;
+mod timeout;
+mod transfers;
 
-pub use explain::{Explanation, explain};
+pub use crate::http::problem::Problem;
+pub use crate::http::{Request, Response};
+pub use decision::explain::Explanation;
+pub use diagnostics as doctor;
 pub use ports::{CallError, Ports, RedisReply, Reply, StoreError};
-pub use problem::Problem;
-pub use record::Record;
-pub use router::{
-    Context, Handler, MAX_BODY_LEN, Needs, Request, Response, Route, STARTUP_PATH, max_body_len,
-    rejected, serve,
-};
-pub use service::{LoadError, Service};
+pub use route::{MAX_BODY_LEN, Route, max_body_len};
+pub use router::{STARTUP_PATH, rejected, serve};
+pub use state::{LoadError, load};
+pub use telemetry::Telemetry;

@@ -24,7 +24,7 @@ pub trait Ports: Clone + 'static {
     /// Ends after `duration`.
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()>;
 
-    /// Runs `task` to its end behind the response.
+    /// Runs `task` to its end in the background, after the response.
     fn spawn(&self, task: impl Future<Output = ()> + 'static);
 
     /// A wait and what ends it, by being dropped: also where that happens while another request is served. Requests of an
@@ -87,7 +87,7 @@ pub enum StoreError {
     Failed(String),
     /// What it answered was not written by a holder of `store_keys`: neither the value nor its absence can be relied on.
     #[error(
-        "a stored {} has no valid tag: somebody else wrote it, or its key was removed from store_keys too early",
+        "a stored {} has no valid tag: it was not written by this service, or its key was removed from store_keys too early",
         .0.name()
     )]
     Forged(Kind),
@@ -129,7 +129,7 @@ pub enum CallError {
     /// The host's name has no address.
     #[error("the provider's name could not be resolved")]
     Dns,
-    /// Nobody listens there, or nobody can be reached.
+    /// No server listens there, or it cannot be reached.
     #[error("the connection was refused")]
     Refused,
     /// The two ends could not agree, or the certificate is not to be trusted.

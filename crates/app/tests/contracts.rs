@@ -19,7 +19,8 @@ use futures_executor::block_on;
 use futures_util::future::LocalBoxFuture;
 use serde_json::{Value, json};
 use tokengate_app::doctor::{ContractReport, Severity, contracts};
-use tokengate_app::{CallError, LoadError, Needs, Ports, RedisReply, Reply, Service, StoreError};
+use tokengate_app::state::{Installation, Signers};
+use tokengate_app::{CallError, LoadError, Ports, RedisReply, Reply, StoreError};
 use tokengate_core::{Timestamp, U256};
 
 const CONTRACT: &str = "0x00000000000000000000000000000000000000c0";
@@ -264,19 +265,16 @@ fn world(require: &str, contracts: &[(&'static str, Contract)]) -> World {
     }
 }
 
-fn load(world: &Rc<World>) -> Result<Service, LoadError> {
-    let needs = Needs {
-        config: true,
-        providers: true,
-        storage: true,
-        ..Needs::default()
-    };
-    block_on(Service::load(&Simulated(world.clone()), needs))
+fn load(world: &Rc<World>) -> Result<Installation, LoadError> {
+    let ports = Simulated(world.clone());
+    let installation = block_on(Installation::load(&ports))?;
+    block_on(Signers::load(&ports, &installation))?;
+    Ok(installation)
 }
 
 fn reports(world: &Rc<World>) -> Vec<Option<Vec<ContractReport>>> {
     let service = load(world).unwrap();
-    block_on(contracts(&service, &Simulated(world.clone()))).unwrap()
+    block_on(contracts(&service, &Simulated(world.clone())))
 }
 
 fn report(require: &str, contracts: &[(&'static str, Contract)]) -> Vec<ContractReport> {
@@ -483,7 +481,7 @@ fn contracts_are_looked_at_through_a_provider_that_answers_for_their_chain() {
             .map(|all| all[0].findings.len()),
         Some(0)
     );
-    for nobody in [
+    for failing in [
         World {
             down: "ab",
             ..world(require, &token)
@@ -493,7 +491,7 @@ fn contracts_are_looked_at_through_a_provider_that_answers_for_their_chain() {
             ..world(require, &token)
         },
     ] {
-        assert!(reports(&Rc::new(nobody))[0].is_none());
+        assert!(reports(&Rc::new(failing))[0].is_none());
     }
 }
 
@@ -536,7 +534,7 @@ fn providers_that_have_to_agree_are_different_endpoints() {
         assert_eq!(
             refusal(with(one, same, "", "")),
             None,
-            "nobody has to agree"
+            "no quorum is asked for"
         );
     }
     for other in ["https://rpc.example/v3", "https://rpc2.example/v2"] {

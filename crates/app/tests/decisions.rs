@@ -24,8 +24,9 @@ use futures_util::future::LocalBoxFuture;
 use http::{Method, StatusCode};
 use k256::ecdsa::SigningKey;
 use serde_json::{Value, json};
+use tokengate_app::state::{All, Chains, Installation, State};
 use tokengate_app::{
-    CallError, Needs, Ports, RedisReply, Reply, Request, Response, Service, StoreError, routes,
+    CallError, LoadError, Ports, RedisReply, Reply, Request, Response, StoreError, load, routes,
     serve,
 };
 use tokengate_core::Timestamp;
@@ -87,18 +88,6 @@ require = { erc721 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f03
 "#;
 
 const RESOURCE: &str = "media/season-1/ep1.mp4";
-
-/// One function that serves every route.
-const NEEDS: Needs = Needs {
-    config: true,
-    keys: true,
-    store: true,
-    providers: true,
-    storage: true,
-    events: true,
-    demo: false,
-    admin: false,
-};
 
 /// Gates over what is no token: `LISTED` is the wallet, `ROOT` that of a list with it.
 const MORE_GATES: &str = r#"
@@ -204,7 +193,7 @@ struct World {
     store: RefCell<HashMap<String, Vec<u8>>>,
     store_keys: RefCell<Option<String>>,
     store_up: Cell<bool>,
-    /// Whether vaults have named whoever asks their delegate.
+    /// Whether vaults have named the asking wallet their delegate.
     delegated: Cell<bool>,
     /// Keys with this in their names cannot be written.
     refused_writes: RefCell<Option<&'static str>>,
@@ -540,7 +529,7 @@ impl Ports for Simulated {
 /// A signed-in wallet and the service it asks.
 struct Visit {
     ports: Simulated,
-    service: Result<Service, tokengate_app::LoadError>,
+    service: Result<All, LoadError>,
     key: SigningKey,
     token: String,
 }
@@ -572,7 +561,7 @@ impl Visit {
     fn of(ports: &Simulated, key: u8) -> Self {
         Self {
             ports: ports.clone(),
-            service: block_on(Service::load(ports, NEEDS)),
+            service: block_on(load(ports)),
             key: self::key(key),
             token: String::new(),
         }
@@ -745,7 +734,7 @@ fn told(visit: &Visit) -> (String, Value) {
     (status.to_owned(), line["cache"].clone())
 }
 
-/// Somebody else's leaf in the list of the gate `proven`.
+/// Another account's leaf in the list of the gate `proven`.
 const SIBLING: [u8; 32] = [0x5a; 32];
 
 /// The root over the wallet's leaf and [`SIBLING`].
@@ -776,7 +765,7 @@ fn a_fresh_fact_decides_alone_and_an_older_one_is_read_again() {
 }
 
 #[test]
-fn nobody_is_refused_on_an_old_fact() {
+fn a_refusal_never_rests_on_an_old_fact() {
     let visit = Visit::new();
     visit.ports.0.balance.set(0);
     assert_eq!(
@@ -794,7 +783,7 @@ fn nobody_is_refused_on_an_old_fact() {
     assert_eq!(
         (visit.access().0, visit.calls()),
         (StatusCode::OK, 1),
-        "whoever has just bought gets in"
+        "a wallet that has just bought gets in"
     );
 }
 
@@ -871,7 +860,7 @@ fn a_provider_that_has_fallen_behind_is_not_believed() {
         visit.ports.0.balance.set(0);
         visit.ports.0.providers[0].set(Provider::Generous(blocks));
         assert_eq!(visit.access().0, StatusCode::FORBIDDEN, "{blocks}");
-        // One that nobody else contradicts is believed, as its blocks are young.
+        // One that no other contradicts is believed, as its blocks are young.
         visit = Visit::new();
         visit.ports.0.balance.set(0);
         visit.ports.providers(Provider::Generous(blocks));
@@ -1204,7 +1193,7 @@ fn where_two_have_to_agree_one_alone_says_nothing() {
     visit.ports.0.providers[0].set(Provider::Down);
     visit.ports.0.providers[1].set(Provider::Generous(0));
     assert_eq!(ask().0, StatusCode::SERVICE_UNAVAILABLE);
-    // Nor does one alone say whose signature it is: else it could let anybody in as the holder.
+    // Nor does one alone say whose signature it is: else it could let any account in as the holder.
     let body = visit.of_contract();
     visit.ports.0.contract.set(1);
     visit.ports.0.providers[1].set(Provider::Honest);
@@ -1224,7 +1213,7 @@ fn what_was_read_at_a_block_that_has_been_replaced_is_read_again() {
     assert_eq!((visit.access().0, visit.calls()), (StatusCode::OK, 0));
     visit.ports.0.hash.set(2);
     visit.ports.0.balance.set(0);
-    // Somebody else's question shows it.
+    // Another request shows it.
     let check = format!("/v1/gates/outsiders/check?address=0x{}", "07".repeat(20));
     assert_eq!(visit.ask(Method::GET, &check, None).0, StatusCode::OK);
     visit.calls();
@@ -1262,7 +1251,7 @@ fn a_fresh_instance_notices_a_reorg_in_every_state_that_a_chain_is_read_at() {
 }
 
 #[test]
-fn a_fresh_instance_knows_whom_its_neighbours_have_given_up() {
+fn a_fresh_instance_knows_which_breakers_are_open() {
     let visit = Visit::new();
     visit.ports.0.providers[0].set(Provider::OtherChain);
     assert_eq!((visit.access().0, visit.calls()), (StatusCode::OK, 2));
@@ -1341,7 +1330,7 @@ fn what_the_store_must_know_is_not_assumed_without_it() {
 }
 
 #[test]
-fn an_explanation_refuses_nobody_on_an_old_fact_either() {
+fn an_explanation_never_refuses_on_an_old_fact() {
     let visit = Visit::new();
     visit.ports.0.balance.set(0);
     assert_eq!(visit.access().0, StatusCode::FORBIDDEN);
@@ -1486,7 +1475,7 @@ fn a_batch_is_decided_with_one_call_and_each_resource_has_its_own_answer() {
 }
 
 #[test]
-fn a_message_signs_in_once_here_and_now_and_nobody_else() {
+fn a_message_signs_its_account_in_once_here_and_now() {
     let visit = Visit::new();
     let message = visit.challenge();
     let code = |message: &str| visit.present(message).1["code"].clone();
@@ -1519,7 +1508,7 @@ fn a_message_signs_in_once_here_and_now_and_nobody_else() {
         code(&message.replace(nonce, "a1b2c3d4e5f60718")),
         "foreign-nonce"
     );
-    // Well formed, and made by somebody else over something else.
+    // Well formed, and made by another account over something else.
     let elsewhere = "0x458dd2a4edb59845b994dcdc6b439edf867110e1fa5104e8bf5e20064beaad505a4c5422f60aa5cbcf7e730e6d6747519b1172c1d696d1d0edad9295270ef33c1b";
     let forged = json!({"message": message, "signature": elsewhere});
     let (status, problem) = visit.ask(Method::POST, "/v1/session", Some(forged));
@@ -1554,7 +1543,7 @@ fn a_nonce_that_is_used_while_a_sign_in_is_under_way_is_refused() {
     let first = visit.request(Method::POST, "/v1/session", Some(body.clone()));
     let ports = visit.ports.clone();
     let task = async move {
-        let service = Service::load(&ports, NEEDS).await;
+        let service = load::<All>(&ports).await;
         let response = serve(&routes::all(), &service, &ports, first).await;
         assert_eq!(response.status(), StatusCode::CREATED);
     };
@@ -1718,7 +1707,7 @@ fn sessions_that_were_ended_are_forgotten_after_their_end_and_not_before() {
 }
 
 #[test]
-fn a_failing_store_counts_nobody_out() {
+fn a_failing_store_refuses_no_request_by_its_counts() {
     let visit = Visit::new();
     visit.ports.0.store_up.set(false);
     let target = format!("/v1/challenge?address={}&chain=eip155:1", visit.address());
@@ -1793,7 +1782,7 @@ fn a_cookie_counts_for_unsafe_methods_from_pages_of_ours_only() {
 }
 
 #[test]
-fn a_sign_in_that_links_leaves_nothing_to_whoever_knew_the_old_session() {
+fn a_sign_in_that_links_ends_the_old_session() {
     let visit = Visit::new();
     let planted = visit.token.clone();
     let (status, linked) = visit.link();
@@ -1851,7 +1840,7 @@ fn a_renewed_session_ends_when_the_first_one_would_have() {
     assert_eq!(visit.access().1["code"], "expired-session");
 }
 
-/// Whether the store still has the epoch of somebody's sessions.
+/// Whether the store still has the epoch of a wallet's sessions.
 fn knows_an_epoch(ports: &Simulated) -> bool {
     let store = ports.0.store.borrow();
     store.keys().any(|key| key.contains(":epoch:"))
@@ -1867,7 +1856,7 @@ fn a_session_outlives_the_end_of_those_before_it_and_what_is_kept_of_that() {
     for minute in 30..90 {
         assert_eq!(visit.access().0, StatusCode::OK, "{minute}");
         assert!(minute > 60 || knows_an_epoch(&visit.ports), "{minute}");
-        // Whoever signs in works the lists of what is to be forgotten off.
+        // A sign-in sweeps expired entries.
         assert_eq!(other.sign_in().0, StatusCode::CREATED, "{minute}");
         visit.ports.advance(60);
     }
@@ -1903,7 +1892,7 @@ fn sessions_between_two_ends_of_all_stay_ended_when_the_first_is_forgotten() {
 }
 
 #[test]
-fn a_session_that_is_ended_or_replaced_meanwhile_vouches_for_nobody() {
+fn a_session_that_is_ended_or_replaced_meanwhile_vouches_for_no_wallet() {
     type Meanwhile = fn(&Visit) -> Request;
     let ends_it: Meanwhile = |visit| visit.request(Method::DELETE, "/v1/session", None);
     let ends_all: Meanwhile = |visit| {
@@ -1936,7 +1925,7 @@ fn a_session_that_is_ended_or_replaced_meanwhile_vouches_for_nobody() {
         let request = meanwhile(&visit);
         let ports = visit.ports.clone();
         let task = async move {
-            let service = Service::load(&ports, NEEDS).await;
+            let service = load::<All>(&ports).await;
             let response = serve(&routes::all(), &service, &ports, request).await;
             assert_eq!(response.status(), status, "{what}");
         };
@@ -2150,7 +2139,7 @@ fn an_account_signs_in_only_so_often_wherever_it_asks() {
     assert_eq!(
         visit.present(&message).0,
         StatusCode::CREATED,
-        "whoever was refused has not used the nonce up"
+        "a refused sign-in has not used the nonce up"
     );
 }
 
@@ -2208,7 +2197,7 @@ fn what_lists_open_no_chain_has_a_say_in() {
 }
 
 #[test]
-fn a_proof_opens_for_whom_it_is_and_only_where_one_is_asked_for() {
+fn a_proof_opens_for_its_address_and_only_where_one_is_asked_for() {
     let visit = visit_more();
     let node = format!("0x{}", hex::encode(SIBLING));
     let resource = "media/proven/x";
@@ -2286,7 +2275,7 @@ fn a_proof_opens_for_whom_it_is_and_only_where_one_is_asked_for() {
 #[test]
 fn a_list_is_for_the_account_that_a_key_proved() {
     let mut visit = visit_more();
-    // The contract accepts what no key made: on the list's chains it could be somebody else's.
+    // The contract accepts what no key made: on the list's chains it could be another account's.
     visit.ports.0.contract.set(1);
     let body = json!({"message": visit.challenge(), "signature": "0x", "link": false});
     let (status, session) = visit.ask(Method::POST, "/v1/session", Some(body));
@@ -2448,7 +2437,7 @@ fn a_hot_fact_is_read_ahead_of_its_end_and_a_cold_one_is_not() {
     assert_eq!((off.access().0, off.calls()), (StatusCode::OK, 0));
 }
 
-/// Ends only after others have had their turn, also where whoever waits for it asks several times in a row.
+/// Ends only after others have had their turn, also where it is polled several times in a row.
 fn a_moment() -> Task {
     let mut left = 10;
     Box::pin(std::future::poll_fn(move |context| {
@@ -2586,20 +2575,20 @@ fn what_is_known_at_a_block_is_not_unsaid_by_a_node_that_has_not_come_to_it() {
     let visit = Visit::new();
     visit.ports.0.balance.set(0);
     assert_eq!(visit.access().0, StatusCode::FORBIDDEN);
-    // It is asked again before anybody is refused again, and a node that is a block behind says that all is as it was.
+    // It is asked again before a request is refused again, and a node that is a block behind says that all is as it was.
     visit.ports.advance(4);
     visit.ports.providers(Provider::Generous(1));
     for instance in [&visit, &visit.beside()] {
         let (status, problem) = instance.access();
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{problem}");
     }
-    // Whoever cannot look up what is known does not write over it either.
+    // An instance that cannot look up what is known does not write over it either.
     visit.ports.0.store_is_mute.set(true);
     visit.beside().access();
     visit.ports.0.store_is_mute.set(false);
     let (status, problem) = visit.beside().access();
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{problem}");
-    // Nor whoever looks it up only then.
+    // Nor one that looks it up only then.
     visit.ports.0.store_is_mute.set(true);
     let ports = visit.ports.clone();
     let heard = async move { ports.0.store_is_mute.set(false) };
@@ -2893,16 +2882,16 @@ fn whatever_is_kept_of_a_session_that_was_ended_says_that_it_was() {
 
 #[test]
 fn a_service_starts_only_with_keys_of_its_own_for_its_store() {
-    let load = |keys: Option<String>, needs: Needs| {
+    fn load_with<S: State>(keys: Option<String>) -> Option<String> {
         let ports = Simulated::new(CONFIG.to_owned());
         ports.0.store_keys.replace(keys);
-        let loaded = block_on(Service::load(&ports, needs));
+        let loaded = block_on(load::<S>(&ports));
         loaded.err().map(|error| error.to_string())
-    };
+    }
     let (own, service) = ("ab".repeat(32), "11".repeat(32));
-    assert_eq!(load(Some(format!("x:{own}")), NEEDS), None);
+    assert_eq!(load_with::<All>(Some(format!("x:{own}"))), None);
     assert_eq!(
-        load(Some(format!("y:{},x:{own}", "cd".repeat(32))), NEEDS),
+        load_with::<All>(Some(format!("y:{},x:{own}", "cd".repeat(32)))),
         None
     );
     for (keys, words) in [
@@ -2921,21 +2910,18 @@ fn a_service_starts_only_with_keys_of_its_own_for_its_store() {
             "store_keys and service_keys share a key",
         ),
     ] {
-        let error = load(keys, NEEDS).unwrap();
+        let error = load_with::<All>(keys).unwrap();
         assert!(error.contains(words), "{error}");
         assert!(
             !error.contains(&own) && !error.contains(&service),
             "{error}"
         );
     }
-    let without = Needs {
-        store: false,
-        ..NEEDS
-    };
-    assert_eq!(load(None, without), None, "nothing is stored");
-    let apart = Needs {
-        keys: false,
-        ..NEEDS
-    };
-    assert_eq!(load(Some(format!("x:{own}")), apart), None);
+    let ports = Simulated::new(CONFIG.to_owned());
+    ports.0.store_keys.replace(None);
+    assert!(
+        block_on(Installation::load(&ports)).is_ok(),
+        "nothing is stored"
+    );
+    assert_eq!(load_with::<Chains>(Some(format!("x:{own}"))), None);
 }

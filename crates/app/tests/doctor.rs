@@ -18,14 +18,15 @@ use futures_executor::block_on;
 use futures_util::future::LocalBoxFuture;
 use serde_json::{Value, json};
 use tokengate_app::doctor::{Page, Report, Severity, Web, examine};
-use tokengate_app::{CallError, Needs, Ports, RedisReply, Reply, Service, StoreError};
+use tokengate_app::state::{Installation, Signers};
+use tokengate_app::{CallError, Ports, RedisReply, Reply, StoreError};
 use tokengate_core::Timestamp;
 use tokengate_core::secret::Secret;
 
 use support::reader::{self, Asked, Block, word};
 
 const NOW: &str = "2026-06-01T00:00:00Z";
-const API_KEY: &str = "a-key-that-nobody-may-see";
+const API_KEY: &str = "a-key-that-is-never-shown";
 const HEAD: u64 = 20_000;
 
 /// A provider's reply to a request, if it is not the one of a good provider.
@@ -103,7 +104,7 @@ impl Ports for Simulated {
         [7; 16]
     }
 
-    /// Time passes at once wherever somebody waits for nothing else.
+    /// Time passes at once wherever nothing else is waited for.
     fn sleep(&self, _: Duration) -> impl Future<Output = ()> {
         ready(())
     }
@@ -226,16 +227,16 @@ fn well() -> World {
     }
 }
 
+fn load(ports: &Simulated) -> (Installation, Signers) {
+    let installation = block_on(Installation::load(ports)).unwrap();
+    let signers = block_on(Signers::load(ports, &installation)).unwrap();
+    (installation, signers)
+}
+
 fn report(world: World) -> Report {
     let ports = Simulated(Rc::new(world));
-    let needs = Needs {
-        config: true,
-        providers: true,
-        storage: true,
-        ..Needs::default()
-    };
-    let service = block_on(Service::load(&ports, needs)).unwrap();
-    let report = block_on(examine(&service, &ports)).unwrap();
+    let (installation, signers) = load(&ports);
+    let report = block_on(examine(&installation, &signers, &ports)).unwrap();
     let said = format!("{report:?} {}", serde_json::to_string(&report).unwrap());
     for secret in [API_KEY, "AKIAEXAMPLE", "a secret", "X-Amz"] {
         assert!(!said.contains(secret), "{secret} is shown: {said}");
@@ -592,17 +593,11 @@ fn a_bucket_that_answers_strangers_is_an_error() {
 }
 
 #[test]
-fn the_object_asked_for_is_one_that_nobody_made() {
+fn the_object_that_is_probed_does_not_exist() {
     let world = Rc::new(well());
     let ports = Simulated(world.clone());
-    let needs = Needs {
-        config: true,
-        providers: true,
-        storage: true,
-        ..Needs::default()
-    };
-    let service = block_on(Service::load(&ports, needs)).unwrap();
-    block_on(examine(&service, &ports)).unwrap();
+    let (installation, signers) = load(&ports);
+    block_on(examine(&installation, &signers, &ports)).unwrap();
     let path = format!(
         "https://store.example/media/tokengate-probe-{}",
         "07".repeat(16)

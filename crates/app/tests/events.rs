@@ -1,4 +1,4 @@
-//! Signed webhooks over simulated ports: what they outdate is read anew, and nothing else is.
+//! Signed webhooks over simulated ports: what they invalidate is read again, and nothing else is.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -22,9 +22,9 @@ use futures_util::future::LocalBoxFuture;
 use http::{Method, StatusCode};
 use k256::ecdsa::SigningKey;
 use serde_json::{Value, json};
+use tokengate_app::state::{All, Chains, Events, State};
 use tokengate_app::{
-    CallError, LoadError, Needs, Ports, RedisReply, Reply, Request, Service, StoreError, routes,
-    serve,
+    CallError, LoadError, Ports, RedisReply, Reply, Request, StoreError, load, routes, serve,
 };
 use tokengate_core::Timestamp;
 use tokengate_core::eip191::hash_message;
@@ -284,7 +284,7 @@ struct Instance {
     /// The sessions of accounts that have asked for something.
     sessions: RefCell<HashMap<u8, String>>,
     ports: Simulated,
-    service: Result<Service, LoadError>,
+    service: Result<All, LoadError>,
 }
 
 impl Instance {
@@ -307,17 +307,7 @@ impl Instance {
             log: RefCell::default(),
             tasks: Tasks::default(),
         }));
-        let needs = Needs {
-            config: true,
-            keys: true,
-            store: true,
-            providers: true,
-            storage: true,
-            events: true,
-            admin: false,
-            demo: false,
-        };
-        let service = block_on(Service::load(&ports, needs));
+        let service = block_on(load(&ports));
         Self {
             sessions: RefCell::default(),
             ports,
@@ -368,8 +358,8 @@ impl Instance {
         self.post(source, &body, &[("x-signature", signature)])
     }
 
-    /// Delivers it, and answers how many facts it outdated.
-    fn outdated(&self, body: &Value) -> u64 {
+    /// Delivers it, and answers how many facts it invalidated.
+    fn invalidated(&self, body: &Value) -> u64 {
         let (status, answer) = self.deliver_to("main", body);
         assert_eq!(status, StatusCode::OK, "{answer}");
         assert_eq!(answer["replayed"], false, "{answer}");
@@ -493,7 +483,7 @@ fn activity_on(
 const ALL: [u8; 3] = [SELLER, BUYER, OTHER];
 
 #[test]
-fn a_transfer_outdates_what_it_touches_and_nothing_else() {
+fn a_transfer_invalidates_the_facts_that_it_changes_and_no_others() {
     let gate = Instance::new();
     assert_eq!(gate.reads("one", &ALL).len(), 3);
     assert_eq!(gate.reads("two", &ALL).len(), 3);
@@ -503,19 +493,19 @@ fn a_transfer_outdates_what_it_touches_and_nothing_else() {
     let expected =
         json!({"logs": 1, "transfers": 1, "outdated": 2, "skipped": 0, "replayed": false});
     assert_eq!((status, answer), (StatusCode::OK, expected));
-    let anew = gate.reads("one", &ALL);
+    let again = gate.reads("one", &ALL);
     assert_eq!(
-        anew,
+        again,
         [SELLER, BUYER].map(|account| read(ONE, account)).into()
     );
     assert!(gate.reads("two", &ALL).is_empty());
 }
 
 #[test]
-fn a_transfer_of_what_nobody_has_asked_for_is_waited_for_as_well() {
+fn a_transfer_of_facts_that_are_not_kept_is_waited_for_as_well() {
     let gate = Instance::new();
     let session = gate.session(SELLER);
-    assert_eq!(gate.outdated(&sale(1, 101, 0)), 0, "nothing was known");
+    assert_eq!(gate.invalidated(&sale(1, 101, 0)), 0, "nothing was known");
     // The one node that is there has not come to the block of the sale.
     let mut request = http::Request::new(Bytes::from(r#"{"resource":"media/one/x"}"#));
     *request.method_mut() = Method::POST;
@@ -537,16 +527,16 @@ fn what_was_read_later_outlives_what_comes_late_twice_or_in_another_order() {
     let gate = Instance::new();
     gate.reads("one", &ALL);
     gate.advance(2, 1);
-    assert_eq!(gate.outdated(&sale(1, 101, 0)), 2);
+    assert_eq!(gate.invalidated(&sale(1, 101, 0)), 2);
     gate.reads("one", &ALL);
     // To the same block again, and to blocks before it.
     for (block, retries) in [(101, 1), (100, 0), (7, 0)] {
-        assert_eq!(gate.outdated(&sale(1, block, retries)), 0, "{block}");
+        assert_eq!(gate.invalidated(&sale(1, block, retries)), 0, "{block}");
     }
     assert!(gate.reads("one", &ALL).is_empty());
     // A later one comes first; the earlier one has nothing left to do.
-    assert_eq!(gate.outdated(&sale(1, 103, 0)), 2);
-    assert_eq!(gate.outdated(&sale(1, 102, 0)), 0);
+    assert_eq!(gate.invalidated(&sale(1, 103, 0)), 2);
+    assert_eq!(gate.invalidated(&sale(1, 102, 0)), 0);
 }
 
 #[test]
@@ -555,7 +545,7 @@ fn a_delivery_that_was_seen_to_is_not_seen_to_again() {
     gate.reads("one", &ALL);
     gate.advance(2, 1);
     let (store, now) = (&gate.world().store, gate.world().now.get());
-    assert_eq!(gate.outdated(&sale(1, 101, 0)), 2);
+    assert_eq!(gate.invalidated(&sale(1, 101, 0)), 2);
     gate.reads("one", &ALL);
     gate.world().calls_to_store.set(0);
     let (status, answer) = gate.deliver_to("main", &sale(1, 101, 0));
@@ -585,7 +575,7 @@ fn a_delivery_that_was_seen_to_is_not_seen_to_again() {
 }
 
 #[test]
-fn an_undone_transfer_outdates_whatever_its_number_and_any_other_by_the_chains_own() {
+fn a_reorged_transfer_invalidates_at_any_number_and_others_at_the_chains_own() {
     let gate = Instance::new();
     gate.reads("one", &ALL);
     let (body, fields) = activity(7, false);
@@ -601,9 +591,9 @@ fn an_undone_transfer_outdates_whatever_its_number_and_any_other_by_the_chains_o
     // Contracts of this chain see the numbers of another one, far ahead of its own; its facts bear its own.
     gate.reads("parent", &ALL);
     let block = gate.world().block.get();
-    assert_eq!(gate.outdated(&sale(42_161, block, 0)), 0, "it was known");
+    assert_eq!(gate.invalidated(&sale(42_161, block, 0)), 0, "it was known");
     gate.advance(1, 1);
-    assert_eq!(gate.outdated(&sale(42_161, block + 1, 0)), 2);
+    assert_eq!(gate.invalidated(&sale(42_161, block + 1, 0)), 2);
     assert_eq!(gate.reads("parent", &ALL).len(), 2);
     assert!(gate.reads("one", &ALL).is_empty(), "of another chain");
 }
@@ -672,7 +662,7 @@ fn a_block_that_the_chain_cannot_have_come_to_is_not_waited_for() {
     gate.reads("one", &ALL);
     gate.advance(2, 1);
     // An hour of Ethereum's blocks is 300; the chain is at 101, as of now.
-    assert_eq!(gate.outdated(&sale(1, 40_000_000, 0)), 2);
+    assert_eq!(gate.invalidated(&sale(1, 40_000_000, 0)), 2);
     assert_eq!(gate.reads("one", &ALL).len(), 2);
 }
 
@@ -688,7 +678,7 @@ fn transfers_without_logs_are_read_and_an_event_that_cannot_be_read_invalidates_
         "transactionHash": "0xab", "logIndex": "3", "contract": ONE, "from": address(SELLER),
         "to": address(BUYER), "tokenId": "5", "amount": "1", "contractType": "ERC721",
     }]);
-    assert_eq!(gate.outdated(&body), 2);
+    assert_eq!(gate.invalidated(&body), 2);
     assert_eq!(gate.reads("one", &ALL).len(), 2);
     // The words of a transfer, and none of its arguments.
     gate.advance(2, 1);
@@ -706,7 +696,7 @@ fn transfers_without_logs_are_read_and_an_event_that_cannot_be_read_invalidates_
 fn a_block_that_the_chain_cannot_have_come_to_is_not_waited_for_and_hides_no_later_sale() {
     let gate = Instance::new();
     gate.reads("one", &[SELLER]);
-    assert_eq!(gate.outdated(&sale(1, 1_000_000_000, 0)), 1);
+    assert_eq!(gate.invalidated(&sale(1, 1_000_000_000, 0)), 1);
     gate.advance(3, 0);
     assert_eq!(gate.reads("one", &[SELLER]).len(), 1);
     let fresh = Instance {
@@ -716,7 +706,7 @@ fn a_block_that_the_chain_cannot_have_come_to_is_not_waited_for_and_hides_no_lat
     };
     assert!(fresh.reads("one", &[SELLER]).is_empty(), "it was kept");
     gate.advance(3, 1);
-    assert_eq!(gate.outdated(&sale(1, 101, 0)), 1);
+    assert_eq!(gate.invalidated(&sale(1, 101, 0)), 1);
     assert_eq!(gate.reads("one", &[SELLER]).len(), 1);
 }
 
@@ -725,8 +715,8 @@ fn what_touches_no_gate_costs_nothing() {
     let gate = Instance::new();
     let mut body = sale(1, 101, 0);
     body["logs"][0]["address"] = "0x9fe46736679d2d9a65f0992f2272de9f3c7fa6e0".into();
-    assert_eq!(gate.outdated(&body), 0);
-    assert_eq!(gate.outdated(&body), 0);
+    assert_eq!(gate.invalidated(&body), 0);
+    assert_eq!(gate.invalidated(&body), 0);
     assert_eq!(gate.world().calls_to_store.get(), 0);
 }
 
@@ -825,7 +815,7 @@ fn only_strangers_are_limited() {
 }
 
 #[test]
-fn a_delivery_that_somebody_else_has_noted_as_processed_is_processed() {
+fn a_forged_note_does_not_keep_a_delivery_from_being_processed() {
     let gate = Instance::new();
     gate.deliver_to("main", &sale(1, 101, 0));
     let key = {
@@ -866,7 +856,7 @@ fn what_the_store_does_not_do_is_to_be_sent_again() {
     gate.world().full.set("");
     gate.advance(2, 1);
     assert_eq!(gate.reads("one", &ALL).len(), 2);
-    assert_eq!(gate.outdated(&sale(1, 101, 0)), 0);
+    assert_eq!(gate.invalidated(&sale(1, 101, 0)), 0);
     assert_eq!(
         gate.deliver_to("main", &sale(1, 101, 0)).1["replayed"],
         true
@@ -875,24 +865,18 @@ fn what_the_store_does_not_do_is_to_be_sent_again() {
 
 #[test]
 fn only_who_takes_events_needs_their_secrets_and_a_bad_one_is_no_start() {
-    let load = |secret: &str, events: bool| {
+    fn load_with<S: State>(secret: &str) -> Option<LoadError> {
         let gate = Instance::new();
         gate.world().secret.replace(secret.to_owned());
-        let needs = Needs {
-            config: true,
-            store: true,
-            events,
-            ..Needs::default()
-        };
-        block_on(Service::load(&gate.ports, needs)).err()
-    };
-    assert_eq!(load("", false), None);
-    assert_eq!(load(SECRET, true), None);
+        block_on(load::<S>(&gate.ports)).err()
+    }
+    assert_eq!(load_with::<Chains>(""), None);
+    assert_eq!(load_with::<Events>(SECRET), None);
     for (secret, words) in [
         ("", "stream_secret is not set"),
         ("0123456789abcde", "shorter than 16 bytes"),
     ] {
-        let error = load(secret, true).unwrap().to_string();
+        let error = load_with::<Events>(secret).unwrap().to_string();
         assert!(
             error.starts_with("tokengate.toml:") && error.contains(words),
             "{error}"

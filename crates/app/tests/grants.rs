@@ -26,8 +26,9 @@ use futures_util::future::LocalBoxFuture;
 use http::{Method, StatusCode};
 use k256::ecdsa::SigningKey;
 use serde_json::{Value, json};
+use tokengate_app::state::All;
 use tokengate_app::{
-    CallError, Needs, Ports, RedisReply, Reply, Request, Service, StoreError, routes, serve,
+    CallError, Ports, RedisReply, Reply, Request, StoreError, load, routes, serve,
 };
 use tokengate_core::Timestamp;
 use tokengate_core::eip191::hash_message;
@@ -384,22 +385,14 @@ fn address_of(key: &SigningKey) -> String {
 /// An instance of the service.
 struct Instance {
     ports: Simulated,
-    service: Result<Service, tokengate_app::LoadError>,
+    service: Result<All, tokengate_app::LoadError>,
 }
 
 impl Instance {
     fn new(ports: &Simulated) -> Self {
-        let needs = Needs {
-            config: true,
-            store: true,
-            keys: true,
-            providers: true,
-            storage: true,
-            ..Needs::default()
-        };
         Self {
             ports: ports.clone(),
-            service: block_on(Service::load(ports, needs)),
+            service: block_on(load(ports)),
         }
     }
 
@@ -535,7 +528,7 @@ impl History {
         }
     }
 
-    /// Time passes, blocks are made at their times, and with the next one somebody may have sold or bought something.
+    /// Time passes, blocks are made at their times, and with the next one something may have been sold or bought.
     fn pass(&mut self) {
         let world = &self.ports.0;
         world.now.set(world.now.get() + self.random.below(20));

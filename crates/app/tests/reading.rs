@@ -21,8 +21,9 @@ use futures_executor::block_on;
 use futures_util::future::LocalBoxFuture;
 use http::StatusCode;
 use serde_json::{Value, json};
+use tokengate_app::state::All;
 use tokengate_app::{
-    CallError, LoadError, Needs, Ports, RedisReply, Reply, Service, StoreError, routes, serve,
+    CallError, LoadError, Ports, RedisReply, Reply, StoreError, load, routes, serve,
 };
 use tokengate_core::Timestamp;
 
@@ -301,7 +302,7 @@ impl Ports for Simulated {
 
 struct Instance {
     ports: Simulated,
-    service: Result<Service, LoadError>,
+    service: Result<All, LoadError>,
 }
 
 impl Instance {
@@ -325,21 +326,11 @@ impl Instance {
     }
 
     fn of(ports: Simulated) -> Self {
-        let needs = Needs {
-            config: true,
-            store: true,
-            keys: true,
-            providers: true,
-            storage: true,
-            events: false,
-            admin: false,
-            demo: false,
-        };
-        let service = block_on(Service::load(&ports, needs));
+        let service = block_on(load(&ports));
         Self { ports, service }
     }
 
-    /// Whether somebody passes a gate: 200 for everybody who does, 403 where not, else what went wrong.
+    /// Whether a wallet passes a gate: 200 if it does, 403 where not, else what went wrong.
     fn check(&self, gate: &str) -> u16 {
         let mut request = http::Request::new(Bytes::new());
         let address = "0x5fbdb2315678afecb367f032d93f642f64180aa3";
@@ -453,7 +444,7 @@ fn an_error_for_a_moment_is_booked_on_no_contract() {
             instance.ports.0.log.borrow()
         );
     }
-    // Whoever fails whatever it is asked has said nothing, and the next provider is asked.
+    // A provider that fails whatever it is asked has said nothing, and the next provider is asked.
     let instance = Instance::new("reader = \"override\"", Whim::Fails(1_000));
     instance.ports.0.whims[1].set(Whim::None);
     assert_eq!(instance.check("many"), 200);

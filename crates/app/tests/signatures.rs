@@ -21,8 +21,9 @@ use futures_executor::block_on;
 use futures_util::future::LocalBoxFuture;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokengate_app::state::All;
 use tokengate_app::{
-    CallError, Needs, Ports, RedisReply, Reply, Request, Service, StoreError, routes, serve,
+    CallError, Ports, RedisReply, Reply, Request, StoreError, load, routes, serve,
 };
 use tokengate_core::abi::multicall3_check::{CallResult, aggregate3Call};
 use tokengate_core::{Timestamp, U256, erc6492};
@@ -60,17 +61,6 @@ resources = ["media/season-1/**"]
 max_age = "10s"
 require = { erc721 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f032d93f642f64180aa3", at_least = "1" } }
 "#;
-
-const NEEDS: Needs = Needs {
-    config: true,
-    store: true,
-    keys: true,
-    providers: true,
-    storage: true,
-    events: true,
-    demo: false,
-    admin: false,
-};
 
 /// What a node makes of one form of call.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -278,7 +268,7 @@ impl Ports for Simulated {
 /// A fresh service that asks these nodes.
 struct Visit {
     ports: Simulated,
-    service: Result<Service, tokengate_app::LoadError>,
+    service: Result<All, tokengate_app::LoadError>,
 }
 
 impl Visit {
@@ -290,7 +280,7 @@ impl Visit {
             random: Cell::new(0),
             tasks: Tasks::default(),
         }));
-        let service = block_on(Service::load(&ports, NEEDS));
+        let service = block_on(load(&ports));
         Self { ports, service }
     }
 

@@ -22,9 +22,9 @@ use futures_executor::block_on;
 use futures_util::future::LocalBoxFuture;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokengate_app::state::Admin;
 use tokengate_app::{
-    CallError, LoadError, Needs, Ports, RedisReply, Reply, Response, Service, StoreError, routes,
-    serve,
+    CallError, LoadError, Ports, RedisReply, Reply, Response, StoreError, load, routes, serve,
 };
 use tokengate_core::config::Config;
 use tokengate_core::fact::{Fact, FactKey, Known, Read, Value as FactValue};
@@ -151,7 +151,7 @@ struct World {
     made: Cell<u64>,
     /// Two of the chain, and that of chain 10.
     providers: [Cell<Provider>; 3],
-    /// What the lists of logs were asked from and to, and of whom.
+    /// What the lists of logs were asked from and to, and of which contracts.
     asked: RefCell<Vec<(usize, u64, u64)>>,
     /// How many contracts each was of.
     addressed: RefCell<Vec<usize>>,
@@ -463,7 +463,7 @@ impl Ports for Simulated {
 /// A service over a chain of 400 blocks, the last of which is number 399.
 struct Watched {
     ports: Simulated,
-    service: Result<Service, LoadError>,
+    service: Result<Admin, LoadError>,
 }
 
 impl Watched {
@@ -497,14 +497,7 @@ impl Watched {
             log: RefCell::default(),
         }));
         ports.0.grow(&[&[] as &[_]; 400]);
-        let needs = Needs {
-            config: true,
-            store: true,
-            providers: true,
-            admin: true,
-            ..Needs::default()
-        };
-        let service = block_on(Service::load(&ports, needs));
+        let service = block_on(load(&ports));
         Self { ports, service }
     }
 
@@ -576,13 +569,13 @@ impl Watched {
         chains.remove(0)
     }
 
-    /// The transfers, the undone ones and the outdated facts that a round tells of.
+    /// The transfers, the undone ones and the invalidated facts that a round reports.
     fn told(&self) -> [u64; 3] {
         let report = self.follow();
         ["transfers", "undone", "outdated"].map(|member| report[member].as_u64().unwrap())
     }
 
-    /// Keeps the balance of somebody as it would be cached.
+    /// Keeps an account's balance as it would be cached.
     fn remember(&self, owner: Address) {
         self.remember_at(owner, self.world().blocks.borrow().len() as u64 - 1);
     }
@@ -602,7 +595,7 @@ impl Watched {
         }
     }
 
-    /// What the store has of somebody's balance: a fact, or that one is outdated.
+    /// What the store has of an account's balance: a fact, or a tombstone.
     fn known(&self, owner: Address) -> Option<Known> {
         let store = self.world().store.borrow();
         let quorums = self.config().quorums(self.chain()).into_iter();
@@ -627,7 +620,7 @@ impl Watched {
         matches!(self.known(owner), Some(Known::Fact(_)))
     }
 
-    fn is_outdated(&self, owner: Address) -> bool {
+    fn is_invalid(&self, owner: Address) -> bool {
         matches!(self.known(owner), Some(Known::Touched(..)))
     }
 
@@ -678,8 +671,8 @@ impl Watched {
             .map(|member| answer["facts"][member].as_u64().unwrap())
     }
 
-    /// Whether what is known of somebody's balance is not used, and it is read of the chain.
-    fn is_read_anew(&self, owner: Address) -> bool {
+    /// Whether what is known of an account's balance is not used, and it is read of the chain.
+    fn is_read_again(&self, owner: Address) -> bool {
         // What an instance has in memory it believes for a second.
         self.world().made.set(self.world().made.get() + 2);
         let body = json!({"gates": ["season-1"], "addresses": [owner]});
@@ -694,7 +687,8 @@ impl Watched {
     fn ready(&self) -> Value {
         let mut request = http::Request::new(Bytes::new());
         *request.uri_mut() = "/healthz/ready".parse().unwrap();
-        let routes = routes::health::routes();
+        let routes = routes::health::routes().into_iter();
+        let routes: Vec<_> = routes.map(|route| route.within(Admin::chains)).collect();
         let answer = serve(&routes, &self.service, &self.ports, request);
         let response = self.world().tasks.drive(answer);
         self.world().tasks.run();
@@ -726,7 +720,7 @@ impl Watched {
 }
 
 #[test]
-fn a_transfer_is_told_once_and_outdates_what_it_changes() {
+fn a_transfer_is_told_once_and_invalidates_what_it_changes() {
     let watched = Watched::started();
     for owner in [ANN, BOB, CAT] {
         watched.remember(owner);
@@ -744,9 +738,9 @@ fn a_transfer_is_told_once_and_outdates_what_it_changes() {
         [false, false, true]
     );
     assert_eq!(
-        [ANN, BOB, CAT].map(|owner| watched.is_outdated(owner)),
+        [ANN, BOB, CAT].map(|owner| watched.is_invalid(owner)),
         [true, true, false],
-        "whoever is still reading an older block is told"
+        "also for reads of an older block in flight"
     );
     watched.remember(ANN);
     assert_eq!(watched.told(), [0, 0, 0], "nothing new");
@@ -820,7 +814,7 @@ fn a_cursor_that_the_service_did_not_write_is_no_start_at_the_head() {
     }
     watched.world().store.borrow_mut().insert(key, authentic);
     assert_eq!(watched.told(), [1, 0, 1]);
-    assert!(watched.is_outdated(ANN));
+    assert!(watched.is_invalid(ANN));
 }
 
 #[test]
@@ -837,7 +831,7 @@ fn what_is_forged_in_a_facts_place_is_invalidated_as_a_fact_is() {
         .entry(key)
         .and_modify(cut);
     assert_eq!(watched.told(), [1, 0, 1]);
-    assert!(watched.is_outdated(ANN) && watched.is_outdated(BOB));
+    assert!(watched.is_invalid(ANN) && watched.is_invalid(BOB));
 }
 
 #[test]
@@ -855,7 +849,7 @@ fn a_transfer_invalidates_a_fact_under_every_quorum_that_it_is_kept_for_once() {
         let expected = u64::try_from(quorums.len()).unwrap();
         assert_eq!(watched.told(), [1, 0, expected], "{chain}");
         assert!(
-            watched.is_outdated(ANN) && watched.is_outdated(BOB),
+            watched.is_invalid(ANN) && watched.is_invalid(BOB),
             "{chain}"
         );
         assert_eq!(
@@ -940,7 +934,7 @@ fn what_was_read_before_a_provider_fails_is_not_read_again() {
 }
 
 #[test]
-fn a_reorganisation_undoes_what_was_told_and_is_read_anew() {
+fn a_reorg_undoes_what_was_told_and_is_read_again() {
     let watched = Watched::started();
     watched.world().grow(&[&[], &[(ANN, BOB)], &[], &[]]);
     assert_eq!(watched.told(), [1, 0, 0]);
@@ -961,7 +955,7 @@ fn a_reorganisation_undoes_what_was_told_and_is_read_anew() {
     watched.remember(ANN);
     watched.world().replace(2, &[&[], &[(ANN, CAT)], &[]]);
     assert_eq!(watched.told(), [1, 1, 1]);
-    assert!([ANN, CAT].iter().all(|owner| watched.is_outdated(*owner)));
+    assert!([ANN, CAT].iter().all(|owner| watched.is_invalid(*owner)));
 }
 
 #[test]
@@ -977,7 +971,7 @@ fn a_reorganisation_within_a_round_is_no_round() {
 }
 
 #[test]
-fn a_chain_that_begins_anew_is_followed_again() {
+fn a_chain_that_was_reset_is_followed_again() {
     let watched = Watched::started();
     watched.world().grow(&[&[(ANN, BOB)]]);
     assert_eq!(watched.told(), [1, 0, 0]);
@@ -1036,7 +1030,7 @@ fn a_provider_that_lists_one_block_at_a_time_is_followed_block_by_block() {
 }
 
 #[test]
-fn a_block_that_nobody_can_read_is_passed_over_and_that_is_said() {
+fn a_block_that_no_provider_lists_is_passed_over_and_reported() {
     let watched = Watched::started();
     watched.world().grow(&[&[(ANN, BOB)], &[(ANN, BOB)]]);
     watched.providers([Provider::Short(0, Refusal::TooLong), Provider::Down]);
@@ -1047,7 +1041,7 @@ fn a_block_that_nobody_can_read_is_passed_over_and_that_is_said() {
     assert_eq!((skipped, transfers, behind), (2, 0, 0), "{report}");
     assert!(contracts >= 2, "{report}");
     assert!(
-        watched.is_read_anew(CAT),
+        watched.is_read_again(CAT),
         "whatever changed is in none of the logs"
     );
 }
@@ -1069,7 +1063,7 @@ fn a_block_that_one_provider_refuses_is_read_from_another() {
         watched.remember(CAT);
         watched.world().grow(&[&[(BOB, ANN)]]);
         assert_eq!(told(&watched.follow()), [0, 1, 0], "{code}");
-        assert!(watched.is_read_anew(CAT), "{code}");
+        assert!(watched.is_read_again(CAT), "{code}");
     }
     // What is refused to everybody, or for now, is no property of a block.
     for code in [429, -32_601] {
@@ -1111,7 +1105,7 @@ fn a_list_with_more_transfers_than_are_held_is_read_in_fewer_blocks() {
         (&json!(1), &json!(0))
     );
     assert_ne!(report["contracts"], 0);
-    assert!(watched.is_read_anew(CAT));
+    assert!(watched.is_read_again(CAT));
 }
 
 /// So many accounts.
@@ -1132,7 +1126,7 @@ fn more_facts_of_a_contract_than_are_marked_one_by_one_are_invalidated_together(
     watched.world().grow(&[&few]);
     assert_eq!(watched.follow()["contracts"], 0);
     assert_eq!(watched.kept("tg1:fact:"), 130, "each has its mark");
-    assert!(!watched.is_read_anew(CAT));
+    assert!(!watched.is_read_again(CAT));
     let many: Vec<_> = accounts(300).into_iter().map(|who| (ANN, who)).collect();
     watched.world().grow(&[&many]);
     let report = watched.follow();
@@ -1141,22 +1135,19 @@ fn more_facts_of_a_contract_than_are_marked_one_by_one_are_invalidated_together(
         (&json!(1), &json!(0))
     );
     assert_eq!(watched.kept("tg1:fact:"), 130, "no more marks");
-    assert!(
-        watched.is_read_anew(CAT),
-        "nobody can tell that it is not among them"
-    );
+    assert!(watched.is_read_again(CAT), "it may be among them");
     // What is read afterwards counts.
-    assert!(!watched.is_read_anew(CAT));
-    // A fact of before that somebody has kept late does not.
+    assert!(!watched.is_read_again(CAT));
+    // A fact of before that is kept late does not.
     watched.remember_at(CAT, 400);
-    assert!(watched.is_read_anew(CAT));
+    assert!(watched.is_read_again(CAT));
 }
 
 #[test]
 fn a_tombstone_that_cannot_be_read_makes_its_facts_unknown() {
     let watched = Watched::started();
     watched.remember(ANN);
-    assert!(!watched.is_read_anew(ANN));
+    assert!(!watched.is_read_again(ANN));
     let key = format!("tg1:tombstone:31337:{}", CONTRACT.to_lower_hex());
     for broken in [&b"{}"[..], b"", b"\xff"] {
         let put = |bytes: &[u8]| {
@@ -1164,10 +1155,10 @@ fn a_tombstone_that_cannot_be_read_makes_its_facts_unknown() {
             store.insert(key.clone(), bytes.to_vec()).unwrap()
         };
         let good = put(broken);
-        assert!(watched.is_read_anew(ANN));
-        assert!(watched.is_read_anew(ANN), "nor is it kept");
+        assert!(watched.is_read_again(ANN));
+        assert!(watched.is_read_again(ANN), "nor is it kept");
         put(&good);
-        assert!(!watched.is_read_anew(ANN));
+        assert!(!watched.is_read_again(ANN));
     }
     // Writing one over it invalidates everything of before.
     watched
@@ -1179,10 +1170,10 @@ fn a_tombstone_that_cannot_be_read_makes_its_facts_unknown() {
     watched.world().grow(&[&[(ANN, BOB)]]);
     watched.remember(CAT);
     assert_eq!(watched.follow()["contracts"], 1);
-    assert!(watched.is_read_anew(CAT));
+    assert!(watched.is_read_again(CAT));
     watched.advance(10);
-    assert!(watched.is_read_anew(CAT));
-    assert!(!watched.is_read_anew(CAT));
+    assert!(watched.is_read_again(CAT));
+    assert!(!watched.is_read_again(CAT));
 }
 
 #[test]
@@ -1191,9 +1182,9 @@ fn what_happened_before_the_first_round_is_invalidated_by_contract() {
     watched.remember_at(ANN, 398);
     watched.remember(BOB);
     assert_eq!(watched.follow()["contracts"], 1);
-    assert!(watched.is_read_anew(ANN));
+    assert!(watched.is_read_again(ANN));
     assert!(
-        !watched.is_read_anew(BOB),
+        !watched.is_read_again(BOB),
         "it was read at the block where following begins"
     );
 }
@@ -1215,8 +1206,8 @@ fn transfers_in_other_forms_are_followed_and_unreadable_ones_invalidate_by_contr
         let members = ["transfers", "contracts", "unreadable"];
         let told = members.map(|member| report[member].as_u64().unwrap());
         assert_eq!(told, [transfers, contracts, contracts], "{form:?}");
-        assert!(watched.is_read_anew(ANN), "{form:?}");
-        assert_eq!(watched.is_read_anew(CAT), contracts > 0, "{form:?}");
+        assert!(watched.is_read_again(ANN), "{form:?}");
+        assert_eq!(watched.is_read_again(CAT), contracts > 0, "{form:?}");
     }
 }
 
@@ -1250,9 +1241,9 @@ fn a_transfer_that_a_late_node_did_not_list_is_found_however_few_blocks_are_list
                 told += watched.told()[0];
             }
             assert_eq!(told, 1, "{most} blocks at once, {late} blocks late");
-            assert!(watched.is_outdated(ANN));
+            assert!(watched.is_invalid(ANN));
         }
-        // What is settled is not asked for for ever.
+        // What is settled is not asked for again and again.
         watched.asked();
         watched.world().grow(&[&[]]);
         watched.follow();
@@ -1317,7 +1308,7 @@ fn a_reorganisation_of_transfers_that_are_not_remembered_invalidates_by_contract
         (&report["undone"], &report["contracts"]),
         (&json!(2_000), &json!(1))
     );
-    assert!(watched.is_read_anew(CAT));
+    assert!(watched.is_read_again(CAT));
 }
 
 #[test]
@@ -1502,7 +1493,7 @@ fn what_many_lack_is_read_in_one_call_of_each_chain_and_kept() {
     let again = json!({"addresses": crowd(200)});
     assert_eq!(watched.warmed(&again), [400, 400, 0, 0, 0]);
     assert!(watched.reads().is_empty());
-    // Somebody who comes twice is read once, and only for the gates that are named.
+    // An address that comes twice is read once, and only for the gates that are named.
     let twice = json!({"gates": ["ten"], "addresses": [crowd(201)[200], crowd(201)[200]]});
     assert_eq!(watched.warmed(&twice), [1, 0, 1, 0, 0]);
     assert_eq!(watched.reads(), [(2, 1)]);
@@ -1543,7 +1534,7 @@ fn what_several_providers_have_to_agree_on_is_read_as_its_gate_looks_for_it() {
 }
 
 #[test]
-fn what_nobody_can_read_ahead_is_not_kept() {
+fn a_fact_that_cannot_be_prefetched_is_not_kept() {
     let watched = on_two_chains();
     let crowd = json!({"addresses": crowd(3)});
     watched.world().providers[2].set(Provider::Down);
@@ -1562,7 +1553,7 @@ fn what_nobody_can_read_ahead_is_not_kept() {
 }
 
 #[test]
-fn whom_nobody_can_read_ahead_for_is_said_before_anybody_is_asked() {
+fn a_malformed_prefetch_is_refused_before_a_provider_is_asked() {
     let watched = Watched::new();
     for (status, code, body) in [
         (

@@ -185,7 +185,7 @@ async fn open() -> Result<Rc<key_value::Store>, StoreError> {
     Ok(store)
 }
 
-/// After a failure the next call opens the store anew.
+/// After a failure the next call opens the store again.
 fn reopened<T>(outcome: Result<T, key_value::Error>) -> Result<T, StoreError> {
     outcome.map_err(|error| {
         OPEN_STORE.with(|open| open.take());
@@ -206,7 +206,7 @@ async fn open_redis(url: &str) -> Result<Rc<redis::Connection>, redis::Error> {
     }))
 }
 
-/// After a failure the next call opens the connection anew, unless another did so already.
+/// After a failure the next call opens the connection again, unless another did so already.
 fn close_redis(url: &str, failed: &Rc<redis::Connection>) {
     OPEN_REDIS.with(|open| {
         let mut open = open.borrow_mut();

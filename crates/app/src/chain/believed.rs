@@ -9,9 +9,10 @@ use tokengate_core::config::ReadAt;
 use tokengate_core::jsonrpc::{BlockTag, Header};
 use tokengate_core::provider::Head;
 
-use super::fault::Fault;
+use super::error::ProviderError;
 use super::provider::Provider;
 use super::{gossip, head};
+use crate::background::Background as _;
 use crate::ports::Ports;
 
 /// What a provider answered, at a block that this service believes. Only [`believe`] makes one.
@@ -61,14 +62,14 @@ pub(super) enum At {
 /// then it is believed without them, if nothing else speaks against it.
 ///
 /// # Errors
-/// [`Fault`]: what `ask` fails with, or why its answer is not believed.
+/// [`ProviderError`]: what `ask` fails with, or why its answer is not believed.
 pub(super) async fn believe<P: Ports, T>(
     provider: &Provider<'_, P>,
     at: At,
     wait: Duration,
-    ask: impl AsyncFnOnce(BlockTag) -> Result<(T, ExecutionBlock), Fault>,
-) -> Result<Believed<T>, Fault> {
-    let ports = provider.context.ports;
+    ask: impl AsyncFnOnce(BlockTag) -> Result<(T, ExecutionBlock), ProviderError>,
+) -> Result<Believed<T>, ProviderError> {
+    let ports = provider.client.ports();
     let chain = provider.chain;
     let numbered = match (at, chain.read_at) {
         (At::Block(number), _) | (_, ReadAt::Tag(BlockTag::Number(number))) => Some(number),
@@ -119,11 +120,11 @@ pub(super) async fn believe<P: Ports, T>(
         && block.number < floor
         && is_possible(provider, floor)
     {
-        return Err(Fault::NotYet(block.number, floor));
+        return Err(ProviderError::NotYet(block.number, floor));
     }
     if block.reorged {
-        let fault = format!("{}: blocks were reorged", chain.id);
-        provider.context.record.fault(fault);
+        let error = format!("{}: blocks were reorged", chain.id);
+        provider.client.telemetry().error(error);
     }
     let doubt = provider.pool(|pool| {
         pool.believed(provider.index, newest, block.parent, block.reorged);
@@ -133,7 +134,7 @@ pub(super) async fn believe<P: Ports, T>(
                 head: newest,
             })
     });
-    gossip::publish(provider.context, chain);
+    gossip::publish(provider.client, chain);
     Ok(Believed {
         value,
         number: block.number,
@@ -143,17 +144,17 @@ pub(super) async fn believe<P: Ports, T>(
 
 /// Whether a block of this number can be there by now, as far as is known.
 fn is_possible<P: Ports>(provider: &Provider<'_, P>, number: u64) -> bool {
-    let (now, limits) = (provider.context.ports.now(), provider.chain.head_limits());
+    let (now, limits) = (provider.client.ports().now(), provider.chain.head_limits());
     let highest = provider.pool(|pool| pool.highest_possible(now, limits));
     highest.is_none_or(|highest| number <= highest)
 }
 
 /// That a call ran at the block that was asked for: some nodes ignore the parameter.
-fn is_the_block(block: &ExecutionBlock, number: u64) -> Result<(), Fault> {
+fn is_the_block(block: &ExecutionBlock, number: u64) -> Result<(), ProviderError> {
     if block.number == number {
         Ok(())
     } else {
-        Err(Fault::AnotherBlock(block.number, number))
+        Err(ProviderError::AnotherBlock(block.number, number))
     }
 }
 
@@ -162,21 +163,21 @@ fn is_final_in_time<P: Ports>(
     provider: &Provider<'_, P>,
     block: &ExecutionBlock,
     latest: &Header,
-) -> Result<(), Fault> {
+) -> Result<(), ProviderError> {
     let tolerance = provider.chain.head_limits().tolerance;
     if block.number > latest.number.saturating_add(tolerance) {
-        return Err(Fault::AnotherBlock(block.number, latest.number));
+        return Err(ProviderError::AnotherBlock(block.number, latest.number));
     }
     let age = latest.timestamp.saturating_sub(block.timestamp);
     match provider.chain.finality_age() {
-        Some(most) if age > most.as_secs() => Err(Fault::Old(age)),
+        Some(most) if age > most.as_secs() => Err(ProviderError::Old(age)),
         _ => Ok(()),
     }
 }
 
 /// The newest block of the state that `chain` is configured to be read at, of a provider that keeps up.
-pub(super) async fn newest<P: Ports>(provider: &Provider<'_, P>) -> Result<Header, Fault> {
-    let ports = provider.context.ports;
+pub(super) async fn newest<P: Ports>(provider: &Provider<'_, P>) -> Result<Header, ProviderError> {
+    let ports = provider.client.ports();
     let begun = ports.elapsed();
     head::ask_others(provider);
     let latest = provider.header(BlockTag::Latest);
@@ -193,7 +194,7 @@ pub(super) async fn newest<P: Ports>(provider: &Provider<'_, P>) -> Result<Heade
             if header.number == number {
                 Ok(header)
             } else {
-                Err(Fault::AnotherBlock(header.number, number))
+                Err(ProviderError::AnotherBlock(header.number, number))
             }
         }
     }

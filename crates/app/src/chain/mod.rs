@@ -1,37 +1,38 @@
 //! Reading chains: all that a decision lacks in one answer per chain, of as many providers as have to agree.
 
+mod batch;
 mod believed;
-mod fault;
-mod following;
+mod client;
+mod error;
 mod gossip;
 mod head;
+mod hedge;
+mod logs;
+mod pieces;
+mod pinned;
 mod provider;
-mod question;
-mod race;
+mod quorum;
+mod reader_call;
 mod reading;
+mod request;
 mod signature;
 mod snapshot;
 
-use futures_util::future::join_all;
 use tokengate_core::config::Chain;
-use tokengate_core::fact::{Fact, FactKey, Read, Unreadable};
-use tokengate_core::provider::{Pool, Reorg};
+use tokengate_core::fact::{Fact, Read, Unreadable};
 use tokengate_core::signer::{Verification, VerifiedSigner, VerifyError};
 use tokengate_core::{ChainId, Timestamp};
 
 pub(crate) use self::believed::Doubt;
-pub(crate) use self::following::{Followed, Following, MAX_TRANSFERS};
+pub(crate) use self::client::{ChainClient, ChainState};
+pub(crate) use self::error::ChainError;
 pub(crate) use self::gossip::pull;
-use self::question::{Answer, Question};
+pub(crate) use self::logs::{Followed, Following, MAX_TRANSFERS};
 use self::reading::Reading;
+use self::request::{ChainRequest, ChainResponse};
 use self::signature::SignatureCheck;
+use crate::background::Background as _;
 use crate::ports::Ports;
-use crate::router::Context;
-use crate::store::within;
-
-/// No answer of the chain's providers can be believed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Unavailable;
 
 /// What a chain is asked for.
 #[derive(Clone, Copy)]
@@ -54,28 +55,30 @@ pub(crate) struct Answered {
 /// Reads everything at one block, as so many providers say, or more where the chain demands it. Facts are stamped with
 /// `now`, the time before the call: their age is never underestimated.
 pub(crate) async fn read<P: Ports>(
-    context: &Context<'_, P>,
+    client: &ChainClient<P>,
     chain: &Chain,
     wanted: Wanted<'_>,
     now: Timestamp,
-) -> Result<Answered, Unavailable> {
+) -> Result<Answered, ChainError> {
     let Wanted {
         reads,
         agreement,
         floor,
     } = wanted;
     let needed = agreement.max(chain.agreement);
-    let answers = race::race(context, chain, needed, Question::Reads(reads, floor)).await?;
+    let answers = hedge::ask(client, chain, needed, ChainRequest::Reads(reads, floor)).await?;
     let readings = answers
         .into_iter()
         .filter_map(|(index, answer)| match answer {
-            Answer::Reading(reading) => Some((index, reading)),
-            Answer::Signer(_) | Answer::Identity(_) | Answer::Followed(_) => None,
+            ChainResponse::Reading(reading) => Some((index, reading)),
+            ChainResponse::Signer(_) | ChainResponse::Identity(_) | ChainResponse::Followed(_) => {
+                None
+            }
         });
     let readings: Vec<(usize, Reading)> = readings.collect();
     // The others have confirmed each other; what counts is the first that could have been behind.
     let doubt = readings.iter().find_map(|(_, reading)| reading.doubt);
-    let reading = agreed(context, chain, reads, readings).await?;
+    let reading = quorum::agreed(client, chain, reads, readings).await?;
     let fact = |value| Fact {
         value,
         block: reading.number,
@@ -88,212 +91,91 @@ pub(crate) async fn read<P: Ports>(
     })
 }
 
-/// The reading that all of them are. Honest providers may differ by a block: then each is asked once more, for the same
-/// one.
-async fn agreed<P: Ports>(
-    context: &Context<'_, P>,
-    chain: &Chain,
-    reads: &[Read],
-    readings: Vec<(usize, Reading)>,
-) -> Result<Reading, Unavailable> {
-    let Some(split) = disagreement(&readings) else {
-        let oldest = readings.into_iter().map(|(_, reading)| reading);
-        return oldest
-            .min_by_key(|reading| reading.number)
-            .ok_or(Unavailable);
-    };
-    let numbers = || readings.iter().map(|(_, reading)| reading.number);
-    // Nobody may choose a block of long ago.
-    let close = |least: u64, most: u64| (1..=chain.tolerance).contains(&(most - least));
-    let bounds = numbers().min().zip(numbers().max());
-    let Some((number, _)) = bounds.filter(|(least, most)| close(*least, *most)) else {
-        return Err(disagree(context, chain, reads, &readings, split));
-    };
-    let config = context.service.config().map_err(|_| Unavailable)?;
-    let providers = provider::all(context, chain);
-    let again = readings.iter().filter_map(|(index, _)| {
-        let provider = providers.get(*index)?;
-        Some(async move {
-            let pinned = reading::read(provider, reads, believed::At::Block(number));
-            let reading = within(context.ports, config.deadlines.provider, pinned).await;
-            Some((provider.index, reading?.ok()?))
-        })
-    });
-    let readings: Option<Vec<_>> = join_all(again).await.into_iter().collect();
-    let readings = readings.ok_or(Unavailable)?;
-    if readings.iter().any(|(_, reading)| reading.number != number) {
-        return Err(Unavailable);
-    }
-    match disagreement(&readings) {
-        Some(split) => Err(disagree(context, chain, reads, &readings, split)),
-        None => readings
-            .into_iter()
-            .next()
-            .map(|(_, reading)| reading)
-            .ok_or(Unavailable),
-    }
-}
-
-/// Which read, and whose answers to it, differ first.
-fn disagreement(readings: &[(usize, Reading)]) -> Option<(usize, [usize; 2])> {
-    let ((_, first), others) = readings.split_first()?;
-    others.iter().enumerate().find_map(|(other, (_, reading))| {
-        let pairs = first.values.iter().zip(&reading.values);
-        let index = pairs.enumerate().find(|(_, (a, b))| a != b)?.0;
-        Some((index, [0, other + 1]))
-    })
-}
-
-/// Notes who said what.
-fn disagree<P: Ports>(
-    context: &Context<'_, P>,
-    chain: &Chain,
-    reads: &[Read],
-    readings: &[(usize, Reading)],
-    (read, who): (usize, [usize; 2]),
-) -> Unavailable {
-    let said = who.map(|at| match readings.get(at) {
-        Some((index, reading)) => {
-            let value = reading.values.get(read);
-            format!(
-                "provider {} at block {}: {value:?}",
-                index + 1,
-                reading.number
-            )
-        }
-        None => String::new(),
-    });
-    let [one, other] = said;
-    let read = reads.get(read);
-    context.record.fault(format!(
-        "{} providers disagree on {read:?}: {one}; {other}",
-        chain.id
-    ));
-    Unavailable
-}
-
-/// Whose signature it is: by the account's key without asking anybody, else by as many providers as any decision on the
+/// Whose signature it is: by the account's key without a call, else by as many providers as any decision on the
 /// chain needs.
 pub(crate) async fn verify<P: Ports>(
-    context: &Context<'_, P>,
+    client: &ChainClient<P>,
     chain: &Chain,
     verification: &Verification,
-) -> Result<Result<VerifiedSigner, VerifyError>, Unavailable> {
+) -> Result<Result<VerifiedSigner, VerifyError>, ChainError> {
     if let Some(signer) = verification.by_key() {
         return Ok(Ok(signer));
     }
-    let config = context.service.config().map_err(|_| Unavailable)?;
-    let needed = config.agreement(chain.id);
+    let needed = client.config().agreement(chain.id);
     let check = SignatureCheck::new(verification);
-    let answers = match race::race(context, chain, needed, Question::Signature(&check)).await {
+    let answers = match hedge::ask(client, chain, needed, ChainRequest::Signature(&check)).await {
         Ok(answers) => answers,
-        Err(Unavailable) => {
-            let providers = context.service.providers(chain.id).len();
-            return check.lasting(providers, needed).map(Err).ok_or(Unavailable);
+        Err(ChainError) => {
+            let providers = client.urls(chain.id).len();
+            return check.lasting(providers, needed).map(Err).ok_or(ChainError);
         }
     };
     let mut answers = answers.into_iter().filter_map(|(_, answer)| match answer {
-        Answer::Signer(signer) => Some(signer),
-        Answer::Reading(_) | Answer::Identity(_) | Answer::Followed(_) => None,
+        ChainResponse::Signer(signer) => Some(signer),
+        ChainResponse::Reading(_) | ChainResponse::Identity(_) | ChainResponse::Followed(_) => None,
     });
-    let first = answers.next().ok_or(Unavailable)?;
+    let first = answers.next().ok_or(ChainError)?;
     if answers.all(|other| other == first) {
         Ok(first)
     } else {
-        let fault = format!("{} providers disagree on a signature", chain.id);
-        context.record.fault(fault);
-        Err(Unavailable)
+        let error = format!("{} providers disagree on a signature", chain.id);
+        client.telemetry().error(error);
+        Err(ChainError)
     }
 }
 
 /// The id that the first answering provider of a chain gives itself.
 pub(crate) async fn chain_id<P: Ports>(
-    context: &Context<'_, P>,
+    client: &ChainClient<P>,
     chain: &Chain,
-) -> Result<u64, Unavailable> {
-    let answers = race::race(context, chain, 1, Question::Identity).await?;
+) -> Result<u64, ChainError> {
+    let answers = hedge::ask(client, chain, 1, ChainRequest::Identity).await?;
     match answers.into_iter().next() {
-        Some((_, Answer::Identity(id))) => Ok(id),
-        _ => Err(Unavailable),
+        Some((_, ChainResponse::Identity(id))) => Ok(id),
+        _ => Err(ChainError),
     }
 }
 
 /// What has been transferred on a chain, as the first answering provider says.
 pub(crate) async fn follow<P: Ports>(
-    context: &Context<'_, P>,
+    client: &ChainClient<P>,
     chain: &Chain,
     asked: &Following<'_>,
-) -> Result<Followed, Unavailable> {
-    let answers = race::race(context, chain, 1, Question::Transfers(asked)).await?;
+) -> Result<Followed, ChainError> {
+    let answers = hedge::ask(client, chain, 1, ChainRequest::Transfers(asked)).await?;
     match answers.into_iter().next() {
-        Some((_, Answer::Followed(followed))) => Ok(*followed),
-        _ => Err(Unavailable),
+        Some((_, ChainResponse::Followed(followed))) => Ok(*followed),
+        _ => Err(ChainError),
     }
-}
-
-/// Whether a fact may rest on a block that is not one of the chain any longer, as far as this instance knows: it was
-/// reorged away, or the chain is far from its number.
-pub(crate) fn is_undone<P: Ports>(context: &Context<'_, P>, key: &FactKey, fact: &Fact) -> bool {
-    let Some(chain) = chain_of(context, key.chain) else {
-        return false;
-    };
-    let (now, limits) = (context.ports.now(), chain.head_limits());
-    let is_reorged = |reorg: Reorg| reorg.invalidates(fact.block, fact.read_at);
-    pool(context, key.chain, |pool| {
-        pool.reorg().is_some_and(is_reorged) || pool.is_absurd(fact.block, now, limits)
-    })
-}
-
-/// Whether the chain can have come to a block of this number, as far as this instance knows.
-pub(crate) fn is_possible<P: Ports>(context: &Context<'_, P>, chain: &Chain, number: u64) -> bool {
-    let (now, limits) = (context.ports.now(), chain.head_limits());
-    let highest = pool(context, chain.id, |pool| pool.highest_possible(now, limits));
-    highest.is_none_or(|highest| number <= highest)
 }
 
 /// Whether an answer was behind that was believed before all providers had said how far the chain is: waits for those
 /// that are still asked.
 pub(crate) async fn is_refuted<P: Ports>(
-    context: &Context<'_, P>,
+    client: &ChainClient<P>,
     chain: ChainId,
     doubt: Doubt,
 ) -> bool {
-    let chain = chain_of(context, chain);
-    let Some((chain, config)) = chain.zip(context.service.config().ok()) else {
+    let Some(chain) = client.chain(chain) else {
         return false;
     };
-    let providers = provider::all(context, chain);
+    let providers = provider::all(client, chain);
     let Some(provider) = providers.get(doubt.provider) else {
         return false;
     };
-    head::wait_for_others(provider, config.deadlines.provider).await;
-    let (now, limits) = (context.ports.now(), chain.head_limits());
+    head::wait_for_others(provider, client.config().deadlines.provider).await;
+    let (now, limits) = (client.ports().now(), chain.head_limits());
     let highest = provider.pool(|pool| pool.head_of_others(doubt.provider, now, limits));
     let reach = doubt.head.number.saturating_add(limits.tolerance);
     let is_behind = highest.is_some_and(|highest| reach < highest);
     if is_behind {
         let number = doubt.head.number;
-        let fault = format!(
+        let error = format!(
             "{}: it answered at block {number} and was behind",
             provider.name()
         );
-        context.record.fault(fault);
-        gossip::publish_now(context, chain);
+        client.telemetry().error(error);
+        gossip::publish_now(client, chain);
     }
     is_behind
-}
-
-fn chain_of<'a, P: Ports>(context: &Context<'a, P>, chain: ChainId) -> Option<&'a Chain> {
-    let config = context.service.config().ok()?;
-    config.chain(chain)
-}
-
-/// Works with what this instance knows of the providers of `chain`.
-fn pool<P: Ports, T>(
-    context: &Context<'_, P>,
-    chain: ChainId,
-    work: impl FnOnce(&mut Pool) -> T,
-) -> T {
-    let count = chain_of(context, chain).map_or(0, |chain| chain.providers.len());
-    context.service.memory().pool(chain, count, work)
 }

@@ -8,17 +8,17 @@ use tokengate_core::jsonrpc::{self, BlockTag, Header, LinkedHeader, ReplyError, 
 use tokengate_core::provider::Pool;
 use tokengate_core::secret::Secret;
 
-use super::fault::Fault;
-use super::pool;
+use super::client::ChainClient;
+use super::error::ProviderError;
+use crate::background::Background as _;
 use crate::ports::Ports;
-use crate::router::Context;
 
 /// The longest reply that is read: 256 token ids and their frame are a fraction of it.
 const MAX_REPLY_LEN: usize = 1024 * 1024;
 
 /// A provider of a chain, while a request is served.
 pub(super) struct Provider<'a, P> {
-    pub(super) context: &'a Context<'a, P>,
+    pub(super) client: &'a ChainClient<P>,
     pub(super) chain: &'a Chain,
     pub(super) index: usize,
     pub(super) url: &'a Secret<String>,
@@ -28,12 +28,12 @@ pub(super) struct Provider<'a, P> {
 
 /// The providers of `chain`, in the order of the configuration.
 pub(super) fn all<'a, P: Ports>(
-    context: &'a Context<'a, P>,
+    client: &'a ChainClient<P>,
     chain: &'a Chain,
 ) -> Vec<Provider<'a, P>> {
-    let urls = context.service.providers(chain.id).iter().enumerate();
+    let urls = client.urls(chain.id).iter().enumerate();
     urls.map(|(index, url)| Provider {
-        context,
+        client,
         chain,
         index,
         url,
@@ -51,8 +51,7 @@ impl<P: Ports> Provider<'_, P> {
     /// How long an answer waits for the heads of other providers: as long as the first attempt at a provider that is not
     /// measured yet, before another one is asked as well.
     pub(super) fn wait(&self) -> Duration {
-        let config = self.context.service.config();
-        config.map_or(Duration::ZERO, |config| config.deadlines.provider / 3)
+        self.client.config().deadlines.provider / 3
     }
 
     /// The same where an answer that is refuted later cannot be taken back: nearly as long as an attempt may take.
@@ -62,46 +61,53 @@ impl<P: Ports> Provider<'_, P> {
 
     /// Works with what is known of the chain's providers.
     pub(super) fn pool<T>(&self, work: impl FnOnce(&mut Pool) -> T) -> T {
-        pool(self.context, self.chain.id, work)
+        self.client.pool(self.chain.id, work)
     }
 
-    pub(super) async fn send(&self, body: Vec<u8>) -> Result<Vec<u8>, Fault> {
+    pub(super) async fn send(&self, body: Vec<u8>) -> Result<Vec<u8>, ProviderError> {
         self.send_for(body, MAX_REPLY_LEN).await
     }
 
     /// Sends a body for a reply of at most `limit` bytes.
-    pub(super) async fn send_for(&self, body: Vec<u8>, limit: usize) -> Result<Vec<u8>, Fault> {
-        let ports = self.context.ports;
+    pub(super) async fn send_for(
+        &self,
+        body: Vec<u8>,
+        limit: usize,
+    ) -> Result<Vec<u8>, ProviderError> {
+        let ports = self.client.ports();
         let reply = ports.post(self.url.expose(), body, limit).await?;
         if reply.status == 200 {
             Ok(reply.body)
         } else {
-            Err(Fault::Status(reply.status, reply.retry_after))
+            Err(ProviderError::Status(reply.status, reply.retry_after))
         }
     }
 
-    pub(super) async fn data(&self, request: &Request) -> Result<Vec<u8>, Fault> {
+    pub(super) async fn data(&self, request: &Request) -> Result<Vec<u8>, ProviderError> {
         Ok(jsonrpc::data(&self.send(request.to_body()).await?)?)
     }
 
-    pub(super) async fn quantity(&self, request: &Request) -> Result<u64, Fault> {
+    pub(super) async fn quantity(&self, request: &Request) -> Result<u64, ProviderError> {
         Ok(jsonrpc::quantity(&self.send(request.to_body()).await?)?)
     }
 
-    pub(super) async fn header(&self, block: BlockTag) -> Result<Header, Fault> {
+    pub(super) async fn header(&self, block: BlockTag) -> Result<Header, ProviderError> {
         let header = self.find(block).await?;
         Ok(header.ok_or(ReplyError::Malformed)?)
     }
 
     /// The same, and the hash of the block before it, where the provider says it.
-    pub(super) async fn header_with_parent(&self, block: BlockTag) -> Result<LinkedHeader, Fault> {
+    pub(super) async fn header_with_parent(
+        &self,
+        block: BlockTag,
+    ) -> Result<LinkedHeader, ProviderError> {
         let request = jsonrpc::eth_get_block_by_number(block);
         let header = jsonrpc::header_with_parent(&self.send(request.to_body()).await?)?;
         Ok(header.ok_or(ReplyError::Malformed)?)
     }
 
     /// The block, if the provider has it.
-    pub(super) async fn find(&self, block: BlockTag) -> Result<Option<Header>, Fault> {
+    pub(super) async fn find(&self, block: BlockTag) -> Result<Option<Header>, ProviderError> {
         let request = jsonrpc::eth_get_block_by_number(block);
         Ok(jsonrpc::header(&self.send(request.to_body()).await?)?)
     }

@@ -3,7 +3,7 @@
 use tokengate_core::fact::{Read, Unreadable, Value};
 
 use super::believed::{At, Doubt, believe};
-use super::fault::Fault;
+use super::error::ProviderError;
 use super::provider::Provider;
 use super::snapshot::snapshot;
 use crate::ports::Ports;
@@ -23,7 +23,7 @@ pub(super) async fn read<P: Ports>(
     provider: &Provider<'_, P>,
     reads: &[Read],
     at: At,
-) -> Result<Reading, Fault> {
+) -> Result<Reading, ProviderError> {
     let believed = believe(provider, at, provider.wait(), async |block| {
         let snapshot = snapshot(provider, reads, block).await?;
         Ok((snapshot.values, snapshot.block))

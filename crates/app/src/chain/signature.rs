@@ -10,7 +10,7 @@ use tokengate_core::signer::{
 };
 
 use super::believed;
-use super::fault::Fault;
+use super::error::ProviderError;
 use super::provider::Provider;
 use crate::ports::Ports;
 
@@ -40,7 +40,7 @@ impl<'a> SignatureCheck<'a> {
         &self,
         provider: &Provider<'_, P>,
         block: BlockTag,
-    ) -> Result<Evidence, Fault> {
+    ) -> Result<Evidence, ProviderError> {
         self.unable.borrow_mut().remove(&provider.index);
         let sent = match self.ask_of(provider, self.verification, block).await? {
             Asked::Told(evidence) => return Ok(evidence),
@@ -58,11 +58,11 @@ impl<'a> SignatureCheck<'a> {
         provider: &Provider<'_, P>,
         verification: &Verification,
         block: BlockTag,
-    ) -> Result<Asked, Fault> {
-        let mut refused = Fault::Signature(Unbelievable::Form);
+    ) -> Result<Asked, ProviderError> {
+        let mut refused = ProviderError::Signature(Unbelievable::Form);
         for way in verification.ways() {
             match ask_in(provider, verification, *way, block).await {
-                Err(fault) if may_be_the_way(&fault) => refused = fault,
+                Err(error) if may_be_the_way(&error) => refused = error,
                 outcome => return outcome,
             }
         }
@@ -86,7 +86,7 @@ async fn ask_in<P: Ports>(
     verification: &Verification,
     way: Way,
     block: BlockTag,
-) -> Result<Asked, Fault> {
+) -> Result<Asked, ProviderError> {
     let request = jsonrpc::eth_call(&verification.call(way), block);
     if !verification.needs_state() {
         let returned = provider.data(&request).await?;
@@ -115,12 +115,13 @@ async fn ask_in<P: Ports>(
 }
 
 /// Whether the node may not know the way it was asked in, rather than be in trouble.
-fn may_be_the_way(fault: &Fault) -> bool {
-    match fault {
-        Fault::Reply(error @ ReplyError::Node { .. }) => !error.is_rate_limit(),
+fn may_be_the_way(error: &ProviderError) -> bool {
+    match error {
+        ProviderError::Reply(error @ ReplyError::Node { .. }) => !error.is_rate_limit(),
         // The validator itself never reverts; some nodes report calls that they do not run as reverted.
-        Fault::Reply(ReplyError::Reverted(_)) | Fault::Signature(Unbelievable::Form) => true,
-        Fault::Status(status, None) => *status == 400,
+        ProviderError::Reply(ReplyError::Reverted(_))
+        | ProviderError::Signature(Unbelievable::Form) => true,
+        ProviderError::Status(status, None) => *status == 400,
         _ => false,
     }
 }

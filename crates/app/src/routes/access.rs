@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use futures_util::FutureExt as _;
-use futures_util::future::{LocalBoxFuture, join};
+use futures_util::future::join;
 use http::{Method, StatusCode};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
@@ -18,33 +17,21 @@ use tokengate_core::session::{Session, TokenError};
 use tokengate_core::wallet::Holders;
 use tokengate_core::{Address, Timestamp};
 
-use crate::auth;
-use crate::decide::{self, Effort, Gathered, Tier};
-use crate::limits::Payer;
+use crate::context::Context;
+use crate::decision::{self, Effort, Gathered, Tier};
+use crate::http::extract;
+use crate::http::problem::Problem;
+use crate::http::{Request, Response, json_response};
+use crate::limits::MAX_RESOURCES;
 use crate::ports::Ports;
-use crate::problem::Problem;
-use crate::request;
-use crate::router::{self, Context, Needs, Request, Response, Route};
-
-/// The most resources in one request.
-pub const MAX_RESOURCES: usize = 100;
+use crate::rate_limit::Payer;
+use crate::route::Route;
+use crate::state::Access;
 
 /// The routes of this function.
-pub fn routes<P: Ports>() -> Vec<Route<P>> {
-    vec![Route::new("/v1/access", NEEDS).on(Method::POST, post)]
+pub fn routes<P: Ports>() -> Vec<Route<P, Access>> {
+    vec![Route::new("/v1/access").on(Method::POST, post)]
 }
-
-/// What it takes to mint a URL.
-pub(crate) const NEEDS: Needs = Needs {
-    config: true,
-    keys: true,
-    store: true,
-    providers: true,
-    storage: true,
-    events: false,
-    demo: false,
-    admin: false,
-};
 
 /// One resource, or a list of them.
 #[derive(Deserialize)]
@@ -116,21 +103,14 @@ impl<'de> Deserialize<'de> for Wanted {
     }
 }
 
-fn post<'a, P: Ports>(
-    context: &'a Context<'a, P>,
-    request: &'a Request,
-    _: &'a str,
-) -> LocalBoxFuture<'a, Result<Response, Problem>> {
-    access(context, request).boxed_local()
-}
-
-async fn access<P: Ports>(
-    context: &Context<'_, P>,
+async fn post<P: Ports>(
+    context: &Context<P, Access>,
     request: &Request,
+    _: &str,
 ) -> Result<Response, Problem> {
-    let session = auth::authentic_session(context, request)?;
-    let payer = Payer::of(context, request, Some(&session))?;
-    let mut body: Body = request::json(request)?;
+    let session = context.sessions().authentic_session(request)?;
+    let payer = Payer::of(&context.limiter(), request, Some(&session));
+    let mut body: Body = extract::json(request)?;
     let vault = body.vault.take().map(|text| text.parse()).transpose()?;
     let proof = body.proof.take();
     let proof = proof
@@ -148,7 +128,7 @@ async fn access<P: Ports>(
             let resource = Resource::parse(&resource)?;
             let method = method.unwrap_or_default();
             let opened = open(context, &claimant, &resource, method, disposition).await?;
-            Ok(router::json(StatusCode::OK, &opened.document()))
+            Ok(json_response(StatusCode::OK, &opened.document()))
         }
         Body {
             resource: None,
@@ -171,7 +151,7 @@ pub(crate) struct Claimant {
 }
 
 impl Claimant {
-    /// Who asks, for whom besides, and with what proof.
+    /// A session that asks, for its wallets and a vault, and with what proof.
     pub(crate) fn new(
         session: Session,
         vault: Option<Address>,
@@ -188,23 +168,25 @@ impl Claimant {
     }
 
     /// The facts that decide `gates`, and what ends all that is opened, if anything does before its time.
-    async fn gather<P: Ports>(
+    async fn gather<'g, P: Ports>(
         &self,
-        context: &Context<'_, P>,
-        gates: &[&Gate],
-    ) -> Result<(Gathered, Option<Timestamp>), Problem> {
-        // At once, and both before a chain is asked for somebody whose session may have been ended.
+        context: &Context<P, Access>,
+        gates: &[&'g Gate],
+    ) -> Result<(Gathered<'g>, Option<Timestamp>), Problem> {
+        let (facts, sessions) = (context.facts(), context.sessions());
+        // At once, and both before a chain is asked for a session that may have been ended.
         let payer = Some(self.payer.clone());
-        let at_hand = decide::at_hand(context, self.holders.clone(), gates, Effort::Verdict, payer);
-        let known_open = auth::known_open(context, &self.session);
+        let at_hand =
+            decision::at_hand(&facts, self.holders.clone(), gates, Effort::Verdict, payer);
+        let known_open = sessions.known_open(&self.session);
         let (end, gathered) = join(known_open, at_hand).await;
         let (mut end, mut gathered) = (end?, gathered?);
-        gathered.complete(context, gates).await?;
-        context.record.cache_status(gathered.cache_status(gates));
+        gathered.complete(&facts).await?;
+        context.telemetry.cache_status(gathered.cache_status());
         // It may have been ended meanwhile.
-        let waited = gates.iter().any(|gate| gathered.tier(gate) == Tier::Chain);
+        let waited = gathered.tier() == Tier::Chain;
         if waited && end.is_none() {
-            end = auth::known_open(context, &self.session).await?;
+            end = sessions.known_open(&self.session).await?;
         }
         Ok((gathered, end))
     }
@@ -232,30 +214,29 @@ impl Opened {
 
 /// Opens one resource for a claimant.
 pub(crate) async fn open<P: Ports>(
-    context: &Context<'_, P>,
+    context: &Context<P, Access>,
     claimant: &Claimant,
     resource: &Resource,
     method: presign::Method,
     disposition: Option<Disposition>,
 ) -> Result<Opened, Problem> {
     let gate = context
-        .service
-        .config()?
+        .config()
         .gate_for(resource)
         .ok_or(Problem::UnknownResource)?;
-    context.record.gate(gate.id.as_str());
+    context.telemetry.gate(gate.id.as_str());
     let begun = context.ports.elapsed();
     let (gathered, end) = claimant.gather(context, &[gate]).await?;
-    let judged = gathered.judge(context, gate, resource);
+    let judged = gathered.grant(context.config(), gate, resource);
     let took = context.ports.elapsed().saturating_sub(begun);
-    context.record.decided(took);
-    context.record.tier(gathered.tier(gate).as_str());
+    context.telemetry.decided(took);
+    context.telemetry.tier(gathered.tier().as_str());
     mint(context, claimant, end, judged?, method, disposition)
 }
 
 /// Signs for what was granted: a URL that ends with the session at the latest.
 fn mint<P: Ports>(
-    context: &Context<'_, P>,
+    context: &Context<P, Access>,
     claimant: &Claimant,
     end: Option<Timestamp>,
     (granted, tier): (Granted, Tier),
@@ -264,7 +245,7 @@ fn mint<P: Ports>(
 ) -> Result<Opened, Problem> {
     // The clock is read again: the chain may have taken seconds, and the session may have ended meanwhile.
     let now = context.ports.now();
-    let url_ttl = context.service.config()?.service.url_ttl;
+    let url_ttl = context.config().service.url_ttl;
     let session = &claimant.session;
     let until = |end: Timestamp| end.duration_since(now).try_into().unwrap_or_default();
     let mut ttl = url_ttl.min(until(session.expires_at()));
@@ -272,22 +253,24 @@ fn mint<P: Ports>(
         ttl = ttl.min(until(end));
     }
     let url = context
-        .service
-        .signer(granted.resource().bucket())?
+        .state
+        .signers
+        .get(granted.resource().bucket())
+        .ok_or(Problem::Misconfigured)?
         .presign(&granted, method, disposition, now, ttl)
         .ok_or(Problem::Session(TokenError::Expired))?;
     Ok(Opened { url, granted, tier })
 }
 
 async fn open_all<P: Ports>(
-    context: &Context<'_, P>,
+    context: &Context<P, Access>,
     claimant: &Claimant,
     wanted: Vec<Wanted>,
 ) -> Result<Response, Problem> {
     if !(1..=MAX_RESOURCES).contains(&wanted.len()) {
         return Err(Problem::ResourceCount);
     }
-    let config = context.service.config()?;
+    let config = context.config();
     let wanted: Vec<_> = wanted
         .into_iter()
         .map(|wanted| {
@@ -311,7 +294,7 @@ async fn open_all<P: Ports>(
             if refused.contains(&&gate.id) {
                 return Err(Problem::RefusedAgain(gate.id.to_string()));
             }
-            let judged = gathered.judge(context, gate, &resource);
+            let judged = gathered.grant(context.config(), gate, &resource);
             let opened = judged.and_then(|judged| {
                 mint(
                     context,
@@ -332,5 +315,5 @@ async fn open_all<P: Ports>(
             Err(problem) => json!({"problem": problem.document()}),
         });
     }
-    Ok(router::json(StatusCode::OK, &json!({"results": results})))
+    Ok(json_response(StatusCode::OK, &json!({"results": results})))
 }

@@ -1,39 +1,30 @@
 //! `/v1/admin`: what the operator has the service do. Only where there is a token for it.
 
-use futures_util::FutureExt as _;
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokengate_core::wallet::{Holders, Wallet};
 
+use crate::context::Context;
+use crate::http::credentials;
+use crate::http::extract::{self, query};
+use crate::http::problem::Problem;
+use crate::http::{Request, Response, json_response};
+pub use crate::limits::MAX_ADDRESSES;
 use crate::ports::Ports;
-use crate::problem::Problem;
-use crate::request::{self, query};
-use crate::router::{self, Context, Needs, Request, Response, Route};
-use crate::watch::{self, Report};
-use crate::{auth, limits, warm};
+use crate::prefetch;
+use crate::route::Route;
+use crate::state::Admin;
+use crate::transfers::{self, PollReport, TransferFollower};
 
 /// The routes of this function.
-pub fn routes<P: Ports>() -> Vec<Route<P>> {
-    let needs = Needs {
-        config: true,
-        store: true,
-        providers: true,
-        admin: true,
-        ..Needs::default()
-    };
+pub fn routes<P: Ports>() -> Vec<Route<P, Admin>> {
+    let route = |path| Route::new(path).only_if(|admin: &Admin| admin.token.is_some());
     vec![
-        Route::new("/v1/admin/watch", needs).on(Method::POST, |context, request, _| {
-            watch(context, request).boxed_local()
-        }),
-        Route::new("/v1/admin/warm", needs).on(Method::POST, |context, request, _| {
-            warm(context, request).boxed_local()
-        }),
+        route("/v1/admin/watch").on(Method::POST, watch),
+        route("/v1/admin/warm").on(Method::POST, warm),
     ]
 }
-
-/// The most addresses in one request.
-pub const MAX_ADDRESSES: usize = 500;
 
 /// Whose facts are to be read, and for which gates: by default for all.
 #[derive(Deserialize)]
@@ -43,10 +34,14 @@ struct Expected {
     addresses: Vec<String>,
 }
 
-async fn warm<P: Ports>(context: &Context<'_, P>, request: &Request) -> Result<Response, Problem> {
+async fn warm<P: Ports>(
+    context: &Context<P, Admin>,
+    request: &Request,
+    _: &str,
+) -> Result<Response, Problem> {
     authorise(context, request).await?;
     let [] = query(request, [])?;
-    let Expected { gates, addresses } = request::json(request)?;
+    let Expected { gates, addresses } = extract::json(request)?;
     if !(1..=MAX_ADDRESSES).contains(&addresses.len()) {
         return Err(Problem::AddressCount);
     }
@@ -57,7 +52,7 @@ async fn warm<P: Ports>(context: &Context<'_, P>, request: &Request) -> Result<R
             Ok(Holders::new([wallet], None))
         })
         .collect::<Result<Vec<_>, Problem>>()?;
-    let config = context.service.config()?;
+    let config = context.config();
     let gates = match gates {
         None => config.gates().iter().collect(),
         Some(ids) => ids
@@ -65,11 +60,11 @@ async fn warm<P: Ports>(context: &Context<'_, P>, request: &Request) -> Result<R
             .map(|id| config.gate(id).ok_or(Problem::UnknownGate))
             .collect::<Result<Vec<_>, _>>()?,
     };
-    let report = warm::read(context, &gates, &holders, None).await?;
+    let report = prefetch::read(&context.facts(), &gates, &holders, None).await?;
     if report.failed > 0 && report.failed == report.wanted {
         return Err(Problem::ChainUnavailable);
     }
-    Ok(router::json(
+    Ok(json_response(
         StatusCode::OK,
         &json!({
             "gates": gates.len(),
@@ -87,22 +82,34 @@ async fn warm<P: Ports>(context: &Context<'_, P>, request: &Request) -> Result<R
 
 /// That the operator asks. Wrong tokens are counted for each client, and after too many of them none is compared any
 /// more: from elsewhere the right one is let in.
-async fn authorise<P: Ports>(context: &Context<'_, P>, request: &Request) -> Result<(), Problem> {
-    let token = context.service.admin().ok_or(Problem::NoRoute)?;
-    limits::may_guess(context, request).await?;
-    let refusal = match auth::bearer(request) {
+async fn authorise<P: Ports>(
+    context: &Context<P, Admin>,
+    request: &Request,
+) -> Result<(), Problem> {
+    let token = context.state.token.as_ref().ok_or(Problem::NoRoute)?;
+    context.limiter().may_guess(request).await?;
+    let refusal = match credentials::bearer(request) {
         Ok(Some(presented)) if token.is(presented) => return Ok(()),
         Ok(None) => Problem::NoAdminToken,
         Ok(Some(_)) | Err(_) => Problem::AdminToken,
     };
-    limits::wrong_guess(context, request).await?;
+    context.limiter().wrong_guess(request).await?;
     Err(refusal)
 }
 
-async fn watch<P: Ports>(context: &Context<'_, P>, request: &Request) -> Result<Response, Problem> {
+async fn watch<P: Ports>(
+    context: &Context<P, Admin>,
+    request: &Request,
+    _: &str,
+) -> Result<Response, Problem> {
     authorise(context, request).await?;
     let [] = query(request, [])?;
-    let chains = watch::round(context).await?;
+    let follower = TransferFollower {
+        chain: context.chain(),
+        store: context.store(),
+        facts: context.state.chains().facts,
+    };
+    let chains = transfers::round(&follower).await?;
     let mut problems = chains
         .iter()
         .filter_map(|(_, report)| report.as_ref().err());
@@ -118,10 +125,10 @@ async fn watch<P: Ports>(context: &Context<'_, P>, request: &Request) -> Result<
             Err(problem) => json!({"chain": chain.to_string(), "problem": problem.document()}),
         })
         .collect();
-    Ok(router::json(StatusCode::OK, &json!({"chains": chains})))
+    Ok(json_response(StatusCode::OK, &json!({"chains": chains})))
 }
 
-fn describe(chain: &str, report: &Report) -> Value {
+fn describe(chain: &str, report: &PollReport) -> Value {
     json!({
         "chain": chain,
         "from": report.from,
@@ -130,7 +137,7 @@ fn describe(chain: &str, report: &Report) -> Value {
         "behind": report.head.saturating_sub(report.to),
         "transfers": report.transfers,
         "undone": report.undone,
-        "outdated": report.outdated,
+        "outdated": report.invalidated,
         "contracts": report.contracts,
         "skipped": report.skipped,
         "unreadable": report.unreadable,

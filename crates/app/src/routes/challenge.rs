@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use futures_util::FutureExt as _;
-use futures_util::future::LocalBoxFuture;
 use http::header::HOST;
 use http::{Method, StatusCode};
 use serde_json::json;
@@ -15,57 +13,49 @@ use tokengate_core::nonce::{self, Binding};
 use tokengate_core::rfc3339;
 use tokengate_core::{Address, ChainId};
 
-use crate::identity;
-use crate::limits;
+use crate::context::Context;
+use crate::http::extract::{query, required};
+use crate::http::problem::Problem;
+use crate::http::{Request, Response, json_response};
 use crate::ports::Ports;
-use crate::problem::Problem;
-use crate::request::{query, required};
-use crate::router::{self, Context, Needs, Request, Response, Route};
+use crate::route::Route;
+use crate::state;
+use crate::store::{self, StoreClient};
 
 /// The routes of this function.
-pub fn routes<P: Ports>() -> Vec<Route<P>> {
-    let needs = Needs {
-        config: true,
-        store: true,
-        keys: true,
-        ..Needs::default()
-    };
-    vec![Route::new("/v1/challenge", needs).on(Method::GET, get)]
+pub fn routes<P: Ports>() -> Vec<Route<P, state::Challenge>> {
+    vec![Route::new("/v1/challenge").on(Method::GET, get)]
 }
 
-fn get<'a, P: Ports>(
-    context: &'a Context<'a, P>,
-    request: &'a Request,
-    _: &'a str,
-) -> LocalBoxFuture<'a, Result<Response, Problem>> {
-    challenge(context, request).boxed_local()
-}
-
-async fn challenge<P: Ports>(
-    context: &Context<'_, P>,
+async fn get<P: Ports>(
+    context: &Context<P, state::Challenge>,
     request: &Request,
+    _: &str,
 ) -> Result<Response, Problem> {
-    let config = context.service.config()?;
+    let config = context.config();
     let [address, chain, domain] = query(request, ["address", "chain", "domain"])?;
     let address = address.map(|text| text.parse::<Address>()).transpose()?;
     let chain: ChainId = required(chain, "chain")?.parse()?;
     let chain = config.chain(chain).ok_or(Problem::UnknownChain)?.id;
     let domain = self::domain(config, request, domain.as_deref())?;
-    limits::client(context, request).await?;
+    context.limiter().client(request).await?;
     if let Some(address) = address {
-        context.record.address(address);
-        limits::client_and_address(context, request, address).await?;
+        context.telemetry.address(address);
+        context
+            .limiter()
+            .client_and_address(request, address)
+            .await?;
     }
     let ttl = config.service.challenge_ttl;
     let now = context.ports.now();
     let binding = Binding {
-        store: store_scope(context).await?,
+        store: store_scope(&context.store()).await?,
         domain: domain.as_str(),
         chain,
         address,
     };
     let random = context.ports.random();
-    let nonce = nonce::mint(context.service.keys()?, &binding, now, ttl, random);
+    let nonce = nonce::mint(&context.state.keys, &binding, now, ttl, random);
     let expiration_time = now.checked_add(ttl).map_err(|_| Problem::Misconfigured)?;
     let uri = domain.uri();
     let statement = statement(&config.service, domain);
@@ -87,7 +77,7 @@ async fn challenge<P: Ports>(
         Some(text) if config.service.typed_data => Some(eip712::typed_data(&Message::parse(text)?)),
         Some(_) | None => None,
     };
-    Ok(router::json(
+    Ok(json_response(
         StatusCode::OK,
         &json!({
             "message": text,
@@ -107,8 +97,8 @@ async fn challenge<P: Ports>(
 ///
 /// # Errors
 /// [`Problem::StoreUnavailable`], until the store has been asked once.
-pub(crate) async fn store_scope<P: Ports>(context: &Context<'_, P>) -> Result<[u8; 16], Problem> {
-    let scope = identity::nonce_scope(context).await;
+pub(crate) async fn store_scope<P: Ports>(store: &StoreClient<P>) -> Result<[u8; 16], Problem> {
+    let scope = store::nonce_scope(store).await;
     scope.map_err(|_| Problem::StoreUnavailable)
 }
 

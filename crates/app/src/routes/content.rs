@@ -1,56 +1,56 @@
 //! `GET` and `HEAD /v1/content/{resource…}`: the decision of `/v1/access`, answered as a redirect.
 
-use futures_util::FutureExt as _;
-use futures_util::future::LocalBoxFuture;
 use http::header::{HeaderValue, LOCATION};
 use http::{Method, StatusCode};
 use tokengate_core::presign;
 use tokengate_core::resource::Resource;
 
-use crate::auth;
-use crate::limits::Payer;
+use crate::context::Context;
+use crate::http::extract::{self, query};
+use crate::http::problem::Problem;
+use crate::http::{Request, Response, empty_response};
 use crate::ports::Ports;
-use crate::problem::Problem;
-use crate::request::{self, query};
-use crate::router::{self, Context, Request, Response, Route};
+use crate::rate_limit::Payer;
+use crate::route::Route;
 use crate::routes::access;
+use crate::state::Access;
 
 /// The routes of this function.
-pub fn routes<P: Ports>() -> Vec<Route<P>> {
+pub fn routes<P: Ports>() -> Vec<Route<P, Access>> {
     vec![
-        Route::new("/v1/content/{resource…}", access::NEEDS)
+        Route::new("/v1/content/{resource…}")
             .on(Method::GET, get)
             .on(Method::HEAD, head),
     ]
 }
 
-fn get<'a, P: Ports>(
-    context: &'a Context<'a, P>,
-    request: &'a Request,
-    path: &'a str,
-) -> LocalBoxFuture<'a, Result<Response, Problem>> {
-    redirect(context, request, path, presign::Method::Get).boxed_local()
+async fn get<P: Ports>(
+    context: &Context<P, Access>,
+    request: &Request,
+    path: &str,
+) -> Result<Response, Problem> {
+    redirect(context, request, path, presign::Method::Get).await
 }
 
-fn head<'a, P: Ports>(
-    context: &'a Context<'a, P>,
-    request: &'a Request,
-    path: &'a str,
-) -> LocalBoxFuture<'a, Result<Response, Problem>> {
-    redirect(context, request, path, presign::Method::Head).boxed_local()
+async fn head<P: Ports>(
+    context: &Context<P, Access>,
+    request: &Request,
+    path: &str,
+) -> Result<Response, Problem> {
+    redirect(context, request, path, presign::Method::Head).await
 }
 
 async fn redirect<P: Ports>(
-    context: &Context<'_, P>,
+    context: &Context<P, Access>,
     request: &Request,
     path: &str,
     method: presign::Method,
 ) -> Result<Response, Problem> {
-    let session = auth::authentic_session(context, request)?;
-    let payer = Payer::of(context, request, Some(&session))?;
+    let session = context.sessions().authentic_session(request)?;
+    let payer = Payer::of(&context.limiter(), request, Some(&session));
     let [disposition, vault, proof] = query(request, ["disposition", "vault", "proof"])?;
     let vault = vault.map(|text| text.parse()).transpose()?;
-    let proof = request::proof(proof)?;
+    let proof = extract::proof(proof)?;
     let disposition = match disposition.as_deref() {
         None => None,
         Some("attachment") => Some(presign::Disposition::Attachment),
@@ -70,7 +70,7 @@ async fn redirect<P: Ports>(
     )
     .await?;
     // 302, not 307: both keep GET and HEAD, and this one every client follows.
-    let mut response = router::empty(StatusCode::FOUND);
+    let mut response = empty_response(StatusCode::FOUND);
     let mut location =
         HeaderValue::from_str(opened.url.url.expose()).map_err(|_| Problem::Misconfigured)?;
     location.set_sensitive(true);

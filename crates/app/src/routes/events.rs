@@ -1,94 +1,99 @@
-//! `POST /v1/events/{source}`: signed webhooks that tell of transfers, each of which outdates the facts that it changes.
+//! `POST /v1/events/{source}`: signed webhooks that tell of transfers and invalidate the facts that these change.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokengate_core::config::{Chain, Config};
 use tokengate_core::sealed::Kind;
 use tokengate_core::transfer::Transfer;
-use tokengate_core::webhook::{self, Delivery, Named, Verified};
+use tokengate_core::webhook::{self, Delivery, Key, Named, Verified};
 use tokengate_core::{Timestamp, fingerprint};
 
-use crate::forget::{self, Entry};
-use crate::limits;
+use crate::background::Background as _;
+use crate::cache::facts::FactCache;
+use crate::chain::{self, ChainClient};
+use crate::context::Context;
+use crate::http::problem::Problem;
+use crate::http::{Request, Response, json_response};
+use crate::invalidation::{Invalidations, invalidate, touch_of};
 use crate::ports::{Ports, StoreError};
-use crate::problem::Problem;
-use crate::router::{self, Context, Needs, Request, Response, Route};
-use crate::store::{PREFIX, timed};
-use crate::touch::{Invalidations, touch, touch_of};
+use crate::route::Route;
+use crate::state::Events;
+use crate::store::{PREFIX, StoreClient};
+use crate::telemetry::Telemetry;
 
 /// How long a delivery is remembered that was seen to: vendors give up repeating one earlier.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The routes of this function.
-pub fn routes<P: Ports>() -> Vec<Route<P>> {
-    let needs = Needs {
-        config: true,
-        store: true,
-        events: true,
-        ..Needs::default()
-    };
-    let route = Route::new("/v1/events/{source}", needs).with_bodies_of(webhook::MAX_LEN);
-    vec![route.on(Method::POST, |context, request, source| {
-        receive(context, request, source).boxed_local()
-    })]
+pub fn routes<P: Ports>() -> Vec<Route<P, Events>> {
+    let route = Route::new("/v1/events/{source}").with_bodies_of(webhook::MAX_LEN);
+    vec![route.on(Method::POST, receive)]
 }
 
 async fn receive<P: Ports>(
-    context: &Context<'_, P>,
+    context: &Context<P, Events>,
     request: &Request,
     name: &str,
 ) -> Result<Response, Problem> {
-    let verified = match verify(context, request, name) {
+    let verified = match verify(&context.state.keys, request, name, context.ports.now()) {
         Ok(verified) => verified,
         Err(problem) => {
             // Only strangers are counted: a source may have much to tell.
-            limits::client(context, request).await?;
+            context.limiter().client(request).await?;
             return Err(problem);
         }
     };
     let malformed = |_| Problem::Body("The body is not what this source sends.".into());
     let delivery = verified.read().map_err(malformed)?;
-    let config = context.service.config()?;
-    let outcome = match chain(config, name, &delivery) {
-        Ok(Some(chain)) => attend(context, name, chain, &delivery).await?,
-        Ok(None) => Outcome {
+    let (config, store) = (context.config(), context.store());
+    let client = ChainClient::new(&context.state.chains, store.clone());
+    let outcome = match chain_of(config, name, &delivery) {
+        Ok(Some(chain)) => {
+            attend(
+                &store,
+                &client,
+                &context.state.facts.cache,
+                name,
+                chain,
+                &delivery,
+            )
+            .await?
+        }
+        Ok(None) => DeliveryOutcome {
             ignored: Some("other-chain"),
-            ..Outcome::of(&delivery)
+            ..DeliveryOutcome::of(&delivery)
         },
         // What tries whether a new webhook works is about no chain, and has to be answered well.
-        Err(_) if delivery.logs.is_empty() && delivery.skipped == 0 => Outcome::default(),
+        Err(_) if delivery.logs.is_empty() && delivery.skipped == 0 => DeliveryOutcome::default(),
         Err(problem) => {
-            note(context, name, &delivery, "not taken");
+            note(&context.telemetry, name, &delivery, "not taken");
             return Err(problem);
         }
     };
     if let Some(ignored) = outcome.ignored {
-        note(context, name, &delivery, ignored);
+        note(&context.telemetry, name, &delivery, ignored);
     } else if outcome.skipped > 0 || outcome.unreadable > 0 {
-        note(context, name, &delivery, "read in part");
+        note(&context.telemetry, name, &delivery, "read in part");
     }
-    Ok(router::json(StatusCode::OK, &outcome.document()))
+    Ok(json_response(StatusCode::OK, &outcome.document()))
 }
 
-fn verify<'a, P>(
-    context: &Context<'_, P>,
+fn verify<'a>(
+    keys: &HashMap<String, Key>,
     request: &'a Request,
     name: &str,
-) -> Result<Verified<'a>, Problem>
-where
-    P: Ports,
-{
-    let key = context.service.source_key(name);
-    let key = key.ok_or(Problem::UnknownSource)?;
-    Ok(key.verify(request.headers(), request.body(), context.ports.now())?)
+    now: Timestamp,
+) -> Result<Verified<'a>, Problem> {
+    let key = keys.get(name).ok_or(Problem::UnknownSource)?;
+    Ok(key.verify(request.headers(), request.body(), now)?)
 }
 
 /// The chain that the delivery is about, if the service and the source are for it. A name that is not known may be any
 /// network's: block numbers of another chain would invalidate facts that they say nothing of.
-fn chain<'a>(
+fn chain_of<'a>(
     config: &'a Config,
     name: &str,
     delivery: &Delivery,
@@ -105,41 +110,43 @@ fn chain<'a>(
 }
 
 /// Notes in the log what became of a delivery that invalidated less than it may have told.
-fn note<P: Ports>(context: &Context<'_, P>, name: &str, delivery: &Delivery, what: &str) {
+fn note(telemetry: &Telemetry, name: &str, delivery: &Delivery, what: &str) {
     let about = match &delivery.chain {
         Named::Chain(chain) => format!(" about {chain}"),
         Named::Nothing => String::new(),
         Named::Unknown(network) => format!(" about the network {network}, which is not known"),
     };
     let (logs, skipped) = (delivery.logs.len(), delivery.skipped);
-    context.record.fault(format!(
+    telemetry.error(format!(
         "events {name}: a delivery{about}: {what}; {logs} logs, {skipped} skipped"
     ));
 }
 
-/// Outdates what the delivery's transfers touch, once.
+/// Invalidates the facts that the delivery's transfers change, once.
 async fn attend<P: Ports>(
-    context: &Context<'_, P>,
+    store: &StoreClient<P>,
+    client: &ChainClient<P>,
+    cache: &FactCache,
     name: &str,
     chain: &Chain,
     delivery: &Delivery,
-) -> Result<Outcome, Problem> {
-    let config = context.service.config()?;
-    let now = context.ports.now();
-    let mut outcome = Outcome::of(delivery);
+) -> Result<DeliveryOutcome, Problem> {
+    let config = store.config();
+    let now = store.ports().now();
+    let mut outcome = DeliveryOutcome::of(delivery);
     let watched = config.watched(chain.id);
     if delivery
         .logs
         .iter()
         .any(|log| watched.contains(&log.address))
     {
-        crate::chain::pull(context).await;
+        chain::pull(client).await;
     }
     let mut invalidations = Invalidations::default();
     for log in &delivery.logs {
         // A block that the chain cannot have come to would be waited for: what is said to have happened there invalidates
         // everything of before now.
-        let undone = log.removed || !crate::chain::is_possible(context, chain, log.block);
+        let undone = log.removed || !client.is_possible(chain, log.block);
         let touch = touch_of(log.block, undone, now);
         match Transfer::read(log) {
             Ok(transfers) => {
@@ -161,15 +168,13 @@ async fn attend<P: Ports>(
     if invalidations.is_empty() {
         return Ok(outcome);
     }
-    let limit = config.deadlines.store;
     let key = delivery.id.as_ref().map(|id| {
         let id = u128::from_be_bytes(fingerprint(&[id.as_bytes()]));
         format!("{PREFIX}:event:{name}:{id:032x}")
     });
     if let Some(key) = &key {
-        let store = context.store();
-        let seen = store.get_sealed(Kind::Delivery, key);
-        match timed(context, limit, seen).await {
+        let seen = store.kv().get_sealed(Kind::Delivery, key);
+        match store.timed(seen).await {
             Ok(Some(_)) => {
                 outcome.contracts = 0;
                 outcome.replayed = true;
@@ -182,28 +187,24 @@ async fn attend<P: Ports>(
             }
         }
     }
-    outcome.outdated = touch(context, invalidations)
+    outcome.invalidated = invalidate(store, cache, invalidations)
         .await
         .map_err(|_| Problem::StoreUnavailable)?;
     // Only now: a source repeats what was not answered, and must not find it remembered.
     if let Some(key) = key {
-        let store = context.store();
-        let set = store.set_sealed(Kind::Delivery, &key, b"1", REMEMBERED);
-        timed(context, limit, set)
-            .await
-            .map_err(|_| Problem::StoreUnavailable)?;
         let end = now.checked_add(REMEMBERED).unwrap_or(Timestamp::MAX);
-        forget::later(context, limit, Entry::Key(key), end);
+        let set = store.set_sealed(Kind::Delivery, key, b"1", end);
+        set.await.map_err(|_| Problem::StoreUnavailable)?;
     }
     Ok(outcome)
 }
 
 /// What came of a delivery.
 #[derive(Clone, Copy, Default)]
-struct Outcome {
+struct DeliveryOutcome {
     logs: usize,
     transfers: usize,
-    outdated: usize,
+    invalidated: usize,
     contracts: usize,
     skipped: usize,
     unreadable: usize,
@@ -211,7 +212,7 @@ struct Outcome {
     ignored: Option<&'static str>,
 }
 
-impl Outcome {
+impl DeliveryOutcome {
     fn of(delivery: &Delivery) -> Self {
         Self {
             logs: delivery.logs.len(),
@@ -224,7 +225,7 @@ impl Outcome {
         let mut document = json!({
             "logs": self.logs,
             "transfers": self.transfers,
-            "outdated": self.outdated,
+            "outdated": self.invalidated,
             "skipped": self.skipped,
             "replayed": self.replayed,
         });

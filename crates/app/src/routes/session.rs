@@ -1,6 +1,5 @@
 //! `/v1/session`: a signature becomes a session; a session is shown, renewed and ended.
 
-use futures_util::FutureExt as _;
 use futures_util::future::join;
 use http::header::{HeaderValue, SET_COOKIE};
 use http::{Method, StatusCode};
@@ -18,43 +17,36 @@ use tokengate_core::signature;
 use tokengate_core::signer::{Scheme, Verification, VerifiedSigner};
 use tokengate_core::wallet::{Control, Holders};
 
-use crate::auth::{self, COOKIE_NAME, Presented};
+use crate::auth::SessionClient;
+use crate::background::Background as _;
+use crate::chain::ChainClient;
+use crate::context::Context;
+use crate::decision::FactReader;
+use crate::http::credentials::{self, COOKIE_NAME, Presented};
+use crate::http::extract::{self, query};
+use crate::http::problem::Problem;
+use crate::http::{Request, Response, empty_response, json_response};
 use crate::ports::Ports;
-use crate::problem::Problem;
-use crate::request::{self, query};
-use crate::router::{self, Context, Needs, Request, Response, Route};
+use crate::rate_limit::Payer;
+use crate::route::Route;
 use crate::routes::challenge;
-use crate::{chain, limits, store, warm};
+use crate::state::SignIn;
+use crate::{chain, prefetch, store};
 
 /// The routes of this function.
-pub fn routes<P: Ports>() -> Vec<Route<P>> {
-    let needs = Needs {
-        config: true,
-        store: true,
-        keys: true,
-        providers: true,
-        ..Needs::default()
-    };
+pub fn routes<P: Ports>() -> Vec<Route<P, SignIn>> {
     vec![
-        Route::new("/v1/session", needs)
-            .on(Method::POST, |context, request, _| {
-                sign_in(context, request).boxed_local()
-            })
-            .on(Method::GET, |context, request, _| {
-                describe(context, request).boxed_local()
-            })
-            .on(Method::DELETE, |context, request, _| {
-                sign_out(context, request).boxed_local()
-            }),
-        Route::new("/v1/session/renew", needs).on(Method::POST, |context, request, _| {
-            renew(context, request).boxed_local()
-        }),
+        Route::new("/v1/session")
+            .on(Method::POST, sign_in)
+            .on(Method::GET, describe)
+            .on(Method::DELETE, sign_out),
+        Route::new("/v1/session/renew").on(Method::POST, renew),
     ]
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SignIn {
+struct Body {
     message: String,
     signature: String,
     #[serde(default)]
@@ -70,22 +62,23 @@ const fn yes() -> bool {
 }
 
 async fn sign_in<P: Ports>(
-    context: &Context<'_, P>,
+    context: &Context<P, SignIn>,
     request: &Request,
+    _: &str,
 ) -> Result<Response, Problem> {
-    limits::client(context, request).await?;
-    let config = context.service.config()?;
-    let body: SignIn = request::json(request)?;
+    context.limiter().client(request).await?;
+    let config = context.config();
+    let body: Body = extract::json(request)?;
     let message = Message::parse(&body.message)?;
     let signature = signature::bytes_from_hex(&body.signature)?;
     let now = context.ports.now();
-    let pending = check_message(context, &message, body.scheme, now).await?;
-    // A cookie is set only for a page of ours: another one would sign its visitor in as somebody else.
-    if body.cookie && auth::is_same_origin(context, request)? == Some(false) {
+    let pending = check_message(&context.sessions(), &message, body.scheme, now).await?;
+    // A cookie is set only for a page of ours: another one would sign its visitor in to another account.
+    if body.cookie && context.sessions().is_same_origin(request) == Some(false) {
         return Err(Problem::CrossSite);
     }
     let present = if body.link {
-        present(context, request, body.cookie).await?
+        present(&context.sessions(), request, body.cookie).await?
     } else {
         None
     };
@@ -93,13 +86,9 @@ async fn sign_in<P: Ports>(
     if let Some(present) = &present {
         present.has_room_for(message.address)?;
     }
-    let limit = config.deadlines.store;
-    // Whoever replays a message must not make the service ask the chain each time.
-    let (spent, ()) = join(
-        store::is_spent(context, limit, &pending),
-        chain::pull(context),
-    )
-    .await;
+    let (store, chains) = (context.store(), context.chain());
+    // A replayed message must not make the service ask the chain each time.
+    let (spent, ()) = join(store::is_spent(&store, &pending), chain::pull(&chains)).await;
     match spent {
         Ok(false) => {}
         Ok(true) => return Err(Problem::NonceUsed),
@@ -107,16 +96,16 @@ async fn sign_in<P: Ports>(
     }
     let chain = config.chain(message.chain).ok_or(Problem::UnknownChain)?;
     let verification = Verification::new(&message, body.scheme, signature, &chain.factories)?;
-    let signer = verify(context, chain, &verification).await?;
+    let signer = verify(&chains, chain, &verification).await?;
     let wallet = signer.wallet();
-    context.record.address(wallet.address);
-    limits::wallet(context, wallet).await?;
+    context.telemetry.address(wallet.address);
+    context.limiter().wallet(wallet).await?;
     let absolute = config.service.session.absolute;
-    store::longest_lifetime(context, limit, absolute)
+    store::longest_lifetime(&store, absolute)
         .await
         .map_err(|_| Problem::StoreUnavailable)?;
-    // Last of all: nobody but the signer can use a nonce up, and without the count there is no session.
-    let (count, epoch) = store::count_nonce(context, limit, &pending, wallet)
+    // Last of all: only the signer can use a nonce up, and without the count there is no session.
+    let (count, epoch) = store::count_nonce(&store, &pending, wallet)
         .await
         .map_err(|_| Problem::StoreUnavailable)?;
     let admission = Admission {
@@ -125,7 +114,7 @@ async fn sign_in<P: Ports>(
         epoch,
     };
     let (session, token) = session::mint(
-        context.service.keys()?,
+        &context.state.keys,
         &admission,
         present.as_ref(),
         now,
@@ -134,20 +123,20 @@ async fn sign_in<P: Ports>(
     )?;
     if let Some(replaced) = present {
         // It may have been ended while the chain was asked, or be replaced by another sign-in: then it vouches for
-        // nobody. It must not outlive the new one either.
-        auth::still_open(context, &replaced).await?;
-        match store::end(context, limit, &replaced).await {
+        // no wallet. It must not outlive the new one either.
+        context.sessions().still_open(&replaced).await?;
+        match context.sessions().end(&replaced).await {
             Ok(1) => {}
             Ok(_) => return Err(Problem::SessionRevoked),
             Err(_) => return Err(Problem::StoreUnavailable),
         }
     }
-    let payer = limits::Payer::of(context, request, Some(&session))?;
-    warm_up(context, &message, &session, payer)?;
+    let payer = Payer::of(&context.limiter(), request, Some(&session));
+    prefetch_facts(&context.facts(), &message, &session, payer);
     let mut answer = document(&session);
     answer.insert("chain".into(), signer.chain().to_string().into());
     opened(
-        context,
+        context.ports.now(),
         StatusCode::CREATED,
         answer,
         &session,
@@ -156,58 +145,51 @@ async fn sign_in<P: Ports>(
     )
 }
 
-/// Has what the session will be asked about read behind the response.
-fn warm_up<P: Ports>(
-    context: &Context<'_, P>,
+/// Prefetches the facts that the session's gates read, in the background.
+fn prefetch_facts<P: Ports>(
+    facts: &FactReader<P>,
     message: &Message<'_>,
     session: &Session,
-    payer: limits::Payer,
-) -> Result<(), Problem> {
-    let config = context.service.config()?;
+    payer: Payer,
+) {
+    let config = facts.config();
     let mut domains = config.service.domains.iter();
     let Some(domain) = domains.find(|domain| domain.is(message.scheme, message.domain)) else {
-        return Ok(());
+        return;
     };
-    let gates: Vec<_> = warm::gates(config, domain, message)
-        .into_iter()
-        .map(|gate| gate.id.clone())
-        .collect();
+    let gates = prefetch::gates(config, domain, message).into_iter();
+    let gates: Vec<_> = gates.map(|gate| gate.id.clone()).collect();
     if gates.is_empty() {
-        return Ok(());
+        return;
     }
     let wallets = session.members().iter().map(|member| member.wallet);
     let holders = [Holders::new(wallets, None)];
-    context.behind(async move |context: &Context<'_, P>| {
-        let Ok(config) = context.service.config() else {
-            return;
-        };
-        let gates: Vec<_> = gates
-            .iter()
-            .filter_map(|id| config.gate(id.as_str()))
-            .collect();
+    facts.in_background(async move |facts: &FactReader<P>| {
+        let config = facts.config();
+        let gates = gates.iter().filter_map(|id| config.gate(id.as_str()));
+        let gates: Vec<_> = gates.collect();
         // What fails is read when it is asked for.
-        let _ = warm::read(context, &gates, &holders, Some(&payer)).await;
+        let _ = prefetch::read(facts, &gates, &holders, Some(&payer)).await;
     });
-    Ok(())
 }
 
 /// The session that a sign-in adds its wallet to, if there is one.
 async fn present<P: Ports>(
-    context: &Context<'_, P>,
+    sessions: &SessionClient<P>,
     request: &Request,
     cookie: bool,
 ) -> Result<Option<Session>, Problem> {
-    // Whoever sends a token means it.
-    if let Some(token) = auth::bearer(request)? {
+    // A bearer token is sent on purpose.
+    if let Some(token) = credentials::bearer(request)? {
         let presented = Presented::Bearer(token);
-        return auth::open(context, request, presented).await.map(Some);
+        return sessions.open(request, presented).await.map(Some);
     }
     if !cookie {
         return Ok(None);
     }
-    // A browser sends its cookie by itself: one that has ended, or was planted, is no reason not to sign in anew.
-    let opened = match auth::cookie(request) {
-        Ok(Some(token)) => auth::open(context, request, Presented::Cookie(token)).await,
+    // A browser sends its cookie by itself: one that has ended, or was planted, is no reason not to sign in again.
+    let opened = match credentials::cookie(request) {
+        Ok(Some(token)) => sessions.open(request, Presented::Cookie(token)).await,
         Ok(None) => return Ok(None),
         Err(problem) => Err(problem),
     };
@@ -220,12 +202,12 @@ async fn present<P: Ports>(
 
 /// What EIP-4361 asks a relying party to check before it believes a message, besides the signature.
 async fn check_message<P: Ports>(
-    context: &Context<'_, P>,
+    sessions: &SessionClient<P>,
     message: &Message<'_>,
     scheme: Scheme,
     now: Timestamp,
 ) -> Result<PendingNonce, Problem> {
-    let config = context.service.config()?;
+    let config = sessions.config();
     let domain = config
         .service
         .domains
@@ -248,11 +230,11 @@ async fn check_message<P: Ports>(
     if !(message.is_issued(now) && message.is_current(now)) {
         return Err(Problem::MessageNotCurrent);
     }
-    check_nonce(context, config, domain, message, now).await
+    check_nonce(sessions, domain, message, now).await
 }
 
 /// Typed data signs in only where that is configured, and where what the person reads begins with the domain: a page of
-/// somebody else may have asked for the signature, and the wallet does not compare.
+/// another site may have asked for the signature, and the wallet does not compare.
 fn check_scheme(
     config: &Config,
     domain: &Domain,
@@ -276,14 +258,13 @@ fn check_scheme(
 
 /// The nonce, pending; where it is one of ours for another chain or domain, the problem says so.
 async fn check_nonce<P: Ports>(
-    context: &Context<'_, P>,
-    config: &Config,
+    sessions: &SessionClient<P>,
     domain: &Domain,
     message: &Message<'_>,
     now: Timestamp,
 ) -> Result<PendingNonce, Problem> {
-    let keys = context.service.keys()?;
-    let store = challenge::store_scope(context).await?;
+    let (config, keys) = (sessions.config(), &sessions.keys);
+    let store = challenge::store_scope(&sessions.store).await?;
     let check = |domain: &Domain, chain| {
         let binding = Binding {
             store,
@@ -310,41 +291,54 @@ async fn check_nonce<P: Ports>(
 }
 
 async fn verify<P: Ports>(
-    context: &Context<'_, P>,
+    client: &ChainClient<P>,
     chain: &Chain,
     verification: &Verification,
 ) -> Result<VerifiedSigner, Problem> {
-    let answer = chain::verify(context, chain, verification).await;
-    Ok(answer.map_err(|chain::Unavailable| Problem::SignatureUnchecked)??)
+    let answer = chain::verify(client, chain, verification).await;
+    Ok(answer.map_err(|chain::ChainError| Problem::SignatureUnchecked)??)
 }
 
 async fn describe<P: Ports>(
-    context: &Context<'_, P>,
+    context: &Context<P, SignIn>,
     request: &Request,
+    _: &str,
 ) -> Result<Response, Problem> {
     let [] = query(request, [])?;
-    let session = auth::session(context, request).await?;
+    let session = context.sessions().session(request).await?;
     let mut answer = document(&session);
     answer.insert(
         "issued_at".into(),
         rfc3339::format(session.issued_at()).into(),
     );
-    Ok(router::json(StatusCode::OK, &answer.into()))
+    Ok(json_response(StatusCode::OK, &answer.into()))
 }
 
-async fn renew<P: Ports>(context: &Context<'_, P>, request: &Request) -> Result<Response, Problem> {
+async fn renew<P: Ports>(
+    context: &Context<P, SignIn>,
+    request: &Request,
+    _: &str,
+) -> Result<Response, Problem> {
     let [] = query(request, [])?;
-    let by_cookie = matches!(auth::presented(request)?, Some(Presented::Cookie(_)));
-    let session = auth::session(context, request).await?;
-    let idle = context.service.config()?.service.session.idle;
-    let (session, token) = session.renew(context.service.keys()?, context.ports.now(), idle);
+    let by_cookie = matches!(credentials::presented(request)?, Some(Presented::Cookie(_)));
+    let session = context.sessions().session(request).await?;
+    let idle = context.config().service.session.idle;
+    let (session, token) = session.renew(&context.state.keys, context.ports.now(), idle);
     let answer = document(&session);
-    opened(context, StatusCode::OK, answer, &session, &token, by_cookie)
+    opened(
+        context.ports.now(),
+        StatusCode::OK,
+        answer,
+        &session,
+        &token,
+        by_cookie,
+    )
 }
 
 async fn sign_out<P: Ports>(
-    context: &Context<'_, P>,
+    context: &Context<P, SignIn>,
     request: &Request,
+    _: &str,
 ) -> Result<Response, Problem> {
     let [everywhere] = query(request, ["everywhere"])?;
     let everywhere = match everywhere.as_deref() {
@@ -352,26 +346,26 @@ async fn sign_out<P: Ports>(
         Some("true") => true,
         Some(_) => return Err(Problem::Query("`everywhere` is true or false.".into())),
     };
-    let session = auth::session(context, request).await?;
-    let service = &context.service.config()?.service;
-    let limit = context.service.config()?.deadlines.store;
+    let session = context.sessions().session(request).await?;
+    let service = &context.config().service;
+    let store = context.store();
     let failed = |_| Problem::StoreUnavailable;
     if everywhere {
         let absolute = service.session.absolute;
-        let longest = store::longest_lifetime(context, limit, absolute);
+        let longest = store::longest_lifetime(&store, absolute);
         let until = context
             .ports
             .now()
             .checked_add(longest.await.map_err(failed)?);
         let until = until.map_err(|_| Problem::Misconfigured)?;
         for member in session.members() {
-            store::end_all(context, limit, member.wallet, until)
+            store::end_all(&store, member.wallet, until)
                 .await
                 .map_err(failed)?;
         }
     }
-    store::end(context, limit, &session).await.map_err(failed)?;
-    let mut response = router::empty(StatusCode::NO_CONTENT);
+    context.sessions().end(&session).await.map_err(failed)?;
+    let mut response = empty_response(StatusCode::NO_CONTENT);
     let cleared = const {
         HeaderValue::from_static(
             "__Host-tokengate=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax",
@@ -403,8 +397,8 @@ fn document(session: &Session) -> serde_json::Map<String, Value> {
 }
 
 /// The answer that opens a session: with its token, or with a cookie that no script can read.
-fn opened<P: Ports>(
-    context: &Context<'_, P>,
+fn opened(
+    now: Timestamp,
     status: StatusCode,
     mut answer: serde_json::Map<String, Value>,
     session: &Session,
@@ -414,15 +408,15 @@ fn opened<P: Ports>(
     if !cookie {
         answer.insert("token".into(), token.expose().as_str().into());
         answer.insert("token_type".into(), "Bearer".into());
-        return Ok(router::json(status, &answer.into()));
+        return Ok(json_response(status, &answer.into()));
     }
-    let left = session.expires_at().duration_since(context.ports.now());
+    let left = session.expires_at().duration_since(now);
     let cookie = format!(
         "{COOKIE_NAME}={}; Path=/; Max-Age={}; Secure; HttpOnly; SameSite=Lax",
         token.expose(),
         left.as_secs().max(0)
     );
-    let mut response = router::json(status, &answer.into());
+    let mut response = json_response(status, &answer.into());
     let mut value = HeaderValue::from_str(&cookie).map_err(|_| Problem::Misconfigured)?;
     value.set_sensitive(true);
     response.headers_mut().insert(SET_COOKIE, value);

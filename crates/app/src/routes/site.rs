@@ -1,8 +1,6 @@
 //! `GET /`, its assets, and `GET /openapi.json`: a page to try the service with a wallet, and the API's description.
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
-use futures_util::future::LocalBoxFuture;
 use http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
     HeaderValue, VARY,
@@ -10,22 +8,21 @@ use http::header::{
 use http::{Method, StatusCode};
 use serde_json::json;
 
+use crate::context::Context;
+use crate::http::problem::Problem;
+use crate::http::{Request, Response, json_response};
 use crate::ports::Ports;
-use crate::problem::Problem;
-use crate::router::{self, Context, Needs, Request, Response, Route};
+use crate::route::Route;
+use crate::state::Site;
 
 /// The routes of this function.
-pub fn routes<P: Ports>() -> Vec<Route<P>> {
-    let needs = Needs {
-        demo: true,
-        ..Needs::default()
-    };
+pub fn routes<P: Ports>() -> Vec<Route<P, Site>> {
     vec![
-        Route::new("/", needs).on(Method::GET, asset),
-        Route::new("/app.js", needs).on(Method::GET, asset),
-        Route::new("/style.css", needs).on(Method::GET, asset),
-        Route::new("/openapi.json", needs).on(Method::GET, asset),
-        Route::new("/config.json", needs).on(Method::GET, config),
+        Route::new("/").on(Method::GET, asset),
+        Route::new("/app.js").on(Method::GET, asset),
+        Route::new("/style.css").on(Method::GET, asset),
+        Route::new("/openapi.json").on(Method::GET, asset),
+        Route::new("/config.json").on(Method::GET, config),
     ]
 }
 
@@ -42,36 +39,33 @@ macro_rules! compressed {
     };
 }
 
-fn asset<'a, P: Ports>(
-    _: &'a Context<'a, P>,
-    request: &'a Request,
-    _: &'a str,
-) -> LocalBoxFuture<'a, Result<Response, Problem>> {
+async fn asset<P: Ports>(
+    _: &Context<P, Site>,
+    request: &Request,
+    _: &str,
+) -> Result<Response, Problem> {
     let (media_type, bytes): (&'static str, &'static [u8]) = match request.uri().path() {
         "/" => ("text/html; charset=utf-8", compressed!("index.html")),
         "/app.js" => ("text/javascript; charset=utf-8", compressed!("app.js")),
         "/style.css" => ("text/css; charset=utf-8", compressed!("style.css")),
         _ => ("application/json", compressed!("openapi.json")),
     };
-    async move {
-        let mut response = if accepts_gzip(request) {
-            let mut response = Response::new(Bytes::from_static(bytes));
-            response
-                .headers_mut()
-                .insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            response
-        } else {
-            let plain = inflate(bytes).ok_or(Problem::Misconfigured)?;
-            Response::new(plain.into())
-        };
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-        headers.insert(CONTENT_SECURITY_POLICY, POLICY);
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
-        Ok(response)
-    }
-    .boxed_local()
+    let mut response = if accepts_gzip(request) {
+        let mut response = Response::new(Bytes::from_static(bytes));
+        response
+            .headers_mut()
+            .insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        response
+    } else {
+        let plain = inflate(bytes).ok_or(Problem::Misconfigured)?;
+        Response::new(plain.into())
+    };
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(CONTENT_SECURITY_POLICY, POLICY);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
+    Ok(response)
 }
 
 /// The content of a gzip member as the build writes it: a header of ten bytes and a trailer of eight around the deflated
@@ -95,18 +89,15 @@ fn accepts_gzip(request: &Request) -> bool {
         })
 }
 
-fn config<'a, P: Ports>(
-    context: &'a Context<'a, P>,
-    _: &'a Request,
-    _: &'a str,
-) -> LocalBoxFuture<'a, Result<Response, Problem>> {
-    async move {
-        Ok(router::json(
-            StatusCode::OK,
-            &json!({"demo_rpc_url": context.service.demo_rpc_url()}),
-        ))
-    }
-    .boxed_local()
+async fn config<P: Ports>(
+    context: &Context<P, Site>,
+    _: &Request,
+    _: &str,
+) -> Result<Response, Problem> {
+    Ok(json_response(
+        StatusCode::OK,
+        &json!({"demo_rpc_url": &*context.state.demo_rpc_url}),
+    ))
 }
 
 #[cfg(test)]

@@ -75,7 +75,7 @@ fn ten_thousand_vaults_of_one_session_are_refused_before_the_chain_is_asked_and_
         kept < 75 + 40,
         "{kept}: an entry for each time that it was read, at most"
     );
-    // Nobody else is kept out: not the same client by another session, nor another client.
+    // No other is kept out: not the same client by another session, nor another client.
     visit.ports.0.balance.set(1);
     for peer in ["192.0.2.1:1", "192.0.2.2:1"] {
         let response = ask_from(&other, peer, json!({"resource": VAULT_RESOURCE}));
@@ -381,7 +381,7 @@ fn a_lower_lifetime_ends_sessions_at_once_and_a_higher_one_brings_none_back_that
 }
 
 #[test]
-fn a_challenge_of_another_store_signs_nobody_in() {
+fn a_challenge_of_another_store_does_not_sign_in() {
     let here = Visit::new();
     let elsewhere = Simulated::new(CONFIG.to_owned());
     elsewhere.0.random.set(1_000);
@@ -627,7 +627,7 @@ fn an_identity_whose_maker_has_ended_is_made_by_another_instance() {
     let mut refused = 0;
     while ask() == StatusCode::SERVICE_UNAVAILABLE {
         refused += 1;
-        assert!(refused < 20, "nobody makes it");
+        assert!(refused < 20, "it is not made");
     }
     assert!(refused > 0);
     let identity = ports.0.store.borrow()["tg1:store"].clone();

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use anyhow::{bail, ensure};
 use serde_json::{Map, Value, json};
-use tokengate_app::{Context, Explanation, Needs, Record, Service, explain};
+use tokengate_app::state::Installation;
+use tokengate_app::{Explanation, Telemetry};
 use tokengate_core::gate::{Gate, Truth};
 use tokengate_core::wallet::{Holders, Wallet};
 use tokengate_core::{ChainId, rfc3339};
@@ -19,31 +20,22 @@ const UNKNOWN: u8 = 3;
 pub(crate) fn check(asked: &Check) -> anyhow::Result<Answer> {
     let installed = Installed::read(&asked.origin)?;
     run(&installed, async |ports| {
-        let needs = Needs {
-            config: true,
-            providers: true,
-            ..Needs::default()
-        };
-        let mut service = Service::load(ports, needs).await?;
+        let mut installed = Installation::load(ports).await?;
         let blocks = {
-            let gate = find(&service, &asked.gate)?;
+            let gate = find(&installed, &asked.gate)?;
             let chains = chains(gate, asked);
             at_blocks(&asked.blocks, &chains, &asked.gate)?
         };
         for (chain, block) in blocks {
-            service.read_at_block(chain, block);
+            installed.read_at_block(chain, block);
         }
-        let gate = find(&service, &asked.gate)?;
-        let record = Record::default();
-        let context = Context {
-            service: &service,
-            ports,
-            record: &record,
-        };
-        let explanation = explain(&context, gate, holders(asked))
+        let gate = find(&installed, &asked.gate)?;
+        let telemetry = Telemetry::default();
+        let explanation = installed
+            .explain(ports, &telemetry, gate, holders(asked))
             .await
             .map_err(|problem| anyhow::anyhow!("{}", problem.code()))?;
-        let faults = record.faults();
+        let faults = telemetry.errors();
         let text = if asked.json {
             format!("{}\n", document(asked, &explanation, &faults))
         } else {
@@ -58,10 +50,8 @@ pub(crate) fn check(asked: &Check) -> anyhow::Result<Answer> {
     })
 }
 
-fn find<'a>(service: &'a Service, id: &str) -> anyhow::Result<&'a Gate> {
-    let config = service
-        .config()
-        .map_err(|problem| anyhow::anyhow!("{}", problem.code()))?;
+fn find<'a>(installed: &'a Installation, id: &str) -> anyhow::Result<&'a Gate> {
+    let config = installed.config();
     if let Some(gate) = config.gate(id) {
         return Ok(gate);
     }

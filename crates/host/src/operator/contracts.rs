@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use tokengate_app::doctor::{self, ContractReport, Severity};
-use tokengate_app::{Needs, Service};
+use tokengate_app::state::Installation;
 
 use super::{Installed, run};
 use crate::cli::Origin;
@@ -26,19 +26,11 @@ fn examine(origin: &Origin) {
     let Ok(installed) = Installed::read(origin) else {
         return;
     };
-    let needs = Needs {
-        config: true,
-        providers: true,
-        ..Needs::default()
-    };
     let looked_at = run(&installed, async |ports| {
         let work = async {
-            let service = Service::load(ports, needs).await?;
-            let chains = doctor::contracts(&service, ports).await;
-            let chains = chains.map_err(|problem| anyhow::anyhow!("{}", problem.code()))?;
-            let config = service.config();
-            let config = config.map_err(|problem| anyhow::anyhow!("{}", problem.code()))?;
-            for (chain, reports) in config.chains().zip(chains) {
+            let installed = Installation::load(ports).await?;
+            let chains = doctor::contracts(&installed, ports).await;
+            for (chain, reports) in installed.config().chains().zip(chains) {
                 match reports {
                     Some(reports) => reports.iter().for_each(tell),
                     None => tracing::warn!(
@@ -58,7 +50,7 @@ fn examine(origin: &Origin) {
 
 fn tell(report: &ContractReport) {
     for finding in &report.findings {
-        let mend = &finding.mend;
+        let mend = &finding.help;
         let severity = match finding.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use tokengate_app::doctor::{
     self, BucketReport, ChainReport, ContractReport, Finding, ProviderReport, Report, Severity,
 };
-use tokengate_app::{Needs, Service};
+use tokengate_app::load;
+use tokengate_app::state::{All, Installation, Signers};
 use tokengate_core::config::Config;
 
 use super::table::{count, table};
@@ -23,25 +24,16 @@ const VERSION: u32 = 1;
 
 pub(crate) fn doctor(asked: &Doctor) -> anyhow::Result<Answer> {
     let installed = Installed::read(&asked.origin)?;
-    let (service, report) = run(&installed, async |ports| {
-        let needs = Needs {
-            config: true,
-            keys: true,
-            store: true,
-            providers: true,
-            storage: true,
-            events: true,
-            demo: false,
-            admin: true,
-        };
-        let service = Service::load(ports, needs).await?;
-        let report = doctor::examine(&service, ports).await;
+    let (loaded, report) = run(&installed, async |ports| {
+        // Every component's variables, also those that nothing below needs.
+        load::<All>(ports).await?;
+        let loaded = Installation::load(ports).await?;
+        let signers = Signers::load(ports, &loaded).await?;
+        let report = doctor::examine(&loaded, &signers, ports).await;
         let report = report.map_err(|problem| anyhow::anyhow!("{}", problem.code()))?;
-        Ok((service, report))
+        Ok((loaded, report))
     })?;
-    let config = service
-        .config()
-        .map_err(|problem| anyhow::anyhow!("{}", problem.code()))?;
+    let config = loaded.config();
     let mut findings = installed.findings.clone();
     findings.extend(unreachable(config, &installed));
     findings.extend(exposed(&stores(asked, &installed)?)?);
@@ -295,8 +287,8 @@ impl Examined<'_> {
                     "warning"
                 }
             };
-            let Finding { problem, mend, .. } = finding;
-            text.push_str(&format!("{severity}: {subject}: {problem}\n  {mend}\n"));
+            let Finding { problem, help, .. } = finding;
+            text.push_str(&format!("{severity}: {subject}: {problem}\n  {help}\n"));
         }
         text.push_str(&match (errors, warnings) {
             (0, 0) => "all well\n".to_owned(),
