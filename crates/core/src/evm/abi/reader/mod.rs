@@ -10,7 +10,7 @@ use crate::jsonrpc::Call;
 use crate::{Address, ChainId, U256};
 
 /// Code of the reader, in hexadecimal; `tests/contracts/build.mjs` makes it.
-const CODE: &str = include_str!("../../../contracts/Reader.hex");
+const CODE: &str = include_str!("../../../../contracts/Reader.hex");
 
 /// Where the reader is while a state override lets it be there. Nobody has the key.
 pub const ADDRESS: Address = Address::from_bytes(*b"tokengate reader at!");
