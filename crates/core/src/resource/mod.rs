@@ -1,5 +1,7 @@
 //! Names of protected objects: `<bucket>/<object key>`, normalised once.
 
+pub mod pattern;
+
 use std::fmt;
 
 use percent_encoding::percent_decode_str;

@@ -13,7 +13,7 @@ use crate::block::{BlockId, ExecutionBlock};
 use crate::{Address, ChainId, U256};
 
 /// Creation code of `contracts/SignatureValidator.sol`, in hexadecimal; `tests/contracts/build.mjs` makes it.
-const CREATION_CODE: &str = include_str!("../../contracts/SignatureValidator.hex");
+const CREATION_CODE: &str = include_str!("../../../contracts/SignatureValidator.hex");
 
 /// Where the validator is put by a state override. Nothing is deployed there.
 pub const ADDRESS: Address = Address::from_bytes(*b"tokengate validator ");
