@@ -11,7 +11,7 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::client::Http;
+use crate::http::Http;
 use crate::process::Process;
 use crate::{artefact, root};
 
@@ -265,12 +265,12 @@ impl Chain {
     }
 
     /// Deploys a contract of an npm package, one without constructor arguments; `path` is that of its artefact.
-    pub(crate) async fn deploy_package(&self, path: &str) -> anyhow::Result<Address> {
+    pub async fn deploy_package(&self, path: &str) -> anyhow::Result<Address> {
         self.create(&package_contract(path)?, &[]).await
     }
 
     /// Runs `call` as the owner's transaction.
-    pub(crate) async fn transact(&self, to: Address, call: &impl SolCall) -> anyhow::Result<()> {
+    pub async fn transact(&self, to: Address, call: &impl SolCall) -> anyhow::Result<()> {
         let data = hex::encode_prefixed(call.abi_encode());
         self.send(json!({ "from": OWNER.to_string(), "to": to.to_string(), "data": data }))
             .await
@@ -279,7 +279,7 @@ impl Chain {
 
     /// Runs `call` as a transaction of any account, contracts included. Its balance stays as it was, because gates may ask
     /// for it.
-    pub(crate) async fn transact_as(
+    pub async fn transact_as(
         &self,
         from: Address,
         to: Address,
@@ -319,7 +319,7 @@ impl Chain {
     }
 
     /// Sends a transaction of an account whose key the chain has, and waits for its receipt.
-    pub(crate) async fn send(&self, transaction: Value) -> anyhow::Result<Value> {
+    pub async fn send(&self, transaction: Value) -> anyhow::Result<Value> {
         let hash = self
             .call("eth_sendTransaction", json!([transaction]))
             .await?;
@@ -338,7 +338,7 @@ impl Chain {
 }
 
 /// Code of a contract that `tests/contracts/build.mjs` compiled: "creation" or "runtime".
-pub(crate) fn own_contract(name: &str, code: &str) -> anyhow::Result<String> {
+pub fn own_contract(name: &str, code: &str) -> anyhow::Result<String> {
     let path = format!("tests/contracts/{name}.json");
     code_in(&path, "tests/contracts/build.mjs", code)
 }

@@ -1,6 +1,6 @@
 //! `scripts/up`: runs the demo until it is told to end.
 
-use tokengate_tests::demo::{Demo, PORTS};
+use tokengate_demo::demo::{Demo, PORTS};
 use tokio::signal::unix::{SignalKind, signal};
 
 // One thread: children die with the thread that started them, and here that is the process.
