@@ -23,6 +23,8 @@ pub const ERC721: Address = address!("0x5FbDB2315678afecb367f032d93F642f64180aa3
 pub const ERC1155: Address = address!("0xe7f1725E7734CE288F8367e1Bb143E90bb3F0512");
 /// The demo's ERC-20: its third.
 pub const ERC20: Address = address!("0x9fE46736679d2D9a65F0992F2272dE9f3c7fa6e0");
+/// Where the registry of delegate.xyz, version 2, lies on every chain that has it.
+pub const DELEGATE_REGISTRY: Address = address!("0x00000000000000447e69651d841bD8D104Bed493");
 /// The first development key's account: deploys everything and owns everything.
 pub const OWNER: Address = address!("0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266");
 /// The id of the ERC-1155 token that the owner has one of.
@@ -144,6 +146,12 @@ impl Chain {
             data: Data::new(),
         };
         self.transact(ERC1155, &pass).await
+    }
+
+    /// Puts the delegate registry where every chain has it.
+    pub async fn put_delegate_registry(&self) -> anyhow::Result<()> {
+        let code = own_contract("DelegateRegistry", "runtime")?;
+        self.set_code(DELEGATE_REGISTRY, &code).await
     }
 
     /// Its JSON-RPC endpoint.

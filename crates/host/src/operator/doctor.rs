@@ -1,7 +1,7 @@
 //! `tokengate doctor`: what is wrong, before the first request finds out.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use tokengate_app::doctor::{
 use tokengate_app::{Needs, Service};
 use tokengate_core::config::Config;
 
+use super::demo::Demo;
 use super::table::{count, table};
 use super::{Answer, Installed, run};
 use crate::cli::Doctor;
@@ -22,7 +23,8 @@ use crate::runtime_config::{self, KeyValueStore};
 const VERSION: u32 = 1;
 
 pub(crate) fn doctor(asked: &Doctor) -> anyhow::Result<Answer> {
-    let installed = Installed::read(&asked.origin)?;
+    let demo = asked.demo.demo.as_deref().map(Demo::read).transpose()?;
+    let installed = Installed::of(demo.as_ref(), &asked.origin)?;
     let (service, report) = run(&installed, async |ports| {
         let needs = Needs {
             config: true,
@@ -44,7 +46,8 @@ pub(crate) fn doctor(asked: &Doctor) -> anyhow::Result<Answer> {
         .map_err(|problem| anyhow::anyhow!("{}", problem.code()))?;
     let mut findings = installed.findings.clone();
     findings.extend(unreachable(config, &installed));
-    findings.extend(exposed(&stores(asked, &installed)?)?);
+    let demo_state = demo.as_ref().map(|demo| demo.state_directory.as_path());
+    findings.extend(exposed(&stores(asked, demo_state, &installed)?)?);
     let examined = Examined {
         counts: [
             count(config.gates().len(), "gate"),
@@ -74,9 +77,13 @@ pub(crate) fn doctor(asked: &Doctor) -> anyhow::Result<Answer> {
 }
 
 /// The files of the embedded stores that `tokengate up` would open.
-fn stores(asked: &Doctor, installed: &Installed) -> anyhow::Result<Vec<PathBuf>> {
+fn stores(
+    asked: &Doctor,
+    demo_state: Option<&Path>,
+    installed: &Installed,
+) -> anyhow::Result<Vec<PathBuf>> {
     let directory = runtime_config::state_directory(
-        asked.stores.state_dir.as_deref(),
+        asked.stores.state_dir.as_deref().or(demo_state),
         &installed.manifest_directory,
     );
     let file = asked.stores.runtime_config_file.as_deref();
