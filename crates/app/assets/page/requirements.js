@@ -59,12 +59,18 @@ export function readable(text) {
   });
 }
 
-/** The demo's token that a leaf names, if it does. */
-const demoToken = ({ chain, contract }) => (state.demoRpc && chain === DEMO_CHAIN ? DEMO_TOKENS[String(contract).toLowerCase()] : undefined);
+/** Every EVM chain counts its coin in wei, of 18 decimals. */
+const COIN = { symbol: 'coins', decimals: 18 };
 
-/** An amount of a token, as people write it where its decimals are known: 1,000 HOLD. The text may have words around it. */
-function amountInWords(text, leaf) {
-  const token = demoToken(leaf);
+/** The symbol and decimals of what a leaf counts, where they are known: of a chain's coin, and of the demo's token. */
+function unitOf(kind, { chain, contract }) {
+  if (kind === 'native') return COIN;
+  return kind === 'erc20' && state.demoRpc && chain === DEMO_CHAIN ? DEMO_TOKENS[String(contract).toLowerCase()] : undefined;
+}
+
+/** An amount as people write it where its unit is known: 1,000 HOLD. The text may have words before it. */
+function amountInWords(kind, text, leaf) {
+  const token = unitOf(kind, leaf);
   return token ? `${String(text).replace(/\d+/g, (digits) => inWholeUnits(digits, token.decimals))} ${token.symbol}` : readable(text);
 }
 
@@ -86,8 +92,9 @@ function leafInWords(kind, leaf) {
   const amount = readable(leaf.at_least);
   const ids = (leaf.token_ids ?? []).map(readable).join(', ');
   const single = leaf.token_ids?.length === 1 && /^\d+$/.test(leaf.token_ids[0]);
-  if (kind === 'native') return [`At least ${amount} wei`, of];
-  if (kind === 'erc20') return [`At least ${demoToken(leaf) ? amountInWords(leaf.at_least, leaf) : `${amount} units`} of the ERC-20 token`, of];
+  const amountOf = amountInWords(kind, leaf.at_least, leaf);
+  if (kind === 'native') return [`At least ${amountOf}`, of];
+  if (kind === 'erc20') return [`At least ${amountOf}${unitOf(kind, leaf) ? '' : ' units'} of the ERC-20 token`, of];
   if (kind === 'erc1155') return [`At least ${amount} of token ${ids} in the ERC-1155 contract`, of];
   if (kind === 'erc4907') return [single ? `The use of token ${ids} of the ERC-4907 collection` : `The use of at least ${amount} of tokens ${ids} in the ERC-4907 collection`, of];
   if (ids) return [single ? `Token ${ids} of the ERC-721 collection` : `At least ${amount} of tokens ${ids} in the ERC-721 collection`, of];
@@ -114,8 +121,7 @@ function hasInWords(kind, has, leaf) {
     case 'call': return `it says ${readable(has)}`;
     case 'owner_of_account': return has === '0' ? 'it is not yours' : 'it is yours';
     case 'erc4907': return has === '0' ? 'you use none' : `you use ${readable(has)}`;
-    case 'erc20': return has === '0' ? 'you hold none' : `you hold ${amountInWords(has, leaf)}`;
-    default: return has === '0' ? 'you hold none' : `you hold ${readable(has)}`;
+    default: return has === '0' ? 'you hold none' : `you hold ${amountInWords(kind, has, leaf)}`;
   }
 }
 
@@ -129,5 +135,5 @@ export function unmetInWords(leaf) {
   const what = leaf.kind === 'call' ? ['The contract ', shortAddress(String(leaf.contract)), ' on ']
     : STANDARDS[leaf.kind] ? [`${STANDARDS[leaf.kind]} `, shortAddress(String(leaf.contract)), ' on '] : 'The balance on ';
   const ids = Array.isArray(leaf.token_ids) ? `, token ${leaf.token_ids.map(readable).join(', ')}` : '';
-  return [what, chainName(String(leaf.chain)), ids, `: needs ${leaf.kind === 'erc20' ? amountInWords(leaf.needs, leaf) : readable(leaf.needs)}; `, has, '.'];
+  return [what, chainName(String(leaf.chain)), ids, `: needs ${amountInWords(leaf.kind, leaf.needs, leaf)}; `, has, '.'];
 }

@@ -98,7 +98,7 @@ export function wantedChain() {
   return chains.includes(state.walletChain) ? state.walletChain : chains[0] ?? state.walletChain;
 }
 
-/** Whom a challenge must be made for: typed data has the address in it, a text gets it here. */
+/** The address that a challenge must be made for: typed data has the address in it, a text gets it here. */
 const boundTo = () => (state.wallet?.typed ? state.address : null);
 
 export function ready() {

@@ -7,12 +7,12 @@ export function addWallet(wallet) {
   if (state.phase === 'choose') page.render();
 }
 
-/** What a wallet says of itself is anybody's word: shown as text, without characters that change how the rest reads. */
+/** What a wallet says of itself is untrusted: shown as text, without characters that change how the rest reads. */
 function announced({ detail }) {
   const { uuid, name, icon } = detail?.info ?? {};
   if (typeof uuid !== 'string' || typeof name !== 'string' || typeof detail.provider?.request !== 'function') return;
   const id = `wallet-${uuid}`;
-  if (state.wallets.has(id)) return; // every request is answered by all, and nobody takes another one's place
+  if (state.wallets.has(id)) return; // every request is answered by all, and no wallet replaces another
   state.wallets.delete('legacy');
   const safeName = name.replace(/\p{C}/gu, '').trim().slice(0, 60) || 'Wallet without a name';
   const safeIcon = typeof icon === 'string' && /^data:image\/(svg\+xml|png|webp|gif|jpeg)[;,]/.test(icon) ? icon : null;
@@ -37,7 +37,7 @@ export function lookForWallets() {
   }, 400);
 }
 
-/** `window.ethereum` belongs to whoever wrote it last: it is taken only where no wallet announces itself. */
+/** `window.ethereum` is the wallet's that wrote it last: it is used only where no wallet announces itself. */
 function adoptLegacy() {
   const provider = window.ethereum;
   if (typeof provider?.request !== 'function' || [...state.wallets.keys()].some((id) => id.startsWith('wallet-'))) return;
