@@ -8,10 +8,28 @@ use std::{env, fs};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-const ASSETS: [&str; 4] = ["index.html", "app.js", "style.css", "openapi.json"];
+const ASSETS: [&str; 16] = [
+    "index.html",
+    "app.js",
+    "page/api.js",
+    "page/demo.js",
+    "page/dom.js",
+    "page/gates.js",
+    "page/message.js",
+    "page/portal.js",
+    "page/preview.js",
+    "page/requirements.js",
+    "page/session.js",
+    "page/state.js",
+    "page/time.js",
+    "page/wallets.js",
+    "style.css",
+    "openapi.json",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let out = env::var("OUT_DIR")?;
+    fs::create_dir_all(Path::new(&out).join("page"))?;
     for name in ASSETS {
         let source = Path::new("assets").join(name);
         println!("cargo::rerun-if-changed={}", source.display());

@@ -10,8 +10,7 @@ use serde_json::{Value, json};
 use crate::chain::{CHAIN_ID, Chain, OWNER, own_contract};
 use crate::wallet::Wallet;
 
-/// Where the delegate registry of delegate.xyz, version 2, lies on every chain that has it.
-pub const REGISTRY: Address = address!("0x00000000000000447e69651d841bD8D104Bed493");
+pub use crate::chain::DELEGATE_REGISTRY as REGISTRY;
 
 /// The third development key's account, which only sends transactions: with the authority as their sender, the nonce of
 /// an authorization would have to count the transaction that carries it.
@@ -487,8 +486,7 @@ pub struct Registry<'a> {
 impl<'a> Registry<'a> {
     /// Puts it on a chain.
     pub async fn new(chain: &'a Chain) -> anyhow::Result<Self> {
-        let code = own_contract("DelegateRegistry", "runtime")?;
-        chain.set_code(REGISTRY, &code).await?;
+        chain.put_delegate_registry().await?;
         Ok(Self { chain })
     }
 

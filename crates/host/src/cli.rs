@@ -1,7 +1,8 @@
 //! The command line.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -76,6 +77,14 @@ pub(crate) struct Origin {
     variables: Vec<Variable>,
 }
 
+/// The demo of `scripts/up` in place of another application.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DemoOption {
+    /// The demo that scripts/up runs, by the description that it keeps while it runs [default: .spin/demo.json]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = ".spin/demo.json", conflicts_with = "from")]
+    pub(crate) demo: Option<PathBuf>,
+}
+
 /// Where key-value stores are.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Stores {
@@ -95,12 +104,26 @@ impl Origin {
             .map(|given| (given.name.clone(), given.value.clone()))
             .collect()
     }
+
+    /// The application of another manifest, with these variables besides those given, which go before them.
+    pub(crate) fn over(&self, manifest: &Path, variables: &BTreeMap<String, String>) -> Self {
+        let others = variables.iter().map(|(name, value)| Variable {
+            name: name.clone(),
+            value: value.clone(),
+        });
+        Self {
+            from: manifest.to_owned(),
+            variables: others.chain(self.variables.iter().cloned()).collect(),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
     #[command(flatten)]
     pub(crate) origin: Origin,
+    #[command(flatten)]
+    pub(crate) demo: DemoOption,
     #[command(flatten)]
     pub(crate) stores: Stores,
     /// One JSON document in place of tables
@@ -122,6 +145,8 @@ pub(crate) struct Check {
     pub(crate) vault: Option<Address>,
     #[command(flatten)]
     pub(crate) origin: Origin,
+    #[command(flatten)]
+    pub(crate) demo: DemoOption,
     /// One JSON document in place of text
     #[arg(long)]
     pub(crate) json: bool,
@@ -132,17 +157,13 @@ pub(crate) struct Check {
 pub(crate) struct Service {
     /// Where the service is
     #[arg(long, default_value = "http://127.0.0.1:3000", value_name = "URL", value_parser = service)]
-    url: Url,
+    pub(crate) url: Url,
     /// A file with the token
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
-}
-
-impl Service {
-    /// Its URL, which paths are appended to.
-    pub(crate) fn base(&self) -> &str {
-        self.url.as_str().trim_end_matches('/')
-    }
+    /// The demo that scripts/up runs, by the description that it keeps while it runs [default: .spin/demo.json]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = ".spin/demo.json", conflicts_with_all = ["url", "token_file"])]
+    pub(crate) demo: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -374,7 +395,7 @@ fn at_block(text: &str) -> Result<AtBlock, String> {
     Ok(AtBlock { chain, number })
 }
 
-fn service(text: &str) -> Result<Url, String> {
+pub(crate) fn service(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).ok();
     url.filter(|url| {
         let plain = url.query().is_none() && url.fragment().is_none();
@@ -525,6 +546,23 @@ mod tests {
         ] {
             assert!(service(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_demo_option_has_a_default_file_and_excludes_other_places() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        for line in ["tokengate doctor --demo", "tokengate watch --demo --once"] {
+            let demo = match parse(line).unwrap().command {
+                Command::Doctor(asked) => asked.demo.demo,
+                Command::Watch(asked) => asked.service.demo,
+                _ => panic!("another command"),
+            };
+            assert_eq!(demo.as_deref(), Some(Path::new(".spin/demo.json")));
+        }
+        assert!(parse("tokengate doctor --demo=other.json").is_ok());
+        assert!(parse("tokengate doctor --demo --from spin.toml").is_err());
+        assert!(parse("tokengate watch --demo --url http://127.0.0.1:1").is_err());
+        assert!(parse("tokengate watch --demo --token-file token").is_err());
     }
 
     #[test]

@@ -17,13 +17,12 @@ use crate::state::Site;
 
 /// The routes of this function.
 pub fn routes<P: Ports>() -> Vec<Route<P, Site>> {
-    vec![
-        Route::new("/").on(Method::GET, asset),
-        Route::new("/app.js").on(Method::GET, asset),
-        Route::new("/style.css").on(Method::GET, asset),
-        Route::new("/openapi.json").on(Method::GET, asset),
-        Route::new("/config.json").on(Method::GET, config),
-    ]
+    let assets = ASSETS.iter();
+    let mut routes: Vec<_> = assets
+        .map(|asset| Route::new(asset.path).on(Method::GET, self::asset))
+        .collect();
+    routes.push(Route::new("/config.json").on(Method::GET, config));
+    routes
 }
 
 /// Scripts and styles only from here. The page talks to wallets' nodes and to object stores, whose origins are the
@@ -32,32 +31,69 @@ const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: http: https:; connect-src 'self' http: https:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 
-/// An asset, compressed by the build: gzip (RFC 1952).
-macro_rules! compressed {
-    ($name:literal) => {
-        include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".gz"))
+/// A file of the page, compressed by the build: gzip (RFC 1952).
+struct Asset {
+    path: &'static str,
+    media_type: &'static str,
+    gzip: &'static [u8],
+    #[cfg(test)]
+    plain: &'static [u8],
+}
+
+macro_rules! asset {
+    ($path:literal, $name:literal, $media_type:expr) => {
+        Asset {
+            path: $path,
+            media_type: $media_type,
+            gzip: include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".gz")),
+            #[cfg(test)]
+            plain: include_bytes!(concat!("../../assets/", $name)),
+        }
     };
 }
+
+const HTML: &str = "text/html; charset=utf-8";
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+
+static ASSETS: [Asset; 16] = [
+    asset!("/", "index.html", HTML),
+    asset!("/app.js", "app.js", JAVASCRIPT),
+    asset!("/page/api.js", "page/api.js", JAVASCRIPT),
+    asset!("/page/demo.js", "page/demo.js", JAVASCRIPT),
+    asset!("/page/dom.js", "page/dom.js", JAVASCRIPT),
+    asset!("/page/gates.js", "page/gates.js", JAVASCRIPT),
+    asset!("/page/message.js", "page/message.js", JAVASCRIPT),
+    asset!("/page/portal.js", "page/portal.js", JAVASCRIPT),
+    asset!("/page/preview.js", "page/preview.js", JAVASCRIPT),
+    asset!("/page/requirements.js", "page/requirements.js", JAVASCRIPT),
+    asset!("/page/session.js", "page/session.js", JAVASCRIPT),
+    asset!("/page/state.js", "page/state.js", JAVASCRIPT),
+    asset!("/page/time.js", "page/time.js", JAVASCRIPT),
+    asset!("/page/wallets.js", "page/wallets.js", JAVASCRIPT),
+    asset!("/style.css", "style.css", CSS),
+    asset!("/openapi.json", "openapi.json", "application/json"),
+];
 
 async fn asset<P: Ports>(
     _: &Context<P, Site>,
     request: &Request,
     _: &str,
 ) -> Result<Response, Problem> {
-    let (media_type, bytes): (&'static str, &'static [u8]) = match request.uri().path() {
-        "/" => ("text/html; charset=utf-8", compressed!("index.html")),
-        "/app.js" => ("text/javascript; charset=utf-8", compressed!("app.js")),
-        "/style.css" => ("text/css; charset=utf-8", compressed!("style.css")),
-        _ => ("application/json", compressed!("openapi.json")),
-    };
+    let path = request.uri().path();
+    let asset = ASSETS.iter().find(|asset| asset.path == path);
+    // The router calls this for the paths of assets only.
+    let Asset {
+        media_type, gzip, ..
+    } = asset.ok_or(Problem::Misconfigured)?;
     let mut response = if accepts_gzip(request) {
-        let mut response = Response::new(Bytes::from_static(bytes));
+        let mut response = Response::new(Bytes::from_static(gzip));
         response
             .headers_mut()
             .insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         response
     } else {
-        let plain = inflate(bytes).ok_or(Problem::Misconfigured)?;
+        let plain = inflate(gzip).ok_or(Problem::Misconfigured)?;
         Response::new(plain.into())
     };
     let headers = response.headers_mut();
@@ -106,23 +142,8 @@ mod tests {
 
     #[test]
     fn every_asset_is_what_it_was_before_it_was_compressed() {
-        let assets: [(&[u8], &[u8]); 4] = [
-            (
-                compressed!("index.html"),
-                include_bytes!("../../assets/index.html"),
-            ),
-            (compressed!("app.js"), include_bytes!("../../assets/app.js")),
-            (
-                compressed!("style.css"),
-                include_bytes!("../../assets/style.css"),
-            ),
-            (
-                compressed!("openapi.json"),
-                include_bytes!("../../assets/openapi.json"),
-            ),
-        ];
-        for (member, plain) in assets {
-            assert_eq!(inflate(member).as_deref(), Some(plain));
+        for asset in &ASSETS {
+            assert_eq!(inflate(asset.gzip).as_deref(), Some(asset.plain));
         }
     }
 }

@@ -10,6 +10,7 @@ use tokengate_core::gate::{Gate, Truth};
 use tokengate_core::wallet::{Holders, Wallet};
 use tokengate_core::{ChainId, rfc3339};
 
+use super::demo::Demo;
 use super::{Answer, Installed, run};
 use crate::cli::{AtBlock, Check};
 
@@ -18,7 +19,8 @@ const CLOSED: u8 = 1;
 const UNKNOWN: u8 = 3;
 
 pub(crate) fn check(asked: &Check) -> anyhow::Result<Answer> {
-    let installed = Installed::read(&asked.origin)?;
+    let demo = asked.demo.demo.as_deref().map(Demo::read).transpose()?;
+    let installed = Installed::of(demo.as_ref(), &asked.origin)?;
     run(&installed, async |ports| {
         let mut installed = Installation::load(ports).await?;
         let blocks = {

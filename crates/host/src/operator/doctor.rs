@@ -1,7 +1,7 @@
 //! `tokengate doctor`: what is wrong, before the first request finds out.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
@@ -12,6 +12,7 @@ use tokengate_app::load;
 use tokengate_app::state::{All, Installation, Signers};
 use tokengate_core::config::Config;
 
+use super::demo::Demo;
 use super::table::{count, table};
 use super::{Answer, Installed, run};
 use crate::cli::Doctor;
@@ -23,7 +24,8 @@ use crate::runtime_config::{self, KeyValueStore};
 const VERSION: u32 = 1;
 
 pub(crate) fn doctor(asked: &Doctor) -> anyhow::Result<Answer> {
-    let installed = Installed::read(&asked.origin)?;
+    let demo = asked.demo.demo.as_deref().map(Demo::read).transpose()?;
+    let installed = Installed::of(demo.as_ref(), &asked.origin)?;
     let (loaded, report) = run(&installed, async |ports| {
         // Every component's variables, also those that nothing below needs.
         load::<All>(ports).await?;
@@ -36,7 +38,8 @@ pub(crate) fn doctor(asked: &Doctor) -> anyhow::Result<Answer> {
     let config = loaded.config();
     let mut findings = installed.findings.clone();
     findings.extend(unreachable(config, &installed));
-    findings.extend(exposed(&stores(asked, &installed)?)?);
+    let demo_state = demo.as_ref().map(|demo| demo.state_directory.as_path());
+    findings.extend(exposed(&stores(asked, demo_state, &installed)?)?);
     let examined = Examined {
         counts: [
             count(config.gates().len(), "gate"),
@@ -66,9 +69,13 @@ pub(crate) fn doctor(asked: &Doctor) -> anyhow::Result<Answer> {
 }
 
 /// The files of the embedded stores that `tokengate up` would open.
-fn stores(asked: &Doctor, installed: &Installed) -> anyhow::Result<Vec<PathBuf>> {
+fn stores(
+    asked: &Doctor,
+    demo_state: Option<&Path>,
+    installed: &Installed,
+) -> anyhow::Result<Vec<PathBuf>> {
     let directory = runtime_config::state_directory(
-        asked.stores.state_dir.as_deref(),
+        asked.stores.state_dir.as_deref().or(demo_state),
         &installed.manifest_directory,
     );
     let file = asked.stores.runtime_config_file.as_deref();

@@ -7,6 +7,7 @@
 
 mod check;
 mod contracts;
+mod demo;
 mod doctor;
 mod ports;
 mod service;
@@ -28,6 +29,7 @@ pub(crate) use doctor::doctor;
 pub(crate) use warm::warm;
 pub(crate) use watch::watch;
 
+use self::demo::Demo;
 use self::ports::Native;
 use crate::application;
 use crate::cli::Origin;
@@ -64,6 +66,14 @@ struct Installed {
 }
 
 impl Installed {
+    /// The application of a demo, or else of a manifest.
+    fn of(demo: Option<&Demo>, origin: &Origin) -> anyhow::Result<Self> {
+        match demo {
+            Some(demo) => Self::read(&demo.origin(origin)),
+            None => Self::read(origin),
+        }
+    }
+
     fn read(origin: &Origin) -> anyhow::Result<Self> {
         let manifest = Manifest::read(&origin.from)?;
         let values = Variables::resolve(&manifest.variables, &origin.variables(), |name| {

@@ -7,6 +7,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::Value;
 
+use super::demo::Demo;
 use super::ports::Native;
 use crate::cli;
 
@@ -19,6 +20,7 @@ const MAX_ANSWER_LEN: usize = 1024 * 1024;
 
 /// One thing that the service does.
 pub(super) struct Service {
+    base: String,
     target: String,
     headers: HeaderMap,
 }
@@ -35,10 +37,21 @@ pub(super) enum Failure {
 impl Service {
     /// What the service does at `path`, with the operator's token.
     pub(super) fn new(named: &cli::Service, path: &str) -> anyhow::Result<Self> {
+        let (url, token) = match named.demo.as_deref().map(Demo::read).transpose()? {
+            Some(demo) => (demo.url, demo.admin_token),
+            None => (named.url.clone(), token(named)?),
+        };
+        let base = url.as_str().trim_end_matches('/');
         Ok(Self {
-            target: format!("{}{path}", named.base()),
-            headers: HeaderMap::from_iter([(AUTHORIZATION, authorization(named)?)]),
+            base: base.to_owned(),
+            target: format!("{base}{path}"),
+            headers: HeaderMap::from_iter([(AUTHORIZATION, authorization(&token)?)]),
         })
+    }
+
+    /// The service's URL, which paths are appended to.
+    pub(super) fn base(&self) -> &str {
+        &self.base
     }
 
     /// What `parse` makes of the answer; where that is nothing, it is no answer of the service.
@@ -78,12 +91,15 @@ impl Failure {
     }
 }
 
-fn authorization(named: &cli::Service) -> anyhow::Result<HeaderValue> {
-    let token = match &named.token_file {
+fn token(named: &cli::Service) -> anyhow::Result<String> {
+    Ok(match &named.token_file {
         Some(file) => std::fs::read_to_string(file)
             .map_err(|error| anyhow::anyhow!("{} cannot be read: {error}", file.display()))?,
         None => std::env::var(TOKEN_VARIABLE).unwrap_or_default(),
-    };
+    })
+}
+
+fn authorization(token: &str) -> anyhow::Result<HeaderValue> {
     let token = token.trim();
     ensure!(
         !token.is_empty(),

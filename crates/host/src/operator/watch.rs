@@ -42,7 +42,7 @@ pub(crate) fn watch(asked: &Watch, stderr: &Stderr) -> anyhow::Result<u8> {
         true => "once".to_owned(),
         false => format!("every {:?}", asked.every),
     };
-    say(&[format!("watching {} {pace}", asked.service.base())])?;
+    say(&[format!("watching {} {pace}", service.base())])?;
     let failures = Cell::new(0_u32);
     on_this_machine("", &BTreeMap::new(), async |ports| {
         let mut interrupt = signal(SignalKind::interrupt())?;

@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::client::Http;
+use crate::http::Http;
 
 /// The bucket.
 pub const BUCKET: &str = "media";

@@ -11,7 +11,7 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::client::Http;
+use crate::http::Http;
 use crate::process::Process;
 use crate::{artefact, root};
 
@@ -23,6 +23,8 @@ pub const ERC721: Address = address!("0x5FbDB2315678afecb367f032d93F642f64180aa3
 pub const ERC1155: Address = address!("0xe7f1725E7734CE288F8367e1Bb143E90bb3F0512");
 /// The demo's ERC-20: its third.
 pub const ERC20: Address = address!("0x9fE46736679d2D9a65F0992F2272dE9f3c7fa6e0");
+/// Where the registry of delegate.xyz, version 2, lies on every chain that has it.
+pub const DELEGATE_REGISTRY: Address = address!("0x00000000000000447e69651d841bD8D104Bed493");
 /// The first development key's account: deploys everything and owns everything.
 pub const OWNER: Address = address!("0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266");
 /// The id of the ERC-1155 token that the owner has one of.
@@ -146,6 +148,12 @@ impl Chain {
         self.transact(ERC1155, &pass).await
     }
 
+    /// Puts the delegate registry where every chain has it.
+    pub async fn put_delegate_registry(&self) -> anyhow::Result<()> {
+        let code = own_contract("DelegateRegistry", "runtime")?;
+        self.set_code(DELEGATE_REGISTRY, &code).await
+    }
+
     /// Its JSON-RPC endpoint.
     pub fn url(&self) -> &str {
         &self.url
@@ -265,12 +273,12 @@ impl Chain {
     }
 
     /// Deploys a contract of an npm package, one without constructor arguments; `path` is that of its artefact.
-    pub(crate) async fn deploy_package(&self, path: &str) -> anyhow::Result<Address> {
+    pub async fn deploy_package(&self, path: &str) -> anyhow::Result<Address> {
         self.create(&package_contract(path)?, &[]).await
     }
 
     /// Runs `call` as the owner's transaction.
-    pub(crate) async fn transact(&self, to: Address, call: &impl SolCall) -> anyhow::Result<()> {
+    pub async fn transact(&self, to: Address, call: &impl SolCall) -> anyhow::Result<()> {
         let data = hex::encode_prefixed(call.abi_encode());
         self.send(json!({ "from": OWNER.to_string(), "to": to.to_string(), "data": data }))
             .await
@@ -279,7 +287,7 @@ impl Chain {
 
     /// Runs `call` as a transaction of any account, contracts included. Its balance stays as it was, because gates may ask
     /// for it.
-    pub(crate) async fn transact_as(
+    pub async fn transact_as(
         &self,
         from: Address,
         to: Address,
@@ -319,7 +327,7 @@ impl Chain {
     }
 
     /// Sends a transaction of an account whose key the chain has, and waits for its receipt.
-    pub(crate) async fn send(&self, transaction: Value) -> anyhow::Result<Value> {
+    pub async fn send(&self, transaction: Value) -> anyhow::Result<Value> {
         let hash = self
             .call("eth_sendTransaction", json!([transaction]))
             .await?;
@@ -338,7 +346,7 @@ impl Chain {
 }
 
 /// Code of a contract that `tests/contracts/build.mjs` compiled: "creation" or "runtime".
-pub(crate) fn own_contract(name: &str, code: &str) -> anyhow::Result<String> {
+pub fn own_contract(name: &str, code: &str) -> anyhow::Result<String> {
     let path = format!("tests/contracts/{name}.json");
     code_in(&path, "tests/contracts/build.mjs", code)
 }

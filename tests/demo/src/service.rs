@@ -25,6 +25,10 @@ const BUILD: &str = "scripts/build";
 /// A first start compiles every component; later ones load what that left in the cache.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// What the directory of a service has besides the artefacts.
+const MANIFEST: &str = "spin.toml";
+const STATE: &str = "state";
+
 /// How to start the service.
 #[derive(Clone)]
 pub struct Settings {
@@ -178,7 +182,7 @@ impl Settings {
 pub struct Service {
     process: Process,
     url: String,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Service {
@@ -193,7 +197,7 @@ impl Service {
         Ok(Self {
             process,
             url,
-            _directory: directory,
+            directory,
         })
     }
 
@@ -216,6 +220,16 @@ impl Service {
     /// All it has written to standard output and standard error.
     pub fn log(&self) -> String {
         format!("{}{}", self.process.stdout(), self.process.stderr())
+    }
+
+    /// Its manifest. It exists as long as this does.
+    pub fn manifest(&self) -> PathBuf {
+        self.directory.path().join(MANIFEST)
+    }
+
+    /// The directory of its embedded stores.
+    pub fn state_directory(&self) -> PathBuf {
+        self.directory.path().join(STATE)
     }
 
     /// Its process id; `None` once it has ended.
@@ -313,11 +327,11 @@ fn command(settings: &Settings, directory: &TempDir) -> anyhow::Result<Command> 
     command
         .arg("up")
         .arg("--from")
-        .arg(place("spin.toml"))
+        .arg(place(MANIFEST))
         .arg("--listen")
         .arg(format!("127.0.0.1:{}", settings.port))
         .arg("--state-dir")
-        .arg(place("state"))
+        .arg(place(STATE))
         .arg("--cache-dir")
         .arg(root().join("target/precompiled"))
         .args(&settings.arguments);
@@ -343,7 +357,7 @@ fn installed(settings: &Settings, directory: &TempDir) -> anyhow::Result<Command
         None => std::fs::read_to_string(root().join("spin.toml")).context("spin.toml")?,
         Some(text) => text.clone(),
     };
-    std::fs::write(place("spin.toml"), manifest)?;
+    std::fs::write(place(MANIFEST), manifest)?;
     std::fs::write(place("tokengate.toml"), &settings.config)?;
     symlink(root().join("target"), place("target"))?;
 

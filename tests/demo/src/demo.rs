@@ -1,12 +1,15 @@
 //! The demo: the repository's own `tokengate.toml` over a local chain and a local store, each where that file expects it.
 
-use std::fs::File;
-use std::io::Read;
+use std::fs::{DirBuilder, File};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use alloy_primitives::{Address, hex};
 use anyhow::{Context, ensure};
+use serde_json::json;
 
 use crate::chain::Chain;
 use crate::process::Process;
@@ -56,6 +59,9 @@ id = "tests"
 provider = "standard"
 secret = "{{ events_secret }}"
 "#;
+
+/// The description of the demo that `scripts/up` runs, below the root of the checkout.
+pub const DESCRIPTION: &str = ".spin/demo.json";
 
 /// Where the demo's parts listen on the loopback interface.
 #[derive(Clone, Copy)]
@@ -116,63 +122,120 @@ impl Ports {
     }
 }
 
+/// How to start the demo.
+pub struct Options {
+    /// Where its parts listen.
+    pub ports: Ports,
+    /// The configuration; the repository's `tokengate.toml` where there is none.
+    pub config: Option<PathBuf>,
+    /// The secret of a source of events, `tests`, which signs by the Standard Webhooks specification. With it, typed data
+    /// signs in too.
+    pub events: Option<String>,
+    /// The file that tells `tokengate … --demo` where the demo is and what its variables are. It exists while the demo
+    /// runs.
+    pub description: Option<PathBuf>,
+}
+
+impl Options {
+    /// The repository's configuration, no source of events and no description.
+    pub fn new(ports: Ports) -> Self {
+        Self {
+            ports,
+            config: None,
+            events: None,
+            description: None,
+        }
+    }
+
+    /// The configuration's text.
+    fn config(&self) -> anyhow::Result<String> {
+        let path = match &self.config {
+            Some(path) => path.clone(),
+            None => root().join("tokengate.toml"),
+        };
+        let text = std::fs::read_to_string(&path);
+        let mut text = text.with_context(|| format!("{} cannot be read", path.display()))?;
+        if self.events.is_some() {
+            text.push_str(EVENTS);
+            // Off by default, so a test of typed data switches it on.
+            let service = "[service]\n";
+            ensure!(
+                text.contains(service),
+                "{} has no [service]",
+                path.display()
+            );
+            text = text.replacen(service, "[service]\ntyped_data = true\n", 1);
+        }
+        Ok(self.ports.put_in(&text))
+    }
+}
+
 /// A running demo.
 pub struct Demo {
+    description: Option<Description>,
     watch: Process,
     service: Service,
     chain: Chain,
     store: Store,
     ports: Ports,
     admin_token: String,
+    has_own_config: bool,
 }
 
 impl Demo {
-    /// Starts it.
+    /// Starts it with the repository's configuration.
     pub async fn start(ports: Ports) -> anyhow::Result<Self> {
-        Self::start_with(ports, None).await
+        Self::start_with(&Options::new(ports)).await
     }
 
-    /// Starts it with a source of events, `tests`, which signs with this by the Standard Webhooks specification, and with
-    /// sign-in by typed data.
+    /// Starts it with a source of events and with sign-in by typed data.
     pub async fn with_events(ports: Ports, secret: &str) -> anyhow::Result<Self> {
-        Self::start_with(ports, Some(secret)).await
+        Self::start_with(&Options {
+            events: Some(secret.to_owned()),
+            ..Options::new(ports)
+        })
+        .await
     }
 
-    async fn start_with(ports: Ports, events: Option<&str>) -> anyhow::Result<Self> {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// If a port is in use, a part is missing or does not start, or the configuration cannot be used.
+    pub async fn start_with(options: &Options) -> anyhow::Result<Self> {
+        let ports = options.ports;
         ports.check()?;
-        let mut config =
-            std::fs::read_to_string(root().join("tokengate.toml")).context("tokengate.toml")?;
-        if events.is_some() {
-            config.push_str(EVENTS);
-            // Off where nothing is said, so whoever tests what it does switches it on.
-            let service = "[service]\n";
-            ensure!(config.contains(service), "tokengate.toml has no [service]");
-            config = config.replacen(service, "[service]\ntyped_data = true\n", 1);
-        }
+        let config = options.config()?;
         let chain = Chain::with_contracts(ports.chain).await?;
+        chain.put_delegate_registry().await?;
         let store = Store::start(ports.store).await?;
         for (key, content_type, content) in OBJECTS {
             store.put(key, content_type, content).await?;
         }
         let admin_token = random_key()?;
-        let mut settings = Settings::new(&ports.put_in(&config), chain.url())
+        let mut settings = Settings::new(&config, chain.url())
             .variable("service_keys", &format!("demo:{}", random_key()?))
             .variable("store_keys", &format!("demo:{}", random_key()?))
             .variable("demo_rpc_url", chain.url())
             .variable("admin_token", &admin_token);
         settings.port = ports.service;
-        if let Some(secret) = events {
+        if let Some(secret) = &options.events {
             settings = settings.events(secret)?;
         }
         let service = Service::start(&settings).await?;
         let watch = service::watch(service.url(), &admin_token).await?;
+        let description = match &options.description {
+            Some(path) => Some(Description::write(path, &service, &settings)?),
+            None => None,
+        };
         Ok(Self {
+            description,
             watch,
             service,
             chain,
             store,
             ports,
             admin_token,
+            has_own_config: options.config.is_some(),
         })
     }
 
@@ -198,15 +261,26 @@ impl Demo {
 
     /// What to open and what to paste.
     pub fn instructions(&self) -> String {
-        format!(
-            "\nTokengate  {}/  (open it: a page with a demo wallet)\nAPI        {}/openapi.json\nChain      {}  (id 31337)\n\
-             Store      {}  (bucket media)\n\nThe same with curl, to paste into a shell:\n\n{}\nCtrl-C ends all of it.\n",
-            self.service.url(),
+        let mut text = format!(
+            "\nTokengate  {0}/  (open it: a page with a demo wallet)\nAPI        {0}/openapi.json\nChain      {1}  (id 31337)\n\
+             Store      {2}  (bucket media)\n",
             self.service.url(),
             self.chain.url(),
             self.store.url(),
-            self.walk_through()
-        )
+        );
+        if let Some(description) = &self.description {
+            text.push_str(&format!(
+                "\nIn another terminal, for example `target/native/tokengate doctor --demo`: it reads {}.\n",
+                description.path.display()
+            ));
+        }
+        // The walk-through opens what the repository's configuration gates.
+        if !self.has_own_config {
+            text.push_str("\nThe same with curl, to paste into a shell:\n\n");
+            text.push_str(&self.walk_through());
+        }
+        text.push_str("\nCtrl-C ends all of it.\n");
+        text
     }
 
     /// A shell session from signature to bytes, and to refusal.
@@ -223,14 +297,69 @@ impl Demo {
         }
     }
 
-    /// Ends it: who asks the service before it, and the service before all else, so that it can answer what it has begun.
+    /// Ends it: `tokengate watch` before the service that it asks, and the service before all else, so that it can answer
+    /// what it has begun.
     pub async fn stop(mut self) -> anyhow::Result<()> {
+        drop(self.description.take());
         let status = self.watch.stop(Duration::from_secs(5)).await?;
         ensure!(status.success(), "tokengate watch ended with {status}");
         let status = self.service.stop().await?;
         ensure!(status.success(), "the service ended with {status}");
         self.store.stop().await;
         self.chain.stop().await
+    }
+}
+
+/// The file that says where a demo is and what its variables are. It is removed when this is dropped.
+struct Description {
+    path: PathBuf,
+}
+
+impl Description {
+    /// Writes it with mode 0600: it holds keys. What an earlier demo left is removed first.
+    fn write(path: &Path, service: &Service, settings: &Settings) -> anyhow::Result<Self> {
+        let shown = path.display();
+        let variables = settings.variables.iter();
+        let variables: serde_json::Map<_, _> = variables
+            .map(|(name, value)| (name.clone(), value.as_str().into()))
+            .collect();
+        let text = json!({
+            "url": service.url(),
+            "manifest": service.manifest(),
+            "state_directory": service.state_directory(),
+            "variables": variables,
+        });
+        if let Some(directory) = path.parent() {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(directory)
+                .with_context(|| format!("{} cannot be made", directory.display()))?;
+        }
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("{shown} cannot be replaced"));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        let mut file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .with_context(|| format!("{shown} cannot be written"))?;
+        let description = Self {
+            path: path.to_owned(),
+        };
+        file.write_all(format!("{text:#}\n").as_bytes())?;
+        Ok(description)
+    }
+}
+
+impl Drop for Description {
+    fn drop(&mut self) {
+        // One that stays is replaced by the next demo, and its keys open nothing.
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 
