@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 #[derive(Parser)]
 struct Arguments {
     /// A configuration in place of the repository's tokengate.toml. The chain is eip155:31337 with the provider
-    /// {rpc_url}, the bucket is media at http://127.0.0.1:9000 with the credentials media
+    /// {{ rpc_url }}, the bucket is media at http://127.0.0.1:9000 with the credentials media
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
