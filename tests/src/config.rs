@@ -15,7 +15,7 @@ pub struct Config {
     pub endpoint: String,
     /// How long a fact decides alone.
     pub fresh: &'static str,
-    /// How long it may still grant while it is read anew.
+    /// How long after that it may still grant, while it is read again in the background.
     pub stale: Option<&'static str>,
     /// How long a session lasts.
     pub session_ttl: &'static str,
@@ -31,7 +31,7 @@ pub struct Config {
     pub providers: usize,
     /// More keys of the chain's table.
     pub chain: String,
-    /// What stands in `[deadlines]`.
+    /// What stands in `[timeouts]`.
     pub deadlines: &'static str,
     /// Whether typed data signs in.
     pub typed_data: bool,
@@ -49,7 +49,7 @@ impl Config {
             session_ttl: "1h",
             url_ttl: "5m",
             limits: "per_client = \"1000000/1m\"\nper_address = \"1000000/1m\"\nper_session = \"1000000/1m\"\nreads_per_client = \"1000000/1m\"",
-            cache: "warm = \"off\"",
+            cache: "prefetch = \"off\"",
             session_idle: None,
             providers: 1,
             chain: String::new(),
@@ -79,15 +79,15 @@ impl fmt::Display for Config {
         } = self;
         let deadlines = match *deadlines {
             "" => String::new(),
-            keys => format!("[deadlines]\n{keys}"),
+            keys => format!("[timeouts]\n{keys}"),
         };
-        let further = (2..=*providers).map(|number| format!(", \"{{rpc_url_{number}}}\""));
+        let further = (2..=*providers).map(|number| format!(", \"{{{{ rpc_url_{number} }}}}\""));
         let further: String = further.collect();
         let session_idle = session_idle
             .map(|age| format!("\nsession_idle = \"{age}\""))
             .unwrap_or_default();
         let stale = stale
-            .map(|age| format!("\nstale = \"{age}\""))
+            .map(|time| format!("\nstale_while_revalidate = \"{time}\""))
             .unwrap_or_default();
         write!(
             f,
@@ -105,13 +105,13 @@ typed_data = {typed_data}
 
 [[chain]]
 id = "eip155:31337"
-providers = ["{{rpc_url}}"{further}]
+providers = ["{{{{ rpc_url }}}}"{further}]
 {chain}
 
 {deadlines}
 
 [[bucket]]
-name = "{BUCKET}"
+id = "{BUCKET}"
 endpoint = "{endpoint}"
 region = "{REGION}"
 addressing = "path"
@@ -120,7 +120,7 @@ credentials = "media"
 [[gate]]
 id = "season-1"
 resources = ["media/season-1/**"]
-fresh = "{fresh}"{stale}
+max_age = "{fresh}"{stale}
 require = {{ any = [
   {{ erc721 = {{ chain = "eip155:31337", contract = "{ERC721}", at_least = "1" }} }},
   {{ all = [
@@ -132,13 +132,13 @@ require = {{ any = [
 [[gate]]
 id = "pass"
 resources = ["media/pass/**"]
-fresh = "{fresh}"{stale}
+max_age = "{fresh}"{stale}
 require = {{ erc1155 = {{ chain = "eip155:31337", contract = "{ERC1155}", token_ids = ["7"], at_least = "1" }} }}
 
 [[gate]]
 id = "holders"
 resources = ["media/holders/**"]
-fresh = "{fresh}"{stale}
+max_age = "{fresh}"{stale}
 require = {{ erc20 = {{ chain = "eip155:31337", contract = "{ERC20}", at_least = "100000000000000000000" }} }}
 {more}"#
         )

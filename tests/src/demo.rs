@@ -51,10 +51,10 @@ pub const OBJECTS: [(&str, &str, &str); 5] = [
 
 /// A source of events in the configuration.
 pub const EVENTS: &str = r#"
-[[events]]
-source = "tests"
-kind = "standard"
-secret = "{events_secret}"
+[[webhook]]
+id = "tests"
+provider = "standard"
+secret = "{{ events_secret }}"
 "#;
 
 /// Where the demo's parts listen on the loopback interface.

@@ -127,7 +127,7 @@ impl Settings {
         self
     }
 
-    /// Speaks to the Redis at `url` directly, as an operator sets that up: `tokengate.toml` has `redis = "{redis_url}"`, and
+    /// Speaks to the Redis at `url` directly, as an operator sets that up: `tokengate.toml` has `redis = "{{ redis_url }}"`, and
     /// every component that has the store also has the variable and the host.
     pub fn direct_redis(mut self, url: &str) -> anyhow::Result<Self> {
         let mut manifest = match self.manifest.take() {

@@ -863,7 +863,7 @@ class GateCard {
 // ------------------------------------------------------------------------------------------------------- Requirements
 
 const STANDARDS = { erc721: 'ERC-721', erc1155: 'ERC-1155', erc20: 'ERC-20', erc4907: 'ERC-4907' };
-const KINDS = [...Object.keys(STANDARDS), 'native', 'owner_of_account', 'call', 'allowlist', 'time'];
+const KINDS = [...Object.keys(STANDARDS), 'native', 'erc6551_owner', 'call', 'allowlist', 'time'];
 const COMPARISONS = { '==': 'is', '!=': 'is not', '<': 'is less than', '<=': 'is at most', '>': 'is more than', '>=': 'is at least' };
 
 /** The explanations for several wallets as one: a condition is met where one of them meets it by itself. */
@@ -911,7 +911,7 @@ function leafInWords(kind, leaf) {
   if (kind === 'allowlist') return leaf.merkle_root ? 'A place on a list that the service knows by its Merkle root' : `A place on a list of ${leaf.addresses} address${leaf.addresses === 1 ? '' : 'es'}`;
   const at = ` on ${chainName(leaf.chain)}`;
   const of = leaf.contract ? [' ', shortAddress(leaf.contract), at] : at;
-  if (kind === 'owner_of_account') return ['The token-bound account ', shortAddress(leaf.account), at];
+  if (kind === 'erc6551_owner') return ['The token-bound account ', shortAddress(leaf.account), at];
   if (kind === 'call') return [`${callInWords(leaf)} ${COMPARISONS[leaf.compare] ?? leaf.compare} ${leaf.value === '$address' ? 'your address' : readable(leaf.value)}, by the contract`, of];
   const amount = readable(leaf.at_least);
   const ids = (leaf.token_ids ?? []).map(readable).join(', ');
@@ -942,7 +942,7 @@ function hasInWords(kind, has) {
     case 'time': return 'by the service’s clock';
     case 'allowlist': return { 'on the list': 'you are on it', 'not on the list': 'you are not on it' }[has] ?? 'nothing shows that you are on it';
     case 'call': return `it says ${readable(has)}`;
-    case 'owner_of_account': return has === '0' ? 'it is not yours' : 'it is yours';
+    case 'erc6551_owner': return has === '0' ? 'it is not yours' : 'it is yours';
     case 'erc4907': return has === '0' ? 'you use none' : `you use ${readable(has)}`;
     default: return has === '0' ? 'you hold none' : `you hold ${readable(has)}`;
   }
@@ -954,7 +954,7 @@ function unmetInWords(leaf) {
   const wanted = String(leaf.needs).startsWith('not ') ? 'Not this: ' : '';
   if (leaf.kind === 'time') return [wanted, spanInWords(leaf), '.'];
   if (leaf.kind === 'allowlist') return [wanted, leafInWords(leaf.kind, leaf), `; ${has}.`];
-  if (leaf.kind === 'owner_of_account') return [wanted, leafInWords(leaf.kind, leaf), `; ${has}.`];
+  if (leaf.kind === 'erc6551_owner') return [wanted, leafInWords(leaf.kind, leaf), `; ${has}.`];
   const what = leaf.kind === 'call' ? ['The contract ', shortAddress(String(leaf.contract)), ' on ']
     : STANDARDS[leaf.kind] ? [`${STANDARDS[leaf.kind]} `, shortAddress(String(leaf.contract)), ' on '] : 'The balance on ';
   const ids = Array.isArray(leaf.token_ids) ? `, token ${leaf.token_ids.map(readable).join(', ')}` : '';

@@ -238,7 +238,7 @@ url_ttl = "5m"
 
 fn bucket(name: &str, more: &str) -> String {
     format!(
-        "[[bucket]]\nname = \"{name}\"\nregion = \"us-east-1\"\ncredentials = \"media\"\n{more}\n"
+        "[[bucket]]\nid = \"{name}\"\nregion = \"us-east-1\"\ncredentials = \"media\"\n{more}\n"
     )
 }
 
@@ -253,7 +253,7 @@ fn world(require: &str, contracts: &[(&'static str, Contract)]) -> World {
     );
     World {
         config: format!(
-            "{HEAD}[[chain]]\nid = \"eip155:1\"\nproviders = [\"https://a.example\", \"https://b.example\"]\n{bucket}[[gate]]\nid = \"g\"\nresources = [\"media/**\"]\nfresh = \"5m\"\n{require}\n"
+            "{HEAD}[[chain]]\nid = \"eip155:1\"\nproviders = [\"https://a.example\", \"https://b.example\"]\n{bucket}[[gate]]\nid = \"g\"\nresources = [\"media/**\"]\nmax_age = \"5m\"\n{require}\n"
         ),
         variables: BTreeMap::new(),
         contracts: contracts.to_vec(),
@@ -294,7 +294,7 @@ fn what_a_gate_takes_a_contract_for_is_held_against_what_it_is() {
         format!("{{ erc20 = {{ AT, at_least = \"{amount}\", decimals = {decimals} }} }}")
     };
     let account =
-        format!("{{ owner_of_account = {{ chain = \"eip155:1\", account = \"{CONTRACT}\" }} }}");
+        format!("{{ erc6551_owner = {{ chain = \"eip155:1\", account = \"{CONTRACT}\" }} }}");
     let call = r#"{ call = { AT, function = "function f(address) view returns (uint256)", args = ["$address"], compare = ">", value = "0" } }"#;
     let used = "{ erc4907 = { AT, token_ids = [\"7\"] } }";
     let table = [
@@ -507,7 +507,7 @@ fn refusal(world: World) -> Option<String> {
 fn providers_that_have_to_agree_are_different_endpoints() {
     let with = |a: &str, b: &str, more: &str, of_gate: &str| World {
         config: format!(
-            "{HEAD}[[chain]]\nid = \"eip155:1\"\nproviders = [\"{{rpc_a}}\", \"{{rpc_b}}\"]\n{more}\n{}[[gate]]\nid = \"g\"\nresources = [\"media/**\"]\nfresh = \"5m\"\n{of_gate}\nrequire = {{ native = {{ chain = \"eip155:1\", at_least = \"1\" }} }}\n",
+            "{HEAD}[[chain]]\nid = \"eip155:1\"\nproviders = [\"{{{{ rpc_a }}}}\", \"{{{{ rpc_b }}}}\"]\n{more}\n{}[[gate]]\nid = \"g\"\nresources = [\"media/**\"]\nmax_age = \"5m\"\n{of_gate}\nrequire = {{ native = {{ chain = \"eip155:1\", at_least = \"1\" }} }}\n",
             bucket(
                 "media",
                 "endpoint = \"https://s3.example\"\naddressing = \"path\""
@@ -524,10 +524,10 @@ fn providers_that_have_to_agree_are_different_endpoints() {
         "https://user:key-of-b@rpc.example/v2#x",
         "http://rpc.example./v2",
     ] {
-        for (chain, gate) in [("agreement = 2", ""), ("", "agreement = 2")] {
+        for (chain, gate) in [("quorum = 2", ""), ("", "quorum = 2")] {
             let said = refusal(with(one, same, chain, gate)).unwrap();
             assert!(
-                said.contains("tokengate.toml:8:25") && said.contains("tokengate.toml:8:14"),
+                said.contains("tokengate.toml:8:29") && said.contains("tokengate.toml:8:14"),
                 "{same}: {said}"
             );
         }
@@ -538,7 +538,7 @@ fn providers_that_have_to_agree_are_different_endpoints() {
         );
     }
     for other in ["https://rpc.example/v3", "https://rpc2.example/v2"] {
-        assert_eq!(refusal(with(one, other, "agreement = 2", "")), None);
+        assert_eq!(refusal(with(one, other, "quorum = 2", "")), None);
     }
 }
 
@@ -548,11 +548,14 @@ fn a_bucket_under_two_names_is_refused_once_variables_are_filled_in() {
         let second = bucket(
             "mirror",
             &format!(
-                "bucket = \"media\"\nendpoint = \"{{store_b}}\"\naddressing = \"{addressing}\""
+                "name = \"media\"\nendpoint = \"{{{{ store_b }}}}\"\naddressing = \"{addressing}\""
             ),
         )
         .replace("us-east-1", region);
-        let first = bucket("media", "endpoint = \"{store_a}\"\naddressing = \"path\"");
+        let first = bucket(
+            "media",
+            "endpoint = \"{{ store_a }}\"\naddressing = \"path\"",
+        );
         World {
             config: format!("{HEAD}{second}{first}"),
             variables: [

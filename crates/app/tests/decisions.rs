@@ -41,10 +41,10 @@ const CONFIG: &str = r#"
 domains = ["gate.example"]
 session_ttl = "1h"
 url_ttl = "5m"
-deny_after = "3s"
+deny_max_age = "3s"
 
 [cache]
-warm = "off"
+prefetch = "off"
 
 [[chain]]
 id = "eip155:1"
@@ -55,7 +55,7 @@ id = "eip155:10"
 providers = ["http://a.example"]
 
 [[bucket]]
-name = "media"
+id = "media"
 endpoint = "http://127.0.0.1:9000"
 region = "us-east-1"
 addressing = "path"
@@ -64,15 +64,15 @@ credentials = "media"
 [[gate]]
 id = "season-1"
 resources = ["media/season-1/**"]
-fresh = "10s"
-stale = "60s"
+max_age = "10s"
+stale_while_revalidate = "50s"
 require = { erc721 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f032d93f642f64180aa3", at_least = "1" } }
 
 [[gate]]
 id = "outsiders"
 resources = ["media/outsiders/**"]
-fresh = "10s"
-stale = "60s"
+max_age = "10s"
+stale_while_revalidate = "50s"
 require = { all = [ { native = { chain = "eip155:1", at_least = "1" } }, { not = { erc721 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f032d93f642f64180aa3", at_least = "1" } } } ] }
 "#;
 
@@ -81,9 +81,9 @@ const AGREED: &str = r#"
 [[gate]]
 id = "agreed"
 resources = ["media/agreed/**"]
-fresh = "10s"
-stale = "60s"
-agreement = 2
+max_age = "10s"
+stale_while_revalidate = "50s"
+quorum = 2
 require = { erc721 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f032d93f642f64180aa3", at_least = "1" } }
 "#;
 
@@ -94,32 +94,32 @@ const MORE_GATES: &str = r#"
 [[gate]]
 id = "list"
 resources = ["media/list/**"]
-fresh = "10s"
+max_age = "10s"
 require = { allowlist = { addresses = ["LISTED"] } }
 
 [[gate]]
 id = "either"
 resources = ["media/either/**"]
-fresh = "10s"
+max_age = "10s"
 require = { any = [ { erc721 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f032d93f642f64180aa3" } }, { allowlist = { addresses = ["LISTED"] } } ] }
 
 [[gate]]
 id = "proven"
 resources = ["media/proven/**"]
-fresh = "10s"
+max_age = "10s"
 require = { allowlist = { merkle_root = "ROOT" } }
 
 [[gate]]
 id = "premiere"
 resources = ["media/premiere/**"]
-fresh = "10s"
+max_age = "10s"
 require = { all = [ { allowlist = { addresses = ["LISTED"] } }, { time = { from = "2026-06-01T00:10:00Z", until = "2026-06-01T00:20:00Z" } } ] }
 
 [[gate]]
 id = "stakers"
 resources = ["media/stakers/**"]
-fresh = "10s"
-stale = "60s"
+max_age = "10s"
+stale_while_revalidate = "50s"
 require = { call = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f032d93f642f64180aa3", function = "function stakeOf(address owner) view returns (uint256 amount, uint64 until)", args = ["$address"], returns = "amount", compare = ">=", value = "100" } }
 "#;
 
@@ -749,7 +749,7 @@ fn merkle_root() -> [u8; 32] {
 
 #[test]
 fn a_fresh_fact_decides_alone_and_an_older_one_is_read_again() {
-    let visit = Visit::with(|config| config.replace("stale = \"60s\"\n", ""));
+    let visit = Visit::with(|config| config.replace("stale_while_revalidate = \"50s\"\n", ""));
     let (status, first) = visit.access();
     assert_eq!((status, visit.calls()), (StatusCode::OK, 1));
     assert_eq!(first["basis"]["tier"], "chain");
@@ -904,7 +904,7 @@ fn a_lagging_provider_that_answers_first_is_not_believed() {
 fn a_lagging_provider_that_has_to_agree_keeps_its_breaker_closed() {
     let visit = Visit::with(|config| {
         let chain = "id = \"eip155:1\"\n";
-        config.replace(chain, &format!("{chain}agreement = 2\n"))
+        config.replace(chain, &format!("{chain}quorum = 2\n"))
     });
     visit.ports.0.providers[0].set(Provider::Behind(18));
     for _ in 0..6 {
@@ -924,11 +924,16 @@ fn a_lagging_provider_that_has_to_agree_keeps_its_breaker_closed() {
 
 #[test]
 fn what_a_provider_said_of_its_head_stands_while_it_is_left_alone() {
-    for read_at in ["\"latest\"", "\"safe\"", "\"finalized\"", "2"] {
+    for read_at in [
+        "block = \"latest\"",
+        "block = \"safe\"",
+        "block = \"finalized\"",
+        "confirmations = 2",
+    ] {
         let visit = Visit::with(|config| {
             let chain = "id = \"eip155:1\"\n";
-            let config = config.replace("stale = \"60s\"\n", "");
-            config.replace(chain, &format!("{chain}read_at = {read_at}\n"))
+            let config = config.replace("stale_while_revalidate = \"50s\"\n", "");
+            config.replace(chain, &format!("{chain}{read_at}\n"))
         });
         visit.ports.0.providers[1].set(Provider::Generous(18));
         visit.ports.advance(31);
@@ -952,7 +957,7 @@ fn what_a_provider_said_of_its_head_stands_while_it_is_left_alone() {
 #[test]
 fn a_provider_that_falls_behind_what_it_said_itself_is_not_believed() {
     let visit = Visit::with(|config| {
-        let config = config.replace("stale = \"60s\"\n", "");
+        let config = config.replace("stale_while_revalidate = \"50s\"\n", "");
         config.replace(", \"http://b.example\"", "")
     });
     assert_eq!(visit.access().0, StatusCode::OK);
@@ -1039,7 +1044,7 @@ fn a_block_that_the_chain_cannot_have_come_to_is_a_fault_and_is_not_kept() {
     for number in [200, 1_000, 1 << 36, u64::MAX] {
         for alone in [false, true] {
             let visit = Visit::with(|config| {
-                let config = config.replace("stale = \"60s\"\n", "");
+                let config = config.replace("stale_while_revalidate = \"50s\"\n", "");
                 match alone {
                     true => config.replace(", \"http://b.example\"", ""),
                     false => config,
@@ -1079,7 +1084,7 @@ fn a_known_fact_that_is_too_old_to_be_used_contradicts_nothing() {
         StatusCode::OK,
         "stale, as long as it may be"
     );
-    // `stale`, and what clocks may differ by.
+    // `stale_while_revalidate`, and what clocks may differ by.
     visit.ports.advance(180);
     assert_eq!(visit.access().0, StatusCode::FORBIDDEN);
     assert_eq!(visit.beside().access().0, StatusCode::FORBIDDEN);
@@ -1115,7 +1120,7 @@ fn a_head_of_another_chain_does_not_count() {
 fn a_provider_that_reads_another_block_than_it_is_asked_for_is_not_believed() {
     let visit = Visit::with(|config| {
         let chain = "id = \"eip155:1\"\n";
-        config.replace(chain, &format!("{chain}read_at = 12\n"))
+        config.replace(chain, &format!("{chain}confirmations = 12\n"))
     });
     visit.ports.providers(Provider::Deaf);
     assert_eq!(visit.access().0, StatusCode::SERVICE_UNAVAILABLE);
@@ -1129,10 +1134,15 @@ fn a_provider_that_reads_another_block_than_it_is_asked_for_is_not_believed() {
 
 #[test]
 fn a_lagging_head_is_passed_over_in_every_state_that_a_chain_is_read_at() {
-    for read_at in ["\"latest\"", "\"safe\"", "\"finalized\"", "2"] {
+    for read_at in [
+        "block = \"latest\"",
+        "block = \"safe\"",
+        "block = \"finalized\"",
+        "confirmations = 2",
+    ] {
         let visit = Visit::with(|config| {
             let chain = "id = \"eip155:1\"\n";
-            config.replace(chain, &format!("{chain}read_at = {read_at}\n"))
+            config.replace(chain, &format!("{chain}{read_at}\n"))
         });
         visit.ports.0.balance.set(0);
         visit.ports.0.providers[0].set(Provider::Generous(18));
@@ -1216,9 +1226,9 @@ fn what_was_read_at_a_block_that_has_been_replaced_is_read_again() {
 #[test]
 fn a_fresh_instance_notices_a_reorg_in_every_state_that_a_chain_is_read_at() {
     for how in [
-        "read_at = \"latest\"",
-        "read_at = \"safe\"",
-        "read_at = 2",
+        "block = \"latest\"",
+        "block = \"safe\"",
+        "confirmations = 2",
         "reader = \"creation\"",
     ] {
         let visit = Visit::with(|config| {
@@ -2038,13 +2048,13 @@ fn an_idle_session_expires_and_one_that_is_renewed_lasts_until_its_end() {
 #[test]
 fn a_signature_is_checked_in_the_state_that_the_chain_is_read_at() {
     for (read_at, block) in [
-        ("\"latest\"", "latest"),
-        ("\"safe\"", "safe"),
-        ("\"finalized\"", "finalized"),
+        ("block = \"latest\"", "latest"),
+        ("block = \"safe\"", "safe"),
+        ("block = \"finalized\"", "finalized"),
         // The head is 100.
-        ("12", "0x58"),
+        ("confirmations = 12", "0x58"),
     ] {
-        let line = format!("id = \"eip155:1\"\nread_at = {read_at}");
+        let line = format!("id = \"eip155:1\"\n{read_at}");
         let visit = Visit::with(|config| replaced(&config, "id = \"eip155:1\"", &line));
         visit.ports.0.contract.set(1);
         let body = visit.of_contract();
@@ -2057,8 +2067,14 @@ fn a_signature_is_checked_in_the_state_that_the_chain_is_read_at() {
 
 #[test]
 fn a_lagging_provider_signs_no_contract_account_in() {
-    for read_at in ["\"latest\"", "\"safe\"", "\"finalized\"", "2", "12"] {
-        let line = format!("id = \"eip155:1\"\nread_at = {read_at}");
+    for read_at in [
+        "block = \"latest\"",
+        "block = \"safe\"",
+        "block = \"finalized\"",
+        "confirmations = 2",
+        "confirmations = 12",
+    ] {
+        let line = format!("id = \"eip155:1\"\n{read_at}");
         let visit = Visit::with(|config| replaced(&config, "id = \"eip155:1\"", &line));
         // The first provider is stuck at a block at which the account accepts the signature; the other one is slower, and
         // refuses every signature.
@@ -2399,7 +2415,7 @@ fn a_stale_grant_answers_at_once_and_is_read_behind_the_response() {
 #[test]
 fn a_hot_fact_is_read_ahead_of_its_end_and_a_cold_one_is_not() {
     for (uses, reads) in [(1, 0), (4, 1)] {
-        let visit = Visit::with(|config| config.replace("stale = \"60s\"\n", ""));
+        let visit = Visit::with(|config| config.replace("stale_while_revalidate = \"50s\"\n", ""));
         for _ in 0..uses {
             visit.access();
         }
@@ -2412,7 +2428,7 @@ fn a_hot_fact_is_read_ahead_of_its_end_and_a_cold_one_is_not() {
         let expected = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::OK][reads];
         assert_eq!(visit.access().0, expected, "after {uses} uses");
     }
-    let off = Visit::with(|config| config.replace("[cache]", "[cache]\nrefresh = \"off\""));
+    let off = Visit::with(|config| config.replace("[cache]", "[cache]\nrefresh_ahead = \"off\""));
     for _ in 0..4 {
         off.access();
     }
@@ -2533,7 +2549,7 @@ fn a_sign_in_warms_the_gates_that_it_is_for() {
         ("named", false, 0),
         ("off", true, 0),
     ] {
-        let config = CONFIG.replace("warm = \"off\"", &format!("warm = \"{warm}\""));
+        let config = CONFIG.replace("prefetch = \"off\"", &format!("prefetch = \"{warm}\""));
         let mut visit = Visit::of(&Simulated::new(config), 7);
         let mut message = visit.challenge();
         if named {
@@ -2625,7 +2641,7 @@ fn facts_that_were_read_in_another_way_are_not_there() {
             "what does not change how they are read",
         ),
         (
-            restarted(&visit, chain("read_at = \"latest\"\nagreement = 1")),
+            restarted(&visit, chain("block = \"latest\"\nquorum = 1")),
             "the defaults",
         ),
     ] {
@@ -2635,26 +2651,31 @@ fn facts_that_were_read_in_another_way_are_not_there() {
             "{why}"
         );
     }
-    let gate =
-        |config: String| config.replacen("stale = \"60s\"", "stale = \"60s\"\nagreement = 2", 1);
+    let gate = |config: String| {
+        config.replacen(
+            "stale_while_revalidate = \"50s\"",
+            "stale_while_revalidate = \"50s\"\nquorum = 2",
+            1,
+        )
+    };
     let namespace =
         |config: String| config.replacen("[cache]", "[cache]\nnamespace = \"other\"", 1);
     for (instance, why) in [
-        (restarted(&visit, chain("read_at = \"safe\"")), "safe"),
+        (restarted(&visit, chain("block = \"safe\"")), "safe"),
         (
-            restarted(&visit, chain("read_at = \"finalized\"")),
+            restarted(&visit, chain("block = \"finalized\"")),
             "finalized",
         ),
         (
-            restarted(&visit, chain("agreement = 2")),
+            restarted(&visit, chain("quorum = 2")),
             "two have to agree on the chain",
         ),
         (restarted(&visit, gate), "two have to agree for the gate"),
         (
-            restarted(&visit, chain("head_age = \"30s\"")),
+            restarted(&visit, chain("max_head_age = \"30s\"")),
             "the age of heads",
         ),
-        (restarted(&visit, chain("tolerance = 1")), "the tolerance"),
+        (restarted(&visit, chain("max_lag = 1")), "the tolerance"),
         (
             restarted(&visit, chain("reader = \"creation\"")),
             "the reader",

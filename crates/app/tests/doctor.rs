@@ -170,11 +170,11 @@ url_ttl = "5m"
 
 [[chain]]
 id = "eip155:1"
-providers = ["{{rpc_a}}", "{{rpc_b}}"]
-read_at = {}
+providers = ["{{{{ rpc_a }}}}", "{{{{ rpc_b }}}}"]
+{}
 
 [[bucket]]
-name = "media"
+id = "media"
 endpoint = "https://store.example"
 region = "us-east-1"
 addressing = "path"
@@ -217,7 +217,7 @@ impl Web for Simulated {
 
 fn well() -> World {
     World {
-        read_at: "\"latest\"",
+        read_at: "block = \"latest\"",
         whims: [|_| None, |_| None],
         behind: 0,
         bucket: [(404, "NoSuchKey"), (403, "AccessDenied")],
@@ -411,17 +411,17 @@ fn a_state_that_is_configured_and_not_supported_is_an_error() {
         old.then(|| error(request, -32000).unwrap())
     };
     for (read_at, whim, failing) in [
-        ("\"latest\"", no_tags, false),
-        ("\"safe\"", no_tags, true),
-        ("\"finalized\"", no_tags, true),
-        ("12", no_tags, false),
-        ("12", pruned, true),
-        ("\"latest\"", pruned, false),
+        ("block = \"latest\"", no_tags, false),
+        ("block = \"safe\"", no_tags, true),
+        ("block = \"finalized\"", no_tags, true),
+        ("confirmations = 12", no_tags, false),
+        ("confirmations = 12", pruned, true),
+        ("block = \"latest\"", pruned, false),
     ] {
         let mut world = well();
         world.read_at = read_at;
         world.whims[1] = whim;
-        let expected = [(Severity::Error, "read-at")];
+        let expected = [(Severity::Error, "block")];
         assert_eq!(
             about_b(world),
             expected[..usize::from(failing)],

@@ -44,7 +44,7 @@ url_ttl = "5m"
 per_client = "1000/1m"
 
 [cache]
-warm = "off"
+prefetch = "off"
 
 [[chain]]
 id = "eip155:1"
@@ -55,7 +55,7 @@ id = "eip155:42161"
 providers = ["http://b.example"]
 
 [[bucket]]
-name = "media"
+id = "media"
 endpoint = "http://127.0.0.1:9000"
 region = "us-east-1"
 addressing = "path"
@@ -64,41 +64,41 @@ credentials = "media"
 [[gate]]
 id = "one"
 resources = ["media/one/**"]
-fresh = "1h"
+max_age = "1h"
 require = { erc721 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f032d93f642f64180aa3" } }
 
 [[gate]]
 id = "two"
 resources = ["media/two/**"]
-fresh = "1h"
+max_age = "1h"
 require = { erc721 = { chain = "eip155:1", contract = "0xe7f1725e7734ce288f8367e1bb143e90bb3f0512" } }
 
 [[gate]]
 id = "parent"
 resources = ["media/parent/**"]
-fresh = "1h"
+max_age = "1h"
 require = { erc721 = { chain = "eip155:42161", contract = "0x5fbdb2315678afecb367f032d93f642f64180aa3" } }
 
-[[events]]
-source = "main"
-kind = "moralis"
-secret = "{stream_secret}"
+[[webhook]]
+id = "main"
+provider = "moralis"
+secret = "{{ stream_secret }}"
 
-[[events]]
-source = "activity"
-kind = "alchemy"
-secret = "{stream_secret}"
+[[webhook]]
+id = "activity"
+provider = "alchemy"
+secret = "{{ stream_secret }}"
 
-[[events]]
-source = "activity-one"
-kind = "alchemy"
-secret = "{stream_secret}"
+[[webhook]]
+id = "activity-one"
+provider = "alchemy"
+secret = "{{ stream_secret }}"
 chain = "eip155:1"
 
-[[events]]
-source = "one-chain"
-kind = "moralis"
-secret = "{stream_secret}"
+[[webhook]]
+id = "one-chain"
+provider = "moralis"
+secret = "{{ stream_secret }}"
 chain = "eip155:1"
 "#;
 
@@ -767,8 +767,8 @@ fn what_no_source_signed_changes_nothing() {
 #[test]
 fn a_delivery_outside_of_its_time_is_untimely() {
     use hmac::{Hmac, KeyInit as _, Mac as _};
-    let events = "[[events]]\nsource = \"main\"\nkind = \"moralis\"";
-    let stream = "[[events]]\nsource = \"main\"\nkind = \"quicknode\"\nchain = \"eip155:1\"";
+    let events = "[[webhook]]\nid = \"main\"\nprovider = \"moralis\"";
+    let stream = "[[webhook]]\nid = \"main\"\nprovider = \"quicknode\"\nchain = \"eip155:1\"";
     let gate = Instance::with(&CONFIG.replacen(events, stream, 1));
     let now = gate.world().now.get().as_second();
     let body = "[]";

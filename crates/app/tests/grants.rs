@@ -1,9 +1,9 @@
 //! A property over random gates, wallets and faults of providers: every fact that a grant rests on was true at some block
 //! within its stated bound.
 //!
-//! The bound of a fact is `fresh`, or `stale` where a gate has it, and how far its block may have been behind when it was
-//! read: while a provider that keeps up answers, `tolerance` blocks beyond a head that is at most 30 seconds old; without
-//! one `head_age`, for one provider's answer suffices where no other says how far the chain is.
+//! The bound of a fact is `max_age`, or `stale_while_revalidate` where a gate has it, and how far its block may have been behind when it was
+//! read: while a provider that keeps up answers, `max_lag` blocks beyond a head that is at most 30 seconds old; without
+//! one `max_head_age`, for one provider's answer suffices where no other says how far the chain is.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -469,10 +469,11 @@ impl History {
                 let rule = Rule::random(&mut random, 2);
                 let fresh = 1 + random.below(20);
                 let stale = (random.below(3) == 0).then(|| fresh + 1 + random.below(60));
-                let stale_line =
-                    stale.map_or_else(String::new, |stale| format!("stale = \"{stale}s\"\n"));
+                let stale_line = stale.map_or_else(String::new, |stale| {
+                    format!("stale_while_revalidate = \"{}s\"\n", stale - fresh)
+                });
                 let toml = format!(
-                    "[[gate]]\nid = \"g{index}\"\nresources = [\"media/g{index}/**\"]\nfresh = \"{fresh}s\"\n{stale_line}require = {}\n",
+                    "[[gate]]\nid = \"g{index}\"\nresources = [\"media/g{index}/**\"]\nmax_age = \"{fresh}s\"\n{stale_line}require = {}\n",
                     rule.toml()
                 );
                 Gate {
@@ -487,8 +488,8 @@ impl History {
             .collect();
         let config = format!(
             "[service]\ndomains = [\"gate.example\"]\nsession_ttl = \"24h\"\nurl_ttl = \"5m\"\n[limits]\nper_client = \"100000/1m\"\n\
-             per_address = \"100000/1m\"\n[cache]\nwarm = \"off\"\n[[chain]]\nid = \"eip155:1\"\nproviders = [{}]\nagreement = {quorum}\n\
-             [[bucket]]\nname = \"media\"\nendpoint = \"http://127.0.0.1:9000\"\nregion = \"r\"\naddressing = \"path\"\n\
+             per_address = \"100000/1m\"\n[cache]\nprefetch = \"off\"\n[[chain]]\nid = \"eip155:1\"\nproviders = [{}]\nquorum = {quorum}\n\
+             [[bucket]]\nid = \"media\"\nendpoint = \"http://127.0.0.1:9000\"\nregion = \"r\"\naddressing = \"path\"\n\
              credentials = \"media\"\n{}",
             providers.join(", "),
             gates

@@ -37,14 +37,14 @@ session_ttl = "1h"
 url_ttl = "5m"
 
 [cache]
-warm = "off"
+prefetch = "off"
 
 [[chain]]
 id = "eip155:1"
 providers = ["http://a.example", "http://b.example"]
 
 [[bucket]]
-name = "media"
+id = "media"
 endpoint = "http://127.0.0.1:9000"
 region = "us-east-1"
 addressing = "path"
@@ -53,13 +53,13 @@ credentials = "media"
 [[gate]]
 id = "one"
 resources = ["media/one/**"]
-fresh = "0s"
+max_age = "0s"
 require = { erc20 = { chain = "eip155:1", contract = "0x0000000000000000000000000000000000000001", at_least = "1" } }
 
 [[gate]]
 id = "many"
 resources = ["media/many/**"]
-fresh = "0s"
+max_age = "0s"
 require = { any = [
   { erc20 = { chain = "eip155:1", contract = "0x00000000000000000000000000000000000000bb", at_least = "1" } },
   { all = [
@@ -71,7 +71,7 @@ require = { any = [
 [[gate]]
 id = "burner"
 resources = ["media/burner/**"]
-fresh = "0s"
+max_age = "0s"
 require = { erc20 = { chain = "eip155:1", contract = "0x00000000000000000000000000000000000000bb", at_least = "1" } }
 "#;
 
@@ -472,7 +472,10 @@ fn what_was_read_at_a_block_that_has_been_replaced_is_not_believed() {
 fn an_answer_for_another_block_than_was_asked_for_is_not_believed() {
     for whim in [Whim::None, Whim::AtTheHead] {
         let expected = if whim == Whim::None { 200 } else { 503 };
-        for keys in ["read_at = 12", "read_at = 12\nbatch = { reads = 1 }"] {
+        for keys in [
+            "confirmations = 12",
+            "confirmations = 12\nbatch = { reads = 1 }",
+        ] {
             let instance = Instance::new(keys, whim);
             // Where the block is named by its hash, this provider gives the head's state for any.
             instance

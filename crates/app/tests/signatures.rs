@@ -41,7 +41,7 @@ per_client = "10000/1m"
 per_address = "10000/1m"
 
 [cache]
-warm = "off"
+prefetch = "off"
 
 [[chain]]
 id = "eip155:1"
@@ -49,7 +49,7 @@ providers = ["http://a.example", "http://b.example"]
 factories = ["0x0505050505050505050505050505050505050505"]
 
 [[bucket]]
-name = "media"
+id = "media"
 endpoint = "http://127.0.0.1:9000"
 region = "us-east-1"
 addressing = "path"
@@ -58,7 +58,7 @@ credentials = "media"
 [[gate]]
 id = "season-1"
 resources = ["media/season-1/**"]
-fresh = "10s"
+max_age = "10s"
 require = { erc721 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f032d93f642f64180aa3", at_least = "1" } }
 "#;
 

@@ -53,7 +53,7 @@ id = "eip155:10"
 providers = ["http://ten.example"]
 
 [[bucket]]
-name = "media"
+id = "media"
 endpoint = "http://127.0.0.1:9000"
 region = "us-east-1"
 addressing = "path"
@@ -62,7 +62,7 @@ credentials = "media"
 [[gate]]
 id = "season-1"
 resources = ["media/season-1/**"]
-fresh = "10m"
+max_age = "10m"
 require = { erc721 = { chain = "eip155:ID", contract = "0x0909090909090909090909090909090909090909" } }
 "#;
 
@@ -71,15 +71,15 @@ const ON_TEN: &str = r#"
 [[gate]]
 id = "ten"
 resources = ["media/ten/**"]
-fresh = "10m"
+max_age = "10m"
 require = { erc721 = { chain = "eip155:10", contract = "0x0909090909090909090909090909090909090909" } }
 "#;
 const AGREED: &str = r#"
 [[gate]]
 id = "agreed"
 resources = ["media/agreed/**"]
-fresh = "10m"
-agreement = 2
+max_age = "10m"
+quorum = 2
 require = { erc721 = { chain = "eip155:ID", contract = "0x0909090909090909090909090909090909090909" } }
 "#;
 
@@ -836,7 +836,7 @@ fn what_is_forged_in_a_facts_place_is_invalidated_as_a_fact_is() {
 
 #[test]
 fn a_transfer_invalidates_a_fact_under_every_quorum_that_it_is_kept_for_once() {
-    for (chain, quorums) in [("", vec![1, 2]), ("agreement = 2\n", vec![2])] {
+    for (chain, quorums) in [("", vec![1, 2]), ("quorum = 2\n", vec![2])] {
         let watched = Watched::with(31_337, Some(TOKEN), |config| {
             let agreed = AGREED.replace("ID", "31337");
             config.replacen("[[chain]]\n", &format!("[[chain]]\n{chain}"), 1) + &agreed
@@ -1263,7 +1263,7 @@ fn a_provider_that_lists_few_contracts_at_once_is_asked_for_few() {
         let require = leaves.join(", ");
         config
             + &format!(
-                "[[gate]]\nid = \"many\"\nresources = [\"media/many/**\"]\nfresh = \"1m\"\nrequire = {{ any = [{require}] }}\n"
+                "[[gate]]\nid = \"many\"\nresources = [\"media/many/**\"]\nmax_age = \"1m\"\nrequire = {{ any = [{require}] }}\n"
             )
     });
     watched.follow();
@@ -1401,7 +1401,7 @@ fn another_chain_and_other_blocks_are_not_believed() {
 fn one_chain_of_two_is_followed_where_the_other_cannot_be() {
     let watched = Watched::with(31_337, Some(TOKEN), |config| {
         config
-            + "[[gate]]\nid = \"other\"\nresources = [\"media/other/**\"]\nfresh = \"1m\"\nrequire = { erc721 = { chain = \"eip155:10\", contract = \"0x0909090909090909090909090909090909090909\" } }\n"
+            + "[[gate]]\nid = \"other\"\nresources = [\"media/other/**\"]\nmax_age = \"1m\"\nrequire = { erc721 = { chain = \"eip155:10\", contract = \"0x0909090909090909090909090909090909090909\" } }\n"
     });
     let (status, answer) = watched.round();
     assert_eq!(status, StatusCode::OK, "{answer}");

@@ -1,10 +1,11 @@
 //! `tokengate.toml`: what is gated, where it is stored, which chains decide.
 //!
 //! Reading the file is all or nothing: a key nobody knows, a gate that demands nothing, two patterns of which neither
-//! is the more specific are errors that name the place and the mend. Endpoints may hold `{variable}` placeholders,
+//! is the more specific are errors that name the place and the mend. Endpoints may hold `{{ variable }}` placeholders,
 //! which the platform resolves later and only for the functions that need them.
 
 mod reading;
+mod renamed;
 mod requirement;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -12,8 +13,7 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
-use serde::de::{IgnoredAny, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use toml::Spanned;
 use url::Url;
 
@@ -242,7 +242,7 @@ pub struct Source {
     pub chain: Option<ChainId>,
 }
 
-/// A text with `{variable}` placeholders.
+/// A text with `{{ variable }}` placeholders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     text: String,
@@ -343,6 +343,9 @@ impl Config {
                 format!("the file is longer than {MAX_LEN} bytes"),
                 "split the service",
             ));
+        }
+        if let Some(error) = renamed::find(&place) {
+            return Err(error);
         }
         let raw: RawConfig = toml::from_str(text).map_err(|error| {
             let span = error.span().unwrap_or(0..0);
@@ -488,7 +491,7 @@ impl Config {
 struct RawConfig {
     service: RawService,
     #[serde(default)]
-    deadlines: RawDeadlines,
+    timeouts: RawTimeouts,
     #[serde(default)]
     limits: RawLimits,
     #[serde(default)]
@@ -502,7 +505,7 @@ struct RawConfig {
     #[serde(default)]
     gate: Vec<Spanned<RawGate>>,
     #[serde(default)]
-    events: Vec<RawSource>,
+    webhook: Vec<RawSource>,
 }
 
 #[derive(Deserialize)]
@@ -514,14 +517,14 @@ struct RawService {
     session_ttl: Spanned<String>,
     session_idle: Option<Spanned<String>>,
     url_ttl: Spanned<String>,
-    deny_after: Option<Spanned<String>>,
+    deny_max_age: Option<Spanned<String>>,
     #[serde(default)]
     typed_data: bool,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawDeadlines {
+struct RawTimeouts {
     store: Option<Spanned<String>>,
     provider: Option<Spanned<String>>,
     chain: Option<Spanned<String>>,
@@ -535,8 +538,8 @@ struct RawLimits {
     per_session: Option<Spanned<String>>,
     reads_per_client: Option<Spanned<String>>,
     reads_per_decision: Option<Spanned<usize>>,
-    client_header: Option<Spanned<String>>,
-    proxies: Option<Spanned<usize>>,
+    client_ip_header: Option<Spanned<String>>,
+    proxy_hops: Option<Spanned<usize>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -544,10 +547,10 @@ struct RawLimits {
 struct RawCache {
     redis: Option<Spanned<String>>,
     namespace: Option<Spanned<String>>,
-    memory: Option<Spanned<String>>,
-    memory_bytes: Option<Spanned<usize>>,
-    warm: Option<Warm>,
-    refresh: Option<Spanned<String>>,
+    memory_ttl: Option<Spanned<String>>,
+    memory_size: Option<Spanned<usize>>,
+    prefetch: Option<Warm>,
+    refresh_ahead: Option<Spanned<String>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -569,14 +572,13 @@ struct RawChain {
     id: Spanned<String>,
     providers: Spanned<Vec<Spanned<String>>>,
     name: Option<Spanned<String>>,
-    read_at: Option<Spanned<RawReadAt>>,
+    block: Option<Spanned<String>>,
+    confirmations: Option<Spanned<u64>>,
     reader: Option<Spanned<String>>,
     deposit_gas: Option<Spanned<u16>>,
-    /// What `reader` was once called.
-    multicall3: Option<Spanned<IgnoredAny>>,
-    tolerance: Option<Spanned<u64>>,
-    head_age: Option<Spanned<String>>,
-    agreement: Option<Spanned<usize>>,
+    max_lag: Option<Spanned<u64>>,
+    max_head_age: Option<Spanned<String>>,
+    quorum: Option<Spanned<usize>>,
     batch: Option<RawBatch>,
     factories: Option<Vec<Spanned<String>>>,
 }
@@ -588,40 +590,11 @@ struct RawBatch {
     bytes: Option<Spanned<usize>>,
 }
 
-enum RawReadAt {
-    Tag(String),
-    Confirmations(i64),
-}
-
-impl<'de> Deserialize<'de> for RawReadAt {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ReadAtVisitor;
-
-        impl Visitor<'_> for ReadAtVisitor {
-            type Value = RawReadAt;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a tag or a number of confirmations")
-            }
-
-            fn visit_str<E>(self, tag: &str) -> Result<RawReadAt, E> {
-                Ok(RawReadAt::Tag(tag.to_owned()))
-            }
-
-            fn visit_i64<E>(self, count: i64) -> Result<RawReadAt, E> {
-                Ok(RawReadAt::Confirmations(count))
-            }
-        }
-
-        deserializer.deserialize_any(ReadAtVisitor)
-    }
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawBucket {
-    name: Spanned<String>,
-    bucket: Option<Spanned<String>>,
+    id: Spanned<String>,
+    name: Option<Spanned<String>>,
     endpoint: Spanned<String>,
     region: Spanned<String>,
     addressing: Addressing,
@@ -633,9 +606,9 @@ struct RawBucket {
 struct RawGate {
     id: Spanned<String>,
     resources: Spanned<Vec<Spanned<String>>>,
-    fresh: Spanned<String>,
-    stale: Option<Spanned<String>>,
-    agreement: Option<Spanned<usize>>,
+    max_age: Spanned<String>,
+    stale_while_revalidate: Option<Spanned<String>>,
+    quorum: Option<Spanned<usize>>,
     delegation: Option<RawDelegation>,
     require: Spanned<RawRequirement>,
 }
@@ -643,8 +616,8 @@ struct RawGate {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawSource {
-    source: Spanned<String>,
-    kind: Spanned<String>,
+    id: Spanned<String>,
+    provider: Spanned<String>,
     secret: Spanned<String>,
     chain: Option<Spanned<String>>,
 }
@@ -703,7 +676,7 @@ impl Place<'_> {
 
     fn config(&self, raw: RawConfig) -> Result<Config, ConfigError> {
         let service = self.service(raw.service)?;
-        let deadlines = self.deadlines(raw.deadlines)?;
+        let deadlines = self.deadlines(raw.timeouts)?;
         let limits = self.limits(raw.limits)?;
         let cache = self.cache(raw.cache)?;
         let watch = self.watch(raw.watch)?;
@@ -741,20 +714,20 @@ impl Place<'_> {
                 return Err(self.error(
                     span,
                     format!("bucket {:?} is defined twice", twin.name),
-                    "give one of them another name; `bucket` says what it is called at the store",
+                    "give one of them another id; `name` says what it is called at the store",
                 ));
             }
         }
         let gates = self.gates(raw.gate, &chains, &buckets, &limits)?;
         let mut sources = BTreeMap::new();
-        for raw in raw.events {
-            let (name, span) = (raw.source.get_ref().clone(), raw.source.span());
+        for raw in raw.webhook {
+            let (name, span) = (raw.id.get_ref().clone(), raw.id.span());
             let source = self.source(raw, &chains)?;
             if sources.insert(name.clone(), source).is_some() {
                 return Err(self.error(
                     span,
-                    format!("source {name:?} is defined twice"),
-                    "give one of them another name: it stands in the path that deliveries are sent to",
+                    format!("webhook {name:?} is defined twice"),
+                    "give one of them another id: it stands in the path that deliveries are sent to",
                 ));
             }
         }
@@ -778,17 +751,17 @@ impl Place<'_> {
         raw: RawSource,
         chains: &BTreeMap<ChainId, Chain>,
     ) -> Result<Source, ConfigError> {
-        if !is_source_name(raw.source.get_ref()) {
+        if !is_source_name(raw.id.get_ref()) {
             return Err(self.error(
-                raw.source.span(),
-                format!("{:?} is no name of a source", raw.source.get_ref()),
+                raw.id.span(),
+                format!("{:?} is no webhook id", raw.id.get_ref()),
                 "use 1 to 64 letters, digits, `-` and `_`: it stands in the path",
             ));
         }
-        let Some(kind) = Kind::parse(raw.kind.get_ref()) else {
+        let Some(kind) = Kind::parse(raw.provider.get_ref()) else {
             return Err(self.error(
-                raw.kind.span(),
-                format!("{:?} is no kind of source", raw.kind.get_ref()),
+                raw.provider.span(),
+                format!("{:?} is no webhook provider", raw.provider.get_ref()),
                 "write \"alchemy\", \"quicknode\", \"moralis\" or \"standard\"",
             ));
         };
@@ -799,7 +772,7 @@ impl Place<'_> {
                 secret_span,
                 // Not repeated: it may be the secret.
                 "the secret is in the file",
-                "write {variable}, for example \"{alchemy_signing_key}\", and set that",
+                "write {{ variable }}, for example \"{{ alchemy_signing_key }}\", and set that",
             ));
         }
         let chain = match raw.chain {
@@ -816,7 +789,7 @@ impl Place<'_> {
             }
             None if !kind.names_chain() => {
                 return Err(self.error(
-                    raw.kind.span(),
+                    raw.provider.span(),
                     "its deliveries do not say which chain they are about",
                     "add `chain`, for example \"eip155:1\"",
                 ));
@@ -887,7 +860,7 @@ impl Place<'_> {
             session: Lifetime { idle, absolute },
             url_ttl: self.duration(&raw.url_ttl, second, presign::MAX_TTL)?,
             deny_after: self.duration_or(
-                raw.deny_after,
+                raw.deny_max_age,
                 Duration::from_secs(3),
                 Duration::ZERO,
                 Duration::from_secs(60),
@@ -896,7 +869,7 @@ impl Place<'_> {
         })
     }
 
-    fn deadlines(&self, raw: RawDeadlines) -> Result<Deadlines, ConfigError> {
+    fn deadlines(&self, raw: RawTimeouts) -> Result<Deadlines, ConfigError> {
         let (least, most) = (Duration::from_millis(10), Duration::from_secs(60));
         Ok(Deadlines {
             store: self.duration_or(raw.store, Duration::from_millis(500), least, most)?,
@@ -907,7 +880,7 @@ impl Place<'_> {
 
     fn limits(&self, raw: RawLimits) -> Result<Limits, ConfigError> {
         let header = raw
-            .client_header
+            .client_ip_header
             .map(|name| {
                 http::HeaderName::try_from(name.get_ref().as_str()).map_err(|_| {
                     self.error(
@@ -918,12 +891,12 @@ impl Place<'_> {
                 })
             })
             .transpose()?;
-        let client = match (header, raw.proxies) {
+        let client = match (header, raw.proxy_hops) {
             (None, None) => ClientAddress::Peer,
             (None, Some(proxies)) => {
                 return Err(self.error(
                     proxies.span(),
-                    "`proxies` without `client_header`",
+                    "`proxy_hops` without `client_ip_header`",
                     "name the header to which the proxies append the client's address",
                 ));
             }
@@ -965,7 +938,7 @@ impl Place<'_> {
 
     fn cache(&self, raw: RawCache) -> Result<Cache, ConfigError> {
         let second = Duration::from_secs(1);
-        let bytes = raw.memory_bytes.map_or(Ok(4 << 20), |bytes| {
+        let bytes = raw.memory_size.map_or(Ok(4 << 20), |bytes| {
             if (65_536..=32 << 20).contains(bytes.get_ref()) {
                 Ok(bytes.into_inner())
             } else {
@@ -976,7 +949,7 @@ impl Place<'_> {
                 ))
             }
         })?;
-        let refresh = match raw.refresh {
+        let refresh = match raw.refresh_ahead {
             Some(off) if off.get_ref() == "off" => None,
             rate => Some(self.rate_or(
                 rate,
@@ -999,9 +972,9 @@ impl Place<'_> {
         Ok(Cache {
             redis: raw.redis.map(|url| self.template(url)).transpose()?,
             namespace,
-            memory: self.duration_or(raw.memory, second, Duration::ZERO, 60 * second)?,
+            memory: self.duration_or(raw.memory_ttl, second, Duration::ZERO, 60 * second)?,
             memory_bytes: bytes,
-            warm: raw.warm.unwrap_or(Warm::All),
+            warm: raw.prefetch.unwrap_or(Warm::All),
             refresh,
         })
     }
@@ -1073,41 +1046,11 @@ impl Place<'_> {
             return Err(self.error(
                 providers_span,
                 format!("chain {id} has no provider"),
-                "name at least one JSON-RPC endpoint, for example [\"{rpc_url}\"]",
+                "name at least one JSON-RPC endpoint, for example [\"{{ rpc_url }}\"]",
             ));
         }
-        let read_at = match raw.read_at {
-            None => ReadAt::Tag(BlockTag::Latest),
-            Some(read_at) => {
-                let span = read_at.span();
-                match read_at.into_inner() {
-                    RawReadAt::Tag(tag) if tag == "latest" => ReadAt::Tag(BlockTag::Latest),
-                    _ if Network::knows_latest_alone(id) => {
-                        return Err(self.error(
-                            span,
-                            format!("chain {id} answers calls at its newest block only"),
-                            "write \"latest\", or leave it out",
-                        ));
-                    }
-                    RawReadAt::Tag(tag) if tag == "safe" => ReadAt::Tag(BlockTag::Safe),
-                    RawReadAt::Tag(tag) if tag == "finalized" => ReadAt::Tag(BlockTag::Finalized),
-                    RawReadAt::Confirmations(count @ 0..=10_000) => {
-                        ReadAt::Confirmations(count.unsigned_abs())
-                    }
-                    RawReadAt::Tag(_) | RawReadAt::Confirmations(_) => {
-                        return Err(self.error(span, "`read_at` names no state", "write \"latest\", \"safe\", \"finalized\" or a number of confirmations from 0 to 10000"));
-                    }
-                }
-            }
-        };
+        let read_at = self.state(id, raw.block, raw.confirmations)?;
         let network = Network::of(id);
-        if let Some(key) = raw.multicall3 {
-            return Err(self.error(
-                key.span(),
-                "`multicall3` is `reader` now, and chains are read without Multicall3",
-                "leave it out; or write reader = \"calls\" where it was \"none\", and the address of a deployed reader where providers can do nothing else",
-            ));
-        }
         let reader = match raw.reader {
             None => network.and_then(|network| network.reader),
             Some(form) => Some(match form.get_ref().as_str() {
@@ -1136,12 +1079,12 @@ impl Place<'_> {
             None => network.map_or_else(|| id.to_string(), |network| network.name.to_owned()),
         };
         let second = Duration::from_secs(1);
-        let head_age = match raw.head_age {
+        let head_age = match raw.max_head_age {
             Some(none) if none.get_ref() == "none" => None,
             Some(age) => Some(self.duration(&age, second, 86_400 * second)?),
             None => Network::head_age(id),
         };
-        let agreement = self.agreement(raw.agreement, providers.len())?;
+        let agreement = self.agreement(raw.quorum, providers.len())?;
         let limit = |raw: Option<Spanned<usize>>, default, least, most| match raw {
             Some(raw) if !(least..=most).contains(raw.get_ref()) => Err(self.error(
                 raw.span(),
@@ -1172,7 +1115,7 @@ impl Place<'_> {
                 .deposit_gas
                 .map_or(reader::DEPOSIT_GAS, Spanned::into_inner),
             tolerance: raw
-                .tolerance
+                .max_lag
                 .map_or_else(|| Network::tolerance(id), Spanned::into_inner),
             head_age,
             agreement,
@@ -1181,6 +1124,53 @@ impl Place<'_> {
                 bytes: limit(bytes, 128 * 1024, 1024, 4 * 1024 * 1024)?,
             },
         })
+    }
+
+    /// The state that a chain is read at.
+    fn state(
+        &self,
+        chain: ChainId,
+        block: Option<Spanned<String>>,
+        confirmations: Option<Spanned<u64>>,
+    ) -> Result<ReadAt, ConfigError> {
+        let latest_alone = |span| {
+            Err(self.error(
+                span,
+                format!("chain {chain} answers calls at its newest block only"),
+                "write block = \"latest\", or leave it out",
+            ))
+        };
+        let tag = match &block {
+            None => BlockTag::Latest,
+            Some(tag) => match tag.get_ref().as_str() {
+                "latest" => BlockTag::Latest,
+                _ if Network::knows_latest_alone(chain) => return latest_alone(tag.span()),
+                "safe" => BlockTag::Safe,
+                "finalized" => BlockTag::Finalized,
+                _ => {
+                    return Err(self.error(
+                        tag.span(),
+                        "`block` names no state",
+                        "write \"latest\", \"safe\" or \"finalized\"; a number of blocks below the newest is `confirmations`",
+                    ));
+                }
+            },
+        };
+        match confirmations {
+            None => Ok(ReadAt::Tag(tag)),
+            Some(raw) if Network::knows_latest_alone(chain) => latest_alone(raw.span()),
+            Some(raw) if tag != BlockTag::Latest => Err(self.error(
+                raw.span(),
+                "`confirmations` beside a `block` that is not the newest",
+                "leave one of them out: confirmations count from the newest block",
+            )),
+            Some(raw) if *raw.get_ref() > 10_000 => Err(self.error(
+                raw.span(),
+                format!("{} is out of range", raw.get_ref()),
+                "write a number of confirmations from 0 to 10000",
+            )),
+            Some(raw) => Ok(ReadAt::Confirmations(raw.into_inner())),
+        }
     }
 
     fn agreement(
@@ -1199,7 +1189,7 @@ impl Place<'_> {
     }
 
     fn bucket(&self, raw: RawBucket) -> Result<Bucket, ConfigError> {
-        for name in [Some(&raw.name), raw.bucket.as_ref()].into_iter().flatten() {
+        for name in [Some(&raw.id), raw.name.as_ref()].into_iter().flatten() {
             if !resource::is_bucket_name(name.get_ref()) {
                 return Err(self.error(
                     name.span(),
@@ -1234,9 +1224,9 @@ impl Place<'_> {
         {
             return Err(self.error(endpoint_span, "the endpoint is not a base URL", "write a scheme and a host, for example \"https://s3.eu-central-1.amazonaws.com\", without a path"));
         }
-        let name = raw.name.into_inner();
+        let name = raw.id.into_inner();
         Ok(Bucket {
-            bucket: raw.bucket.map_or_else(|| name.clone(), Spanned::into_inner),
+            bucket: raw.name.map_or_else(|| name.clone(), Spanned::into_inner),
             name,
             endpoint,
             region: raw.region.into_inner(),
@@ -1323,10 +1313,18 @@ impl Place<'_> {
                 ));
             }
             let most = Duration::from_secs(24 * 60 * 60);
-            let fresh = self.duration(&raw.fresh, Duration::ZERO, most)?;
-            let stale = self.duration_or(raw.stale.clone(), fresh, Duration::ZERO, most)?;
-            if let Some(raw) = raw.stale.filter(|_| stale < fresh) {
-                return Err(self.error(raw.span(), "`stale` is shorter than `fresh`", "a fact decides alone up to `fresh` and may still grant up to `stale`: make it at least as long"));
+            let fresh = self.duration(&raw.max_age, Duration::ZERO, most)?;
+            let beyond = raw.stale_while_revalidate;
+            let stale = match &beyond {
+                Some(raw) => fresh + self.duration(raw, Duration::ZERO, most)?,
+                None => fresh,
+            };
+            if let Some(raw) = beyond.filter(|_| stale > most) {
+                return Err(self.error(
+                    raw.span(),
+                    "`max_age` and `stale_while_revalidate` are more than 24 hours together",
+                    "a fact decides alone up to `max_age` and may still grant for `stale_while_revalidate` after that: make one of them shorter",
+                ));
             }
             let require_span = raw.require.span();
             let require = self.requirement(raw.require, chains)?;
@@ -1344,7 +1342,7 @@ impl Place<'_> {
             let read = require.chains();
             let providers = chains.values().filter(|chain| read.contains(&chain.id));
             let providers = providers.map(|chain| chain.providers.len()).min();
-            let agreement = self.agreement(raw.agreement, providers.unwrap_or(1))?;
+            let agreement = self.agreement(raw.quorum, providers.unwrap_or(1))?;
             let gate = Gate {
                 id,
                 resources,
@@ -1377,26 +1375,34 @@ impl Place<'_> {
 
     fn template(&self, raw: Spanned<String>) -> Result<Template, ConfigError> {
         let (span, text) = (raw.span(), raw.into_inner());
-        let mut rest = text.as_str();
-        while let Some(at) = rest.find(['{', '}']) {
-            let named = rest
-                .get(at..)
-                .and_then(|rest| rest.strip_prefix('{'))
-                .and_then(|rest| rest.split_once('}'));
-            match named {
-                Some((name, after)) if is_variable_name(name) => rest = after,
-                _ => {
-                    return Err(self.error(
-                        span,
-                        // Not repeated: it may hold an API key.
-                        "a broken placeholder",
-                        "write {variable}, in lower-case letters, digits and underscores",
-                    ));
-                }
+        let broken = || {
+            self.error(
+                span.clone(),
+                // Not repeated: it may hold an API key.
+                "a broken placeholder",
+                "write {{ variable }}, in lower-case letters, digits and underscores",
+            )
+        };
+        let (mut pieces, mut rest) = (String::new(), text.as_str());
+        while let Some((before, after)) = rest.split_once('{') {
+            let named = after
+                .strip_prefix('{')
+                .and_then(|rest| rest.split_once("}}"));
+            let (name, after) = named.ok_or_else(broken)?;
+            let name = name.trim_matches(' ');
+            if before.contains('}') || !is_variable_name(name) {
+                return Err(broken());
             }
+            pieces.push_str(before);
+            pieces.push_str(&format!("{{{name}}}"));
+            rest = after;
         }
+        if rest.contains('}') {
+            return Err(broken());
+        }
+        pieces.push_str(rest);
         Ok(Template {
-            text,
+            text: pieces,
             position: self.position(&span),
         })
     }
@@ -1490,7 +1496,10 @@ fn is_source_name(text: &str) -> bool {
 
 /// Spin's rule for variable names: lower-case snake_case, starting with a letter.
 fn is_variable_name(text: &str) -> bool {
+    // Spin's rule: what the platform cannot have is not asked for.
     text.starts_with(|c: char| c.is_ascii_lowercase())
+        && !text.ends_with('_')
+        && !text.contains("__")
         && text
             .bytes()
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
@@ -1508,11 +1517,11 @@ url_ttl = "5m"
 
 [[chain]]
 id = "eip155:1"
-providers = ["{eth_rpc_a}", "https://{eth_host}/v2/{eth_key}"]
-read_at = 12
+providers = ["{{ eth_rpc_a }}", "https://{{ eth_host }}/v2/{{ eth_key }}"]
+confirmations = 12
 
 [[bucket]]
-name = "media"
+id = "media"
 endpoint = "http://127.0.0.1:9000"
 region = "us-east-1"
 addressing = "path"
@@ -1521,14 +1530,14 @@ credentials = "media"
 [[gate]]
 id = "season-1"
 resources = ["media/season-1/**"]
-fresh = "5m"
-stale = "1h"
+max_age = "5m"
+stale_while_revalidate = "55m"
 require = { any = [ { erc721 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f032d93f642f64180aa3", at_least = "1" } }, { at_least = { count = 2, of = [ { native = { chain = "eip155:1", at_least = "5" } }, { not = { erc20 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f032d93f642f64180aa3", at_least = "1" } } } ] } } ] }
 
 [[gate]]
 id = "poster"
 resources = ["media/season-1/poster.jpg"]
-fresh = "5m"
+max_age = "5m"
 require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f032d93f642f64180aa3", token_ids = ["7"] } }
 "#;
 
@@ -1548,7 +1557,7 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
         assert_eq!(
             config.gate("poster").unwrap().stale,
             Duration::from_secs(300),
-            "without `stale` nothing outlives `fresh`"
+            "without `stale_while_revalidate` nothing outlives `max_age`"
         );
     }
 
@@ -1557,7 +1566,7 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
         let reader = |id: &str, key: &str| {
             let text = VALID
                 .replace("eip155:1\"", &format!("{id}\""))
-                .replace("read_at = 12", key);
+                .replace("confirmations = 12", key);
             let config = Config::parse(&text).unwrap();
             config.chain(id.parse().unwrap()).unwrap().reader
         };
@@ -1613,7 +1622,7 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
 
         let changed = config(
             "session_idle = \"20m\"\ntyped_data = true",
-            "[limits]\nper_client = \"6/1h\"\nper_address = \"1/1s\"\nper_session = \"7/2s\"\nreads_per_client = \"8/3s\"\nreads_per_decision = 16\nclient_header = \"X-Forwarded-For\"\nproxies = 2",
+            "[limits]\nper_client = \"6/1h\"\nper_address = \"1/1s\"\nper_session = \"7/2s\"\nreads_per_client = \"8/3s\"\nreads_per_decision = 16\nclient_ip_header = \"X-Forwarded-For\"\nproxy_hops = 2",
             "delegation = { rights = \"acme\", registry = \"0x5fbdb2315678afecb367f032d93f642f64180aa3\" }",
         );
         let lifetime = changed.service.session;
@@ -1645,7 +1654,7 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
         // One proxy, unless it is said how many; without rights, full delegations; rights also as the registry has them.
         let one = config(
             "",
-            "[limits]\nclient_header = \"x-forwarded-for\"",
+            "[limits]\nclient_ip_header = \"x-forwarded-for\"",
             "delegation = {}",
         );
         assert_eq!(one.limits.client, forwarded(1));
@@ -1714,7 +1723,7 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
             template.position(),
             Position {
                 line: 9,
-                column: 29
+                column: 33
             }
         );
     }
@@ -1733,8 +1742,8 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
             ("url_ttl = \"5m\"", "", 2, "missing field `url_ttl`"),
             ("[[bucket]]", "[[buckets]]", 12, "unknown field `buckets`"),
             (
-                "read_at = 12",
-                "read_at = 12\nreads_at = 12",
+                "confirmations = 12",
+                "confirmations = 12\nreads_at = 12",
                 11,
                 "unknown field",
             ),
@@ -1754,13 +1763,13 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
             ("id = \"poster\"", "id = \"a b\"", 27, "no gate id"),
             (
                 "[[bucket]]",
-                "[[chain]]\nid = \"eip155:1\"\nproviders = [\"{x}\"]\n[[bucket]]",
+                "[[chain]]\nid = \"eip155:1\"\nproviders = [\"{{ x }}\"]\n[[bucket]]",
                 12,
                 "defined twice",
             ),
             (
                 "[[gate]]\nid = \"season-1\"",
-                "[[bucket]]\nname = \"media\"\nendpoint = \"http://127.0.0.1:9000\"\nregion = \"r\"\naddressing = \"path\"\ncredentials = \"media\"\n[[gate]]\nid = \"season-1\"",
+                "[[bucket]]\nid = \"media\"\nendpoint = \"http://127.0.0.1:9000\"\nregion = \"r\"\naddressing = \"path\"\ncredentials = \"media\"\n[[gate]]\nid = \"season-1\"",
                 19,
                 "defined twice",
             ),
@@ -1842,14 +1851,14 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
                 "guards nothing",
             ),
             (
-                "stale = \"1h\"",
-                "stale = \"1m\"",
+                "stale_while_revalidate = \"55m\"",
+                "stale_while_revalidate = \"24h\"",
                 23,
-                "shorter than `fresh`",
+                "more than 24 hours together",
             ),
             (
-                "fresh = \"5m\"\nstale",
-                "fresh = \"5 parsecs\"\nstale",
+                "max_age = \"5m\"\nstale",
+                "max_age = \"5 parsecs\"\nstale",
                 22,
                 "no duration",
             ),
@@ -1874,57 +1883,104 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
             ),
             ("\"gate.example\"", "\"localhost:3000\"", 3, "stands twice"),
             (
-                "\"{eth_rpc_a}\"",
+                "\"{{ eth_rpc_a }}\"",
                 "\"{eth rpc}\"",
                 9,
                 "a broken placeholder",
             ),
-            ("\"{eth_rpc_a}\"", "\"eth}\"", 9, "a broken placeholder"),
+            ("\"{{ eth_rpc_a }}\"", "\"eth}\"", 9, "a broken placeholder"),
             (
                 "id = \"eip155:1\"\nproviders",
                 "id = \"1\"\nproviders",
                 8,
                 "not understood",
             ),
-            ("read_at = 12", "read_at = \"newest\"", 10, "names no state"),
+            (
+                "confirmations = 12",
+                "block = \"newest\"",
+                10,
+                "names no state",
+            ),
+            (
+                "confirmations = 12",
+                "confirmations = 10001",
+                10,
+                "out of range",
+            ),
+            (
+                "confirmations = 12",
+                "confirmations = 12\nblock = \"safe\"",
+                10,
+                "beside a `block` that is not the newest",
+            ),
             (
                 "id = \"eip155:1\"",
                 "id = \"eip155:728126428\"",
                 10,
                 "at its newest block only",
             ),
-            ("read_at = 12", "read_at = -1", 10, "names no state"),
             (
-                "read_at = 12",
-                "agreement = 3",
+                "confirmations = 12",
+                "confirmations = -1",
+                10,
+                "invalid value",
+            ),
+            (
+                "confirmations = 12",
+                "quorum = 3",
                 10,
                 "providers cannot agree",
             ),
             (
-                "read_at = 12",
-                "agreement = 0",
+                "confirmations = 12",
+                "quorum = 0",
                 10,
                 "providers cannot agree",
             ),
             (
-                "stale = \"1h\"",
-                "agreement = 3",
+                "stale_while_revalidate = \"55m\"",
+                "quorum = 3",
                 23,
                 "providers cannot agree",
             ),
             (
-                "read_at = 12",
+                "confirmations = 12",
                 "multicall3 = \"none\"",
                 10,
-                "is `reader` now",
+                "has another name now",
             ),
-            ("read_at = 12", "reader = \"no\"", 10, "no way to read"),
-            ("read_at = 12", "reader = \"0x12\"", 10, "not understood"),
-            ("read_at = 12", "deposit_gas = 65536", 10, "invalid value"),
-            ("read_at = 12", "head_age = \"0s\"", 10, "out of range"),
-            ("read_at = 12", "tolerance = -1", 10, "invalid value"),
-            ("read_at = 12", "name = \"\"", 10, "no name"),
-            ("read_at = 12", "batch = { reads = 0 }", 10, "out of range"),
+            (
+                "confirmations = 12",
+                "reader = \"no\"",
+                10,
+                "no way to read",
+            ),
+            (
+                "confirmations = 12",
+                "reader = \"0x12\"",
+                10,
+                "not understood",
+            ),
+            (
+                "confirmations = 12",
+                "deposit_gas = 65536",
+                10,
+                "invalid value",
+            ),
+            (
+                "confirmations = 12",
+                "max_head_age = \"0s\"",
+                10,
+                "out of range",
+            ),
+            ("confirmations = 12", "max_lag = -1", 10, "invalid value"),
+            ("confirmations = 12", "name = \"\"", 10, "no name"),
+            (
+                "confirmations = 12",
+                "batch = { reads = 0 }",
+                10,
+                "out of range",
+            ),
             (
                 "endpoint = \"http://127.0.0.1:9000\"",
                 "endpoint = \"127.0.0.1:9000/x\"",
@@ -1957,7 +2013,7 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
             ),
             (
                 "[[gate]]\nid = \"season-1\"",
-                "[[bucket]]\nname = \"open\"\nbucket = \"media\"\nendpoint = \"http://127.0.0.1:9000\"\nregion = \"r\"\naddressing = \"path\"\ncredentials = \"media\"\n[[gate]]\nid = \"season-1\"",
+                "[[bucket]]\nid = \"open\"\nname = \"media\"\nendpoint = \"http://127.0.0.1:9000\"\nregion = \"r\"\naddressing = \"path\"\ncredentials = \"media\"\n[[gate]]\nid = \"season-1\"",
                 19,
                 "is the same as",
             ),
@@ -2067,49 +2123,49 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
             ),
             (
                 "[[chain]]",
-                "[limits]\nproxies = 1\n[[chain]]",
+                "[limits]\nproxy_hops = 1\n[[chain]]",
                 8,
-                "`proxies` without `client_header`",
+                "`proxy_hops` without `client_ip_header`",
             ),
             (
                 "[[chain]]",
-                "[limits]\nclient_header = \"x-forwarded-for\"\nproxies = 0\n[[chain]]",
+                "[limits]\nclient_ip_header = \"x-forwarded-for\"\nproxy_hops = 0\n[[chain]]",
                 9,
                 "0 proxies",
             ),
             (
                 "[[chain]]",
-                "[limits]\nclient_header = \"x-forwarded-for\"\nproxies = 17\n[[chain]]",
+                "[limits]\nclient_ip_header = \"x-forwarded-for\"\nproxy_hops = 17\n[[chain]]",
                 9,
                 "17 proxies",
             ),
             (
                 "[[chain]]",
-                "[limits]\nclient_header = \"forwarded for\"\n[[chain]]",
+                "[limits]\nclient_ip_header = \"forwarded for\"\n[[chain]]",
                 8,
                 "no header's name",
             ),
             (
-                "stale = \"1h\"",
-                "stale = \"1h\"\ndelegation = { rights = \"\" }",
+                "stale_while_revalidate = \"55m\"",
+                "stale_while_revalidate = \"55m\"\ndelegation = { rights = \"\" }",
                 24,
                 "names no rights",
             ),
             (
-                "stale = \"1h\"",
-                "stale = \"1h\"\ndelegation = { rights = \"a-name-of-exactly-32-characters-\" }",
+                "stale_while_revalidate = \"55m\"",
+                "stale_while_revalidate = \"55m\"\ndelegation = { rights = \"a-name-of-exactly-32-characters-\" }",
                 24,
                 "names no rights",
             ),
             (
-                "stale = \"1h\"",
-                "stale = \"1h\"\ndelegation = { rights = \"0x5g\" }",
+                "stale_while_revalidate = \"55m\"",
+                "stale_while_revalidate = \"55m\"\ndelegation = { rights = \"0x5g\" }",
                 24,
                 "names no rights",
             ),
             (
-                "stale = \"1h\"",
-                "stale = \"1h\"\ndelegation = { registry = \"delegate.xyz\" }",
+                "stale_while_revalidate = \"55m\"",
+                "stale_while_revalidate = \"55m\"\ndelegation = { registry = \"delegate.xyz\" }",
                 24,
                 "not understood",
             ),
@@ -2136,12 +2192,12 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
     #[test]
     fn sources_are_read_and_their_mistakes_named() {
         let config = |events: &str| {
-            let events = format!("[[events]]\n{events}\n[[chain]]");
+            let events = format!("[[webhook]]\n{events}\n[[chain]]");
             Config::parse(&VALID.replacen("[[chain]]", &events, 1))
         };
-        let key = "secret = \"{k}\"";
+        let key = "secret = \"{{ k }}\"";
         let two = format!(
-            "source = \"b_1\"\nkind = \"alchemy\"\n{key}\n[[events]]\nsource = \"a-2\"\nkind = \"quicknode\"\n{key}\nchain = \"eip155:1\""
+            "id = \"b_1\"\nprovider = \"alchemy\"\n{key}\n[[webhook]]\nid = \"a-2\"\nprovider = \"quicknode\"\n{key}\nchain = \"eip155:1\""
         );
         let config_of_two = config(&two).unwrap();
         let sources: Vec<_> = config_of_two
@@ -2159,24 +2215,24 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
 
         let long = "x".repeat(65);
         for (source, kind, rest, line, words) in [
-            ("a b", "alchemy", key, 8, "no name"),
-            ("", "alchemy", key, 8, "no name"),
-            (&long, "alchemy", key, 8, "no name"),
-            ("a", "infura", key, 9, "no kind"),
+            ("a b", "alchemy", key, 8, "no webhook id"),
+            ("", "alchemy", key, 8, "no webhook id"),
+            (&long, "alchemy", key, 8, "no webhook id"),
+            ("a", "infura", key, 9, "no webhook provider"),
             ("a", "alchemy", "secret = \"k\"", 10, "in the file"),
-            ("a", "alchemy", "secret = \"{k\"", 10, "placeholder"),
+            ("a", "alchemy", "secret = \"{{ k\"", 10, "placeholder"),
             ("a", "quicknode", key, 9, "do not say which chain"),
             (
                 "a",
                 "moralis",
-                "secret = \"{k}\"\nchain = \"1\"",
+                "secret = \"{{ k }}\"\nchain = \"1\"",
                 11,
                 "not understood",
             ),
             (
                 "a",
                 "moralis",
-                "secret = \"{k}\"\nchain = \"eip155:2\"",
+                "secret = \"{{ k }}\"\nchain = \"eip155:2\"",
                 11,
                 "not configured",
             ),
@@ -2184,12 +2240,12 @@ require = { erc1155 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f0
             (
                 "a",
                 "moralis",
-                "secret = \"{k}\"\n[[events]]\nsource = \"a\"\nkind = \"alchemy\"\nsecret = \"{k}\"",
+                "secret = \"{{ k }}\"\n[[webhook]]\nid = \"a\"\nprovider = \"alchemy\"\nsecret = \"{{ k }}\"",
                 12,
                 "defined twice",
             ),
         ] {
-            let text = format!("source = \"{source}\"\nkind = \"{kind}\"\n{rest}");
+            let text = format!("id = \"{source}\"\nprovider = \"{kind}\"\n{rest}");
             let error = config(&text).unwrap_err();
             assert!(
                 error.problem.contains(words) && !error.mend.is_empty(),

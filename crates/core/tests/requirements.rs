@@ -40,12 +40,12 @@ session_ttl = "1h"
 url_ttl = "5m"
 [[chain]]
 id = "eip155:1"
-providers = ["{{rpc_url}}"]
+providers = ["{{{{ rpc_url }}}}"]
 [[chain]]
 id = "eip155:10"
-providers = ["{{rpc_url}}"]
+providers = ["{{{{ rpc_url }}}}"]
 [[bucket]]
-name = "media"
+id = "media"
 endpoint = "http://127.0.0.1:9000"
 region = "us-east-1"
 addressing = "path"
@@ -53,7 +53,7 @@ credentials = "media"
 [[gate]]
 id = "g"
 resources = ["media/**"]
-fresh = "5m"
+max_age = "5m"
 delegation = {{}}
 require = {}
 "#,
@@ -197,7 +197,7 @@ fn a_used_token_counts_for_the_delegate_of_its_user() {
 #[test]
 fn an_account_belongs_to_the_owner_that_it_names_and_to_nobody_at_zero() {
     let gate = gate(&format!(
-        r#"{{ owner_of_account = {{ chain = "eip155:1", account = "{CONTRACT}" }} }}"#
+        r#"{{ erc6551_owner = {{ chain = "eip155:1", account = "{CONTRACT}" }} }}"#
     ));
     for (answer, expected) in [
         (Some(account(OWN)), Truth::Yes),
@@ -511,7 +511,7 @@ fn a_list_admits_by_key_everywhere_and_by_contract_where_it_says() {
 #[test]
 fn a_list_that_keeps_out_keeps_out_whoever_has_the_address() {
     let gate = gate(&format!(
-        r#"{{ all = [ {{ owner_of_account = {{ chain = "eip155:10", account = "{CONTRACT}" }} }}, {{ not = {{ allowlist = {{ addresses = ["{OWN}"] }} }} }} ] }}"#
+        r#"{{ all = [ {{ erc6551_owner = {{ chain = "eip155:10", account = "{CONTRACT}" }} }}, {{ not = {{ allowlist = {{ addresses = ["{OWN}"] }} }} }} ] }}"#
     ));
     let owns = |of: Address| move |_: &Read| Some(account(of));
     assert_eq!(truth(&gate, &of_key(OTHER), &owns(OTHER)), Truth::Yes);
@@ -680,7 +680,7 @@ fn a_refusal_names_each_kind_in_its_own_words() {
     let gate = gate(&format!(
         r#"{{ all = [
   {{ erc4907 = {{ AT, token_ids = ["1-3"] }} }},
-  {{ owner_of_account = {{ chain = "eip155:1", account = "{CONTRACT}" }} }},
+  {{ erc6551_owner = {{ chain = "eip155:1", account = "{CONTRACT}" }} }},
   {{ call = {{ AT, function = "function stakeOf(address) view returns (uint256, uint256 amount)", args = ["$address"], returns = "amount", compare = ">=", value = "100" }} }},
   {{ call = {{ AT, function = "function keeper() view returns (address)", compare = "==", value = "$address" }} }},
   {{ not = {{ allowlist = {{ addresses = ["{OWN}"] }} }} }},
@@ -706,7 +706,7 @@ fn a_refusal_names_each_kind_in_its_own_words() {
         found,
         [
             ["erc4907", "used tokens ≥ 1", "0"],
-            ["owner_of_account", "owned accounts ≥ 1", "0"],
+            ["erc6551_owner", "owned accounts ≥ 1", "0"],
             ["call", "stakeOf.amount ≥ 100", "99"],
             ["call", "keeper.0 = the account", &OTHER.to_string()],
             ["allowlist", "not to be on the list", "on the list"],
@@ -786,7 +786,7 @@ fn a_reverted_question_about_a_token_admits_nobody_and_hides_no_owner() {
     let leaves = [
         "{ erc721 = { AT, token_ids = [\"7\"] } }".to_owned(),
         "{ erc4907 = { AT, token_ids = [\"7\"] } }".to_owned(),
-        format!("{{ owner_of_account = {{ chain = \"eip155:1\", account = \"{CONTRACT}\" }} }}"),
+        format!("{{ erc6551_owner = {{ chain = \"eip155:1\", account = \"{CONTRACT}\" }} }}"),
     ];
     for leaf in leaves {
         let (admits, excludes) = (gate(&leaf), beside_a_list(&format!("{{ not = {leaf} }}")));
@@ -832,7 +832,7 @@ fn kinds() -> Vec<String> {
         "{ erc20 = { AT, at_least = \"1\" } }".to_owned(),
         "{ native = { chain = \"eip155:1\", at_least = \"1\" } }".to_owned(),
         "{ erc4907 = { AT, token_ids = [\"7\"] } }".to_owned(),
-        format!("{{ owner_of_account = {{ chain = \"eip155:1\", account = \"{CONTRACT}\" }} }}"),
+        format!("{{ erc6551_owner = {{ chain = \"eip155:1\", account = \"{CONTRACT}\" }} }}"),
         r#"{ call = { AT, function = "function keeper() view returns (address)", compare = "==", value = "$address" } }"#.to_owned(),
         call("uint256", ">", "0"),
         call("bool", "==", "true"),

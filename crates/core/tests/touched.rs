@@ -40,12 +40,12 @@ session_ttl = "1h"
 url_ttl = "5m"
 [[chain]]
 id = "eip155:1"
-providers = ["{rpc_url}"]
+providers = ["{{ rpc_url }}"]
 [[chain]]
 id = "eip155:10"
-providers = ["{rpc_url}"]
+providers = ["{{ rpc_url }}"]
 [[bucket]]
-name = "media"
+id = "media"
 endpoint = "http://127.0.0.1:9000"
 region = "us-east-1"
 addressing = "path"
@@ -58,7 +58,7 @@ credentials = "media"
         let leaves: Vec<_> = leaves.into_iter().collect();
         let delegation = ["", "delegation = {}"][index % 2];
         text += &format!(
-            "[[gate]]\nid = \"g{index}\"\nresources = [\"media/{index}/**\"]\nfresh = \"5m\"\n{delegation}\nrequire = {{ all = [ {} ] }}\n",
+            "[[gate]]\nid = \"g{index}\"\nresources = [\"media/{index}/**\"]\nmax_age = \"5m\"\n{delegation}\nrequire = {{ all = [ {} ] }}\n",
             leaves.join(", ")
         );
     }
@@ -89,7 +89,7 @@ fn leaf() -> impl Strategy<Value = String> {
                 6 => call("function tierOf(address a) view returns (uint256)", "\"$address\"", "3"),
                 7 => call("function owner() view returns (address)", "", "$address"),
                 8 => call("function isOpen() view returns (bool)", "", "true"),
-                _ => format!("{{ owner_of_account = {{ chain = \"eip155:{chain}\", account = \"{account}\" }} }}"),
+                _ => format!("{{ erc6551_owner = {{ chain = \"eip155:{chain}\", account = \"{account}\" }} }}"),
             }
         },
     )

@@ -24,7 +24,7 @@ async fn vaults_without_end_cost_the_chain_a_quota_and_nobody_else_anything() ->
             config.limits = "per_client = \"1000000/1m\"\nper_session = \"80/1h\"";
             config.fresh = "1h";
             config.more = format!(
-                "[[gate]]\nid = \"vaults\"\nresources = [\"media/vaults/**\"]\nfresh = \"1h\"\ndelegation = {{}}\nrequire = {{ erc721 = {{ chain = \"{CHAIN}\", contract = \"{ERC721}\" }} }}\n"
+                "[[gate]]\nid = \"vaults\"\nresources = [\"media/vaults/**\"]\nmax_age = \"1h\"\ndelegation = {{}}\nrequire = {{ erc721 = {{ chain = \"{CHAIN}\", contract = \"{ERC721}\" }} }}\n"
             );
         },
         |settings| settings,

@@ -118,7 +118,7 @@ async fn each_class_of_mistake_is_named_with_its_place() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn a_variable_that_cannot_be_resolved_is_named() -> anyhow::Result<()> {
-    let config = valid().replacen("{rpc_url}", "{no_such_variable}", 1);
+    let config = valid().replacen("{{ rpc_url }}", "{{ no_such_variable }}", 1);
     let settings = Settings::new(&config, ENDPOINT);
     let (status, said) = Service::start_in_vain(&settings).await?;
     ensure!(status.code() == Some(1), "{status}: {said}");

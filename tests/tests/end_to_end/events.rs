@@ -14,10 +14,10 @@ use tokengate_tests::world::World;
 
 const SECRET: &str = "a-signing-key-of-the-tests";
 const SOURCE: &str = r#"
-[[events]]
-source = "stream"
-kind = "moralis"
-secret = "{events_secret}"
+[[webhook]]
+id = "stream"
+provider = "moralis"
+secret = "{{ events_secret }}"
 "#;
 /// Behind the gate of the ERC-1155 pass.
 const EXTRA: &str = "media/pass/extra.txt";

@@ -83,7 +83,7 @@ async fn a_fresh_fact_decides_while_the_provider_is_away() -> anyhow::Result<()>
     world.provider.behave(Fault::HangUp).await?;
     world.gate.ask(&token, HELLO).await?.expect(200)?;
     tokio::time::sleep(Duration::from_millis(5_300)).await;
-    // Without `stale`, nothing outlives `fresh`.
+    // Without `stale_while_revalidate`, nothing outlives `max_age`.
     world.gate.ask(&token, HELLO).await?.problem(503)?;
     Ok(())
 }
@@ -93,7 +93,7 @@ async fn a_stale_fact_grants_up_to_its_end_and_never_refuses() -> anyhow::Result
     let world = World::with(
         |config| {
             config.fresh = "1s";
-            config.stale = Some("8s");
+            config.stale = Some("7s");
         },
         |settings| settings,
     )

@@ -184,7 +184,7 @@ async fn contracts_that_are_not_what_gates_take_them_for_are_named() -> anyhow::
     let with = |require: &str| {
         let mut settings = world.settings.clone();
         settings.config.push_str(&format!(
-            "\n[[gate]]\nid = \"wrong\"\nresources = [\"media/wrong/**\"]\nfresh = \"5s\"\n{require}\n"
+            "\n[[gate]]\nid = \"wrong\"\nresources = [\"media/wrong/**\"]\nmax_age = \"5s\"\n{require}\n"
         ));
         settings
     };
@@ -208,7 +208,7 @@ async fn contracts_that_are_not_what_gates_take_them_for_are_named() -> anyhow::
         ),
         (
             format!(
-                "require = {{ owner_of_account = {{ {chain}, account = \"0x0000000000000000000000000000000000000000\" }} }}"
+                "require = {{ erc6551_owner = {{ {chain}, account = \"0x0000000000000000000000000000000000000000\" }} }}"
             ),
             1,
             "the account is not deployed",
@@ -250,7 +250,7 @@ async fn contracts_that_are_not_what_gates_take_them_for_are_named() -> anyhow::
 #[tokio::test]
 async fn a_service_says_in_its_log_that_a_contract_is_not_there_and_serves() -> anyhow::Result<()> {
     let more = format!(
-        "\n[[gate]]\nid = \"wrong\"\nresources = [\"media/wrong/**\"]\nfresh = \"5s\"\nrequire = {{ erc721 = {{ chain = \"eip155:31337\", contract = \"{OWNER}\" }} }}\n"
+        "\n[[gate]]\nid = \"wrong\"\nresources = [\"media/wrong/**\"]\nmax_age = \"5s\"\nrequire = {{ erc721 = {{ chain = \"eip155:31337\", contract = \"{OWNER}\" }} }}\n"
     );
     let world = World::with(
         |config| config.more = more,
@@ -284,7 +284,7 @@ async fn what_is_wrong_is_named_and_nothing_secret_is() -> anyhow::Result<()> {
         settings
     };
     let chain = |line: &str| {
-        let providers = "providers = [\"{rpc_url}\"]";
+        let providers = "providers = [\"{{ rpc_url }}\"]";
         changed(providers, &format!("{providers}\n{line}"))
     };
     let faithful = Fault::None;
@@ -314,9 +314,9 @@ async fn what_is_wrong_is_named_and_nothing_secret_is() -> anyhow::Result<()> {
         ),
         (
             "a tag that the provider refuses",
-            chain("read_at = \"safe\""),
+            chain("block = \"safe\""),
             Fault::Refuse("\"safe\""),
-            [provider, "read_at = \"safe\""],
+            [provider, "block = \"safe\""],
         ),
         (
             "no reader",
@@ -332,7 +332,7 @@ async fn what_is_wrong_is_named_and_nothing_secret_is() -> anyhow::Result<()> {
         ),
         (
             "a provider that says nothing",
-            changed("[limits]", "[deadlines]\nprovider = \"500ms\"\n\n[limits]"),
+            changed("[limits]", "[timeouts]\nprovider = \"500ms\"\n\n[limits]"),
             Fault::Silent,
             [provider, "no reply within 500 ms"],
         ),
@@ -400,7 +400,7 @@ async fn components_that_contradict_each_other_are_named() -> anyhow::Result<()>
     settings.manifest = Some(manifest);
     settings.config = settings
         .config
-        .replace("\"{rpc_url}\"", "\"{rpc_url}\", \"{rpc_b}\"");
+        .replace("\"{{ rpc_url }}\"", "\"{{ rpc_url }}\", \"{{ rpc_b }}\"");
     let said = ask(&settings, &["doctor"]).await?;
     said.expect(
         1,
@@ -418,7 +418,7 @@ async fn what_cannot_even_start_is_named_with_its_place() -> anyhow::Result<()> 
     let config = tokengate_tests::config::Config::new("http://127.0.0.1:9").to_string();
     let settings = Settings::new(&config, "http://127.0.0.1:9");
     let broken = config.replacen("url_ttl", "url_tll", 1);
-    let unknown = config.replacen("{rpc_url}", "{no_such_variable}", 1);
+    let unknown = config.replacen("{{ rpc_url }}", "{{ no_such_variable }}", 1);
     let stray = "stray = 1\n".to_owned();
     let mut bare = std::fs::read_to_string(tokengate_tests::root().join("spin.toml"))?;
     bare = bare.replace("files = [\"tokengate.toml\"]\n", "");
@@ -503,12 +503,12 @@ async fn what_is_asked_wrongly_is_no_verdict_and_neither_is_silence() -> anyhow:
                 r#"
 [[chain]]
 id = "eip155:10"
-providers = ["{{rpc_url}}"]
+providers = ["{{{{ rpc_url }}}}"]
 
 [[gate]]
 id = "two"
 resources = ["media/two/**"]
-fresh = "1s"
+max_age = "1s"
 require = {{ any = [ {{ native = {{ chain = "eip155:10", at_least = "1" }} }}, {{ erc721 = {{ chain = "eip155:31337", contract = "{ERC721}", at_least = "1" }} }} ] }}
 "#
             )

@@ -209,7 +209,7 @@ async fn a_provider_alone_that_fails_is_no_verdict() -> anyhow::Result<()> {
     let mut table = format!("alone\n{HEAD}");
     for fault in FAULTS.into_iter().chain([Fault::Stale(100)]) {
         // Nobody else says how far the chain is: only the age of its blocks tells.
-        let configure = |config: &mut Config| config.chain = "head_age = \"200s\"".to_owned();
+        let configure = |config: &mut Config| config.chain = "max_head_age = \"200s\"".to_owned();
         let outcome = under(&grounds, fault, &faulty, &[], configure).await?;
         row(&mut table, fault, &outcome)?;
         let all = outcome.holder.iter().chain(&outcome.former);
@@ -259,7 +259,7 @@ async fn where_two_have_to_agree_a_liar_grants_nothing_whoever_answers_first() -
     let grounds = Grounds::new().await?;
     let liar = Faulty::start(grounds.chain.url()).await?;
     let honest = Faulty::start(grounds.chain.url()).await?;
-    let agreement = |config: &mut Config| config.chain = "agreement = 2".to_owned();
+    let agreement = |config: &mut Config| config.chain = "quorum = 2".to_owned();
     let mut table = format!("two have to agree, one lies\n{HEAD}");
     // Honest ones agree, also where one of them is slower.
     for fault in [Fault::None, Fault::Slow(Duration::from_millis(150))] {
@@ -398,17 +398,17 @@ async fn fifty_facts_over_three_chains_are_three_requests_at_once() -> anyhow::R
             r#"
 [[chain]]
 id = "eip155:5"
-providers = ["{{rpc_url_2}}"]
+providers = ["{{{{ rpc_url_2 }}}}"]
 
 [[chain]]
 id = "eip155:10"
-providers = ["{{rpc_url_3}}"]
-head_age = "none"
+providers = ["{{{{ rpc_url_3 }}}}"]
+max_head_age = "none"
 
 [[gate]]
 id = "everywhere"
 resources = ["media/everywhere/**"]
-fresh = "0s"
+max_age = "0s"
 require = {{ all = [{}, {}, {}] }}
 "#,
             leaf(31_337, 0..17),
@@ -489,7 +489,7 @@ async fn what_is_too_much_for_one_call_is_read_in_pieces() -> anyhow::Result<()>
 [[gate]]
 id = "burning"
 resources = ["media/burning/**"]
-fresh = "0s"
+max_age = "0s"
 require = {{ any = [{}, {{ erc721 = {{ chain = "{CHAIN}", contract = "{ERC721}" }} }}] }}
 "#,
             burning.join(", ")

@@ -389,7 +389,7 @@ async fn facts_bear_the_numbers_of_their_own_chain() -> anyhow::Result<()> {
 /// A gate over one contract.
 fn gate(name: &str, contract: Address) -> String {
     format!(
-        "\n[[gate]]\nid = \"{name}\"\nresources = [\"media/{name}/**\"]\nfresh = \"60s\"\nrequire = {{ erc20 = {{ chain = \"{CHAIN}\", contract = \"{contract}\", at_least = \"1\" }} }}\n"
+        "\n[[gate]]\nid = \"{name}\"\nresources = [\"media/{name}/**\"]\nmax_age = \"60s\"\nrequire = {{ erc20 = {{ chain = \"{CHAIN}\", contract = \"{contract}\", at_least = \"1\" }} }}\n"
     )
 }
 
@@ -399,7 +399,7 @@ async fn one_tenants_contract_changes_no_fact_of_another() -> anyhow::Result<()>
         let configure = |config: &mut Config| {
             config.more = [gate("tenant-a", MUTATING), gate("tenant-b", BUYABLE)].concat();
             // Whoever signs in has all gates' facts read at once.
-            config.cache = "warm = \"all\"";
+            config.cache = "prefetch = \"all\"";
             config.chain = keys.to_owned();
         };
         let world = World::with(configure, |settings| settings).await?;

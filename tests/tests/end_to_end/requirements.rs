@@ -24,7 +24,7 @@ async fn world(gates: &[(&str, String)]) -> anyhow::Result<World> {
         .iter()
         .map(|(name, require)| {
             format!(
-                "\n[[gate]]\nid = \"{name}\"\nresources = [\"media/{name}/**\"]\nfresh = \"0s\"\ndelegation = {{}}\nrequire = {require}\n"
+                "\n[[gate]]\nid = \"{name}\"\nresources = [\"media/{name}/**\"]\nmax_age = \"0s\"\ndelegation = {{}}\nrequire = {require}\n"
             )
         })
         .collect();
@@ -88,7 +88,7 @@ async fn a_rented_token_opens_for_its_user_while_the_rent_lasts() -> anyhow::Res
 #[tokio::test]
 async fn a_token_bound_account_opens_for_whoever_owns_its_token() -> anyhow::Result<()> {
     let require =
-        format!(r#"{{ owner_of_account = {{ chain = "{CHAIN}", account = "{ACCOUNT}" }} }}"#);
+        format!(r#"{{ erc6551_owner = {{ chain = "{CHAIN}", account = "{ACCOUNT}" }} }}"#);
     let world = world(&[("account", require)]).await?;
     let (owner, stranger) = (Wallet::owner()?, Wallet::stranger()?);
     let own = world.gate.sign_in(&owner).await?;
@@ -328,12 +328,12 @@ async fn a_contract_wallet_is_kept_out_for_what_its_address_has_on_another_chain
         r#"
 [[chain]]
 id = "eip155:10"
-providers = ["{{rpc_url_2}}"]
+providers = ["{{{{ rpc_url_2 }}}}"]
 
 [[gate]]
 id = "clean"
 resources = ["media/clean/**"]
-fresh = "0s"
+max_age = "0s"
 require = {{ all = [
   {{ erc721 = {{ chain = "{CHAIN}", contract = "{ERC721}" }} }},
   {{ not = {{ erc1155 = {{ chain = "eip155:10", contract = "{ERC1155}", token_ids = ["7"] }} }} }},

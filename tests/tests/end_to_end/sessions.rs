@@ -468,7 +468,7 @@ async fn a_scheme_and_a_port_count_as_pages_are_served() -> anyhow::Result<()> {
 async fn who_asks_too_often_waits_and_nobody_else() -> anyhow::Result<()> {
     let world = World::with(
         |config| {
-            config.limits = "per_client = \"6/1h\"\nper_address = \"3/1h\"\nclient_header = \"x-forwarded-for\"\nproxies = 1";
+            config.limits = "per_client = \"6/1h\"\nper_address = \"3/1h\"\nclient_ip_header = \"x-forwarded-for\"\nproxy_hops = 1";
         },
         |settings| settings,
     )

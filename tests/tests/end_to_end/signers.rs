@@ -20,7 +20,7 @@ async fn world() -> anyhow::Result<World> {
         |config| {
             config.chain = format!("factories = [\"{FACTORY}\", \"{SAFE_FACTORY}\"]");
             config.more =
-                "\n[[chain]]\nid = \"eip155:10\"\nproviders = [\"{rpc_url}\"]\n".to_owned();
+                "\n[[chain]]\nid = \"eip155:10\"\nproviders = [\"{{ rpc_url }}\"]\n".to_owned();
         },
         |settings| settings,
     )
@@ -677,7 +677,7 @@ async fn a_delegate_opens_what_its_vault_holds_as_far_as_the_gate_takes_it() -> 
 [[gate]]
 id = "vaults"
 resources = ["media/vaults/**"]
-fresh = "0s"
+max_age = "0s"
 delegation = {{ rights = "tokengate" }}
 require = {{ erc721 = {{ chain = "{CHAIN}", contract = "{ERC721}", at_least = "1" }} }}
 "#

@@ -101,7 +101,7 @@ async fn over_redis(adapter: Adapter, redis: &Redis) -> anyhow::Result<World> {
         |config| {
             config.fresh = "1m";
             if adapter == Adapter::Direct {
-                config.cache = "redis = \"{redis_url}\"\nwarm = \"off\"";
+                config.cache = "redis = \"{{ redis_url }}\"\nprefetch = \"off\"";
             }
         },
         |settings| match adapter {
@@ -321,7 +321,7 @@ async fn an_invalidation_at_one_host_reaches_the_other_within_the_bound_of_memor
         |config| {
             config.fresh = "1h";
             config.more.push_str(
-                "\n[[events]]\nsource = \"own\"\nkind = \"standard\"\nsecret = \"{events_secret}\"\n",
+                "\n[[webhook]]\nid = \"own\"\nprovider = \"standard\"\nsecret = \"{{ events_secret }}\"\n",
             );
         },
         |settings| {
@@ -423,7 +423,7 @@ async fn facts_that_were_read_in_another_way_do_not_outlive_a_restart() -> anyho
     let token = world.gate.sign_in(&holder).await?;
     world.gate.warm(&token, HELLO).await?;
     let second = Faulty::start(world.chain.url()).await?;
-    const PROVIDERS: &str = "providers = [\"{rpc_url}\"]";
+    const PROVIDERS: &str = "providers = [\"{{ rpc_url }}\"]";
     let restarted = async |chain: &str, cache: &str| {
         let mut settings = world.settings.clone();
         let changed = [(PROVIDERS, chain), ("[cache]", cache)];
@@ -431,7 +431,7 @@ async fn facts_that_were_read_in_another_way_do_not_outlive_a_restart() -> anyho
             ensure!(settings.config.contains(from), "{}", settings.config);
             settings.config = settings.config.replacen(from, to, 1);
         }
-        if chain.contains("{rpc_url_2}") {
+        if chain.contains("{{ rpc_url_2 }}") {
             settings = settings.further_providers(&[second.url()])?;
         }
         let mut service = Service::start(&settings).await?;
@@ -442,27 +442,27 @@ async fn facts_that_were_read_in_another_way_do_not_outlive_a_restart() -> anyho
         let tier = answer["basis"]["tier"].as_str().unwrap_or_default();
         anyhow::Ok((reply.status.as_u16(), tier.to_owned()))
     };
-    let two = "providers = [\"{rpc_url}\", \"{rpc_url_2}\"]";
+    let two = "providers = [\"{{ rpc_url }}\", \"{{ rpc_url_2 }}\"]";
     for (what, chain, cache, status, tier) in [
         ("the same", PROVIDERS, "[cache]", 200, "store"),
         ("a provider more", two, "[cache]", 200, "store"),
         (
             "finalized",
-            "providers = [\"{rpc_url}\"]\nread_at = \"finalized\"",
+            "providers = [\"{{ rpc_url }}\"]\nblock = \"finalized\"",
             "[cache]",
             403,
             "",
         ),
         (
             "two have to agree",
-            "providers = [\"{rpc_url}\", \"{rpc_url_2}\"]\nagreement = 2",
+            "providers = [\"{{ rpc_url }}\", \"{{ rpc_url_2 }}\"]\nquorum = 2",
             "[cache]",
             200,
             "chain",
         ),
         (
             "by single calls",
-            "providers = [\"{rpc_url}\"]\nreader = \"calls\"",
+            "providers = [\"{{ rpc_url }}\"]\nreader = \"calls\"",
             "[cache]",
             200,
             "chain",

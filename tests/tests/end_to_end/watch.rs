@@ -254,7 +254,7 @@ async fn batches_of_256_ids_with_a_delegation_are_followed_in_bounded_memory() -
 {
     let ids: Vec<_> = (0..BATCH_IDS).map(|id| format!("\"{id}\"")).collect();
     let more = format!(
-        "[[gate]]\nid = \"collection\"\nresources = [\"media/collection/**\"]\nfresh = \"12h\"\ndelegation = {{}}\nrequire = {{ erc1155 = {{ chain = \"{CHAIN}\", contract = \"{ERC1155}\", token_ids = [{}], at_least = \"1\" }} }}\n",
+        "[[gate]]\nid = \"collection\"\nresources = [\"media/collection/**\"]\nmax_age = \"12h\"\ndelegation = {{}}\nrequire = {{ erc1155 = {{ chain = \"{CHAIN}\", contract = \"{ERC1155}\", token_ids = [{}], at_least = \"1\" }} }}\n",
         ids.join(", ")
     );
     is_followed(Backlog {

@@ -28,7 +28,7 @@ pub(super) struct Evidence<'a> {
     pub(super) now: Timestamp,
     /// A refusal rests on no older fact.
     pub(super) deny_after: Duration,
-    /// A grant may rest on facts of this age, if that is more than the gate's `fresh`.
+    /// A grant may rest on facts of this age, if that is more than the gate's `max_age`.
     pub(super) stale: Duration,
 }
 
@@ -37,7 +37,7 @@ pub(super) struct Evidence<'a> {
 pub(crate) enum Outcome {
     /// It is open by fresh facts.
     Open,
-    /// It is open by facts past `fresh`, which are read again in the background.
+    /// It is open by facts past `max_age`, which are read again in the background.
     Stale,
     /// It is closed by facts young enough to refuse.
     Closed,
@@ -54,9 +54,9 @@ pub(crate) struct Verdict {
     pub(crate) tier: Tier,
     /// The conditions that keep it closed.
     pub(crate) unmet: Vec<Value>,
-    /// What has to be read for another outcome: past `fresh` where it is open, too old to refuse where it is not.
+    /// What has to be read for another outcome: past `max_age` where it is open, too old to refuse where it is not.
     pub(super) missing: BTreeSet<FactKey>,
-    /// Seconds that are left of the oldest fact's `fresh`; below zero it is stale.
+    /// Seconds that are left of the oldest fact's `max_age`; below zero it is stale.
     pub(super) ttl: Option<i64>,
 }
 

@@ -195,7 +195,7 @@ impl Problem {
             Self::Wallets(error) => (S::UNPROCESSABLE_ENTITY, "too-many-wallets", sentence(error)),
             Self::CrossSite => (S::FORBIDDEN, "cross-site", "The session cookie counts only in requests from pages of this service; send the token as `Authorization: Bearer …` instead.".into()),
             Self::UnknownSource => (S::NOT_FOUND, "unknown-source", "There is no such source of events.".into()),
-            Self::ChainNotNamed => (S::BAD_REQUEST, "chain-not-named", "The delivery does not say which chain it is about: set `chain` in the source's [[events]] table.".into()),
+            Self::ChainNotNamed => (S::BAD_REQUEST, "chain-not-named", "The delivery does not say which chain it is about: set `chain` in the source's [[webhook]] table.".into()),
             Self::UnknownNetwork(name) => (S::UNPROCESSABLE_ENTITY, "unknown-network", format!("The delivery is about the network {name}, whose chain is not known. Nothing was invalidated.")),
             Self::Delivery(error) => {
                 let code = match error {
@@ -217,7 +217,7 @@ impl Problem {
             Self::ChainUnavailable => (S::SERVICE_UNAVAILABLE, "chain-unavailable", "Ownership could not be read from the chain. This is no verdict; try again.".into()),
             Self::SignatureUnchecked => (S::SERVICE_UNAVAILABLE, "chain-unavailable", "The signature is not by the key of the address, and the chain could not be asked whether a contract accepts it. This is no verdict; try again.".into()),
             Self::NotFollowed(None) => (S::SERVICE_UNAVAILABLE, "chain-unavailable", "The chain could not be asked for transfers. The next round begins where this one did; try again.".into()),
-            Self::NotFollowed(Some(block)) => (S::SERVICE_UNAVAILABLE, "chain-unavailable", format!("The transfers of the chain have not been followed past block {block} in {STUCK_ROUNDS} rounds or more: a token that was sold since opens its gate for as long as `fresh` and `stale` allow.")),
+            Self::NotFollowed(Some(block)) => (S::SERVICE_UNAVAILABLE, "chain-unavailable", format!("The transfers of the chain have not been followed past block {block} in {STUCK_ROUNDS} rounds or more: a token that was sold since opens its gate for as long as `max_age` and `stale_while_revalidate` allow.")),
             Self::StoreUnavailable => (S::SERVICE_UNAVAILABLE, "store-unavailable", "The service could not look up what it needs to answer. This is no verdict; try again.".into()),
             Self::Misconfigured => (S::INTERNAL_SERVER_ERROR, "misconfigured", "The service is not configured; its log says what is missing.".into()),
         }

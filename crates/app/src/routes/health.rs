@@ -48,7 +48,7 @@ async fn ready<P: Ports>(
     for (chain, ok) in &chains {
         checks.insert(chain.to_string(), word(*ok));
     }
-    // It decides nevertheless, so this is for the operator: a fact lives for as long as `fresh` and `stale` allow.
+    // It decides nevertheless, so this is for the operator: a fact lives for as long as `max_age` and `stale_while_revalidate` allow.
     for chain in config.chains() {
         if transfers::is_stuck(&store, chain.id).await {
             checks.insert(format!("{} transfers", chain.id), word(false));

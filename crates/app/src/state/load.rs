@@ -179,7 +179,7 @@ fn are_distinct(templates: &[Template], urls: &[Secret<String>]) -> Result<(), L
                         "the provider is the same endpoint as the one at {}, where several have to agree",
                         other.position()
                     ),
-                    "name an independent provider, or lower `agreement`",
+                    "name an independent provider, or lower `quorum`",
                 )
                 .into());
         }

@@ -10,7 +10,7 @@ const VAULTS: &str = r#"
 [[gate]]
 id = "vaults"
 resources = ["media/vaults/**"]
-fresh = "60s"
+max_age = "60s"
 delegation = {}
 require = { erc721 = { chain = "eip155:1", contract = "0x5fbdb2315678afecb367f032d93f642f64180aa3", at_least = "1" } }
 "#;
@@ -145,7 +145,7 @@ fn what_memory_and_the_store_know_costs_nothing() {
 
 #[test]
 fn a_sign_in_that_warms_is_charged_to_its_session() {
-    let config = CONFIG.replace("warm = \"off\"", "warm = \"all\"");
+    let config = CONFIG.replace("prefetch = \"off\"", "prefetch = \"all\"");
     let config = config + "[limits]\nreads_per_client = \"2/1m\"\n";
     let mut visit = Visit::of(&Simulated::new(config), 7);
     visit.token = token(&visit.sign_in().1);
@@ -442,7 +442,8 @@ fn typed_data_signs_in_where_it_is_configured_and_names_the_domain() {
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
     assert_eq!(problem["code"], "malformed-signature");
 
-    let on = Visit::with(|config| config.replace("deny_after", "typed_data = true\ndeny_after"));
+    let on =
+        Visit::with(|config| config.replace("deny_max_age", "typed_data = true\ndeny_max_age"));
     let offered = challenge(&on);
     let statement = offered["statement"].as_str().unwrap();
     assert!(statement.starts_with("gate.example: "), "{statement}");
@@ -501,7 +502,7 @@ fn a_forwarded_request_to_a_service_that_counts_peers_is_warned_of_once() {
     let log = visit.ports.0.log.take();
     let warned = log.iter().filter(|line| line.contains("client_header"));
     assert_eq!(warned.count(), 1, "{log:?}");
-    let config = "[limits]\nclient_header = \"x-forwarded-for\"\n";
+    let config = "[limits]\nclient_ip_header = \"x-forwarded-for\"\n";
     let visit = Visit::with(|text| text + config);
     visit.send_with(
         Method::GET,

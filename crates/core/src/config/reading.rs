@@ -102,14 +102,14 @@ mod tests {
     fn config(chain: &str, agreements: &[usize]) -> Config {
         let gates = agreements.iter().enumerate().map(|(n, agreement)| {
             format!(
-                "[[gate]]\nid = \"g{n}\"\nresources = [\"media/{n}/**\"]\nfresh = \"5m\"\nagreement = {agreement}\n\
+                "[[gate]]\nid = \"g{n}\"\nresources = [\"media/{n}/**\"]\nmax_age = \"5m\"\nquorum = {agreement}\n\
                  require = {{ native = {{ chain = \"eip155:1\", at_least = \"5\" }} }}\n"
             )
         });
         let text = format!(
             "[service]\ndomains = [\"gate.example\"]\nsession_ttl = \"1h\"\nurl_ttl = \"5m\"\n\
-             [[chain]]\nid = \"eip155:1\"\nproviders = [\"{{a}}\", \"{{b}}\", \"{{c}}\"]\n{chain}\n\
-             [[bucket]]\nname = \"media\"\nendpoint = \"http://127.0.0.1:9000\"\nregion = \"r\"\naddressing = \"path\"\n\
+             [[chain]]\nid = \"eip155:1\"\nproviders = [\"{{{{ a }}}}\", \"{{{{ b }}}}\", \"{{{{ c }}}}\"]\n{chain}\n\
+             [[bucket]]\nid = \"media\"\nendpoint = \"http://127.0.0.1:9000\"\nregion = \"r\"\naddressing = \"path\"\n\
              credentials = \"media\"\n{}",
             gates.collect::<String>()
         );
@@ -128,21 +128,21 @@ mod tests {
     /// Settings of a chain of which any two are another way of reading it.
     const READINGS: [&str; 16] = [
         "",
-        "read_at = \"safe\"",
-        "read_at = \"finalized\"",
-        "read_at = 0",
-        "read_at = 1",
-        "read_at = 12",
-        "agreement = 2",
-        "agreement = 3",
-        "agreement = 2\nread_at = \"finalized\"",
+        "block = \"safe\"",
+        "block = \"finalized\"",
+        "confirmations = 0",
+        "confirmations = 1",
+        "confirmations = 12",
+        "quorum = 2",
+        "quorum = 3",
+        "quorum = 2\nblock = \"finalized\"",
         "reader = \"calls\"",
         "reader = \"override\"",
         "reader = \"0x5fbdb2315678afecb367f032d93f642f64180aa3\"",
-        "head_age = \"none\"",
-        "head_age = \"7s\"",
-        "tolerance = 0",
-        "tolerance = 7",
+        "max_head_age = \"none\"",
+        "max_head_age = \"7s\"",
+        "max_lag = 0",
+        "max_lag = 7",
     ];
 
     #[test]
@@ -169,7 +169,7 @@ mod tests {
             assert_eq!(space(chain), space(&more), "{chain}");
         }
         // The default says the same as the default in words.
-        assert_eq!(space(""), space("read_at = \"latest\"\nagreement = 1"));
+        assert_eq!(space(""), space("block = \"latest\"\nquorum = 1"));
         let other = config("", &[1, 2, 1]);
         assert_eq!(other.fact_space(one(), 1), Some(space("").as_str()));
     }
@@ -180,20 +180,20 @@ mod tests {
             let config = config(chain, agreements);
             config.fact_space(one(), agreement).map(str::to_owned)
         };
-        let two = space("agreement = 2", &[1], 1);
+        let two = space("quorum = 2", &[1], 1);
         assert!(two.is_some());
         assert_eq!(space("", &[1, 2], 2), two, "the gate demands it");
-        assert_eq!(space("agreement = 2", &[1, 2], 2), two, "both do");
+        assert_eq!(space("quorum = 2", &[1, 2], 2), two, "both do");
         assert_ne!(space("", &[1, 2], 1), two);
-        assert_ne!(space("agreement = 2", &[1, 3], 3), two);
+        assert_ne!(space("quorum = 2", &[1, 3], 3), two);
         assert_eq!(space("", &[1, 2], 3), None, "nobody demands it");
         let quorums = |chain: &str, agreements: &[usize]| {
             Vec::from_iter(config(chain, agreements).quorums(one()))
         };
         assert_eq!(quorums("", &[1, 3, 1]), [1, 3]);
-        assert_eq!(quorums("agreement = 2", &[1, 3, 1]), [2, 3]);
-        assert_eq!(quorums("agreement = 2", &[1, 2]), [2], "each once");
-        for chain in ["", "agreement = 2"] {
+        assert_eq!(quorums("quorum = 2", &[1, 3, 1]), [2, 3]);
+        assert_eq!(quorums("quorum = 2", &[1, 2]), [2], "each once");
+        for chain in ["", "quorum = 2"] {
             let config = config(chain, &[1, 2, 3]);
             for quorum in config.quorums(one()) {
                 let space = config.fact_space(one(), quorum);
@@ -208,8 +208,8 @@ mod tests {
             let config = config(chain, &[1, 2]);
             config.chain_space(one()).unwrap().to_owned()
         };
-        assert_eq!(space(""), space("agreement = 2"));
-        assert_ne!(space(""), space("read_at = \"finalized\""));
+        assert_eq!(space(""), space("quorum = 2"));
+        assert_ne!(space(""), space("block = \"finalized\""));
         let config = config("", &[1]);
         assert_ne!(config.chain_space(one()), config.fact_space(one(), 1));
         let unknown = ChainId::new(2).unwrap();

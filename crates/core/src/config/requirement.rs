@@ -36,7 +36,7 @@ pub(super) enum RawRequirement {
     Erc20(Box<RawLeaf>),
     Native(Box<RawLeaf>),
     Erc4907(Box<RawLeaf>),
-    OwnerOfAccount(Box<RawLeaf>),
+    Erc6551Owner(Box<RawLeaf>),
     Call(Box<RawLeaf>),
     Allowlist(Box<RawLeaf>),
     Time(Box<RawLeaf>),
@@ -200,8 +200,8 @@ impl Place<'_> {
             RawRequirement::Erc20(raw) => self.leaf(Kind::Erc20, *raw, span, chains, site)?,
             RawRequirement::Native(raw) => self.leaf(Kind::Native, *raw, span, chains, site)?,
             RawRequirement::Erc4907(raw) => self.leaf(Kind::Erc4907, *raw, span, chains, site)?,
-            RawRequirement::OwnerOfAccount(raw) => {
-                self.leaf(Kind::OwnerOfAccount, *raw, span, chains, site)?
+            RawRequirement::Erc6551Owner(raw) => {
+                self.leaf(Kind::Erc6551Owner, *raw, span, chains, site)?
             }
             RawRequirement::Call(raw) => self.leaf(Kind::Call, *raw, span, chains, site)?,
             RawRequirement::Allowlist(raw) => {
@@ -238,7 +238,7 @@ impl Place<'_> {
             Kind::Erc1155 | Kind::Erc721 | Kind::Erc20 | Kind::Native | Kind::Erc4907 => {
                 return self.holdings(&leaf);
             }
-            Kind::OwnerOfAccount => Leaf::Balance(Balance {
+            Kind::Erc6551Owner => Leaf::Balance(Balance {
                 chain: self.chain_of(&leaf)?,
                 at_least: Threshold::ONE,
                 holding: Holding::Account(self.read(self.needed(
@@ -657,7 +657,7 @@ enum Kind {
     Erc20,
     Native,
     Erc4907,
-    OwnerOfAccount,
+    Erc6551Owner,
     Call,
     Allowlist,
     Time,
@@ -671,7 +671,7 @@ impl Kind {
             Self::Erc20 => "erc20",
             Self::Native => "native",
             Self::Erc4907 => "erc4907",
-            Self::OwnerOfAccount => "owner_of_account",
+            Self::Erc6551Owner => "erc6551_owner",
             Self::Call => "call",
             Self::Allowlist => "allowlist",
             Self::Time => "time",
@@ -685,7 +685,7 @@ impl Kind {
             Self::Erc1155 => &["chain", "contract", "token_ids", "at_least", "each"],
             Self::Erc20 => &["chain", "contract", "at_least", "decimals"],
             Self::Native => &["chain", "at_least", "decimals"],
-            Self::OwnerOfAccount => &["chain", "account"],
+            Self::Erc6551Owner => &["chain", "account"],
             Self::Call => &[
                 "chain", "contract", "function", "args", "returns", "compare", "value",
             ],
@@ -707,9 +707,9 @@ session_ttl = "1h"
 url_ttl = "5m"
 [[chain]]
 id = "eip155:1"
-providers = ["{rpc_url}"]
+providers = ["{{ rpc_url }}"]
 [[bucket]]
-name = "media"
+id = "media"
 endpoint = "http://127.0.0.1:9000"
 region = "us-east-1"
 addressing = "path"
@@ -717,7 +717,7 @@ credentials = "media"
 [[gate]]
 id = "g"
 resources = ["media/**"]
-fresh = "5m"
+max_age = "5m"
 require = "#;
 
     const AT: &str =
@@ -779,9 +779,9 @@ require = "#;
             (r#"{ erc4907 = { AT } }"#.into(), "{ erc4907", "erc4907 needs `token_ids`"),
             (r#"{ erc4907 = { AT, token_ids = ["1"], at_least = "2" } }"#.into(), r#""2""#, "nobody can have 2 of 1"),
             (r#"{ erc4907 = { chain = "eip155:1", token_ids = ["1"] } }"#.into(), "{ erc4907", "erc4907 needs `contract`"),
-            (r#"{ owner_of_account = { chain = "eip155:1" } }"#.into(), "{ owner_of_account", "owner_of_account needs `account`"),
-            (r#"{ owner_of_account = { chain = "eip155:2", account = "0x5fbdb2315678afecb367f032d93f642f64180aa3" } }"#.into(), r#""eip155:2""#, "not configured"),
-            (r#"{ owner_of_account = { chain = "eip155:1", account = "0x5fb" } }"#.into(), r#""0x5fb""#, "not understood"),
+            (r#"{ erc6551_owner = { chain = "eip155:1" } }"#.into(), "{ erc6551_owner", "erc6551_owner needs `account`"),
+            (r#"{ erc6551_owner = { chain = "eip155:2", account = "0x5fbdb2315678afecb367f032d93f642f64180aa3" } }"#.into(), r#""eip155:2""#, "not configured"),
+            (r#"{ erc6551_owner = { chain = "eip155:1", account = "0x5fb" } }"#.into(), r#""0x5fb""#, "not understood"),
             // Calls.
             (call(r#"function = "stake of me", compare = ">", value = "1""#), r#""stake of me""#, "no view function"),
             (call(r#"function = "function f(uint7) view returns (bool)", compare = "==", value = "true""#), r#""function f(uint7)"#, "no view function"),
@@ -872,9 +872,8 @@ require = "#;
             )
         };
         let rented = || r#"{ erc4907 = { AT, token_ids = ["1"] } }"#.to_owned();
-        let account = || {
-            format!(r#"{{ owner_of_account = {{ chain = "eip155:1", account = "{contract}" }} }}"#)
-        };
+        let account =
+            || format!(r#"{{ erc6551_owner = {{ chain = "eip155:1", account = "{contract}" }} }}"#);
         let not = |part: String| format!("{{ not = {part} }}");
         let of = |how: &str, parts: &[String]| format!("{{ {how} = [ {} ] }}", parts.join(", "));
         let two = |parts: &[String]| {
@@ -958,7 +957,7 @@ require = "#;
         let same = [
             r#"{"erc721":{"chain":"eip155:1","contract":"0x5FbDB2315678afecb367f032d93F642f64180aa3","token_ids":["10-100","200","201","7"],"at_least":"2"}}"#,
             r#"{"erc4907":{"chain":"eip155:1","contract":"0x5FbDB2315678afecb367f032d93F642f64180aa3","token_ids":["1-3"],"at_least":"1"}}"#,
-            r#"{"owner_of_account":{"chain":"eip155:1","account":"0x5FbDB2315678afecb367f032d93F642f64180aa3"}}"#,
+            r#"{"erc6551_owner":{"chain":"eip155:1","account":"0x5FbDB2315678afecb367f032d93F642f64180aa3"}}"#,
             r#"{"call":{"chain":"eip155:1","contract":"0x5FbDB2315678afecb367f032d93F642f64180aa3","function":"function stakeOf(address) view returns (uint256 amount)","args":["$address"],"returns":"amount","compare":">=","value":"100"}}"#,
             r#"{"allowlist":{"merkle_root":"0xabababababababababababababababababababababababababababababababab","chain":"eip155:1"}}"#,
             r#"{"all":[{"native":{"chain":"eip155:1","at_least":"1"}},{"time":{"from":"2026-12-01T00:00:00.000Z","until":"2027-01-01T00:00:00.000Z"}}]}"#,

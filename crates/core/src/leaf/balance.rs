@@ -293,7 +293,7 @@ impl Balance {
             Holding::Erc20 { .. } => "erc20",
             Holding::Native => "native",
             Holding::Erc4907 { .. } => "erc4907",
-            Holding::Account(_) => "owner_of_account",
+            Holding::Account(_) => "erc6551_owner",
         }
     }
 

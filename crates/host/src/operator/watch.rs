@@ -67,7 +67,7 @@ pub(crate) fn watch(asked: &Watch, stderr: &Stderr) -> anyhow::Result<u8> {
                     false => failures.get().saturating_add(1),
                 });
                 if failures.get() == STUCK {
-                    stderr.say(format!("error: {STUCK} rounds in a row were not whole: transfers are not followed, and a token that was sold opens its gate for as long as `fresh` and `stale` allow{LOG}\n"));
+                    stderr.say(format!("error: {STUCK} rounds in a row were not whole: transfers are not followed, and a token that was sold opens its gate for as long as `max_age` and `stale_while_revalidate` allow{LOG}\n"));
                 }
                 if asked.once {
                     return Ok(u8::from(failures.get() > 0));

@@ -80,8 +80,11 @@ async fn tiers() -> anyhow::Result<()> {
         "", "p50", "p95", "p50", "p95", "p50", "p95"
     );
     let redis = Redis::start().await?;
-    let (off, on) = ("warm = \"off\"\nmemory = \"0s\"", "warm = \"off\"");
-    let direct = "warm = \"off\"\nmemory = \"0s\"\nredis = \"{redis_url}\"";
+    let (off, on) = (
+        "prefetch = \"off\"\nmemory_ttl = \"0s\"",
+        "prefetch = \"off\"",
+    );
+    let direct = "prefetch = \"off\"\nmemory_ttl = \"0s\"\nredis = \"{{ redis_url }}\"";
     let url = redis.url().to_owned();
     for (name, cache, tier) in [
         ("memory", on, "memory"),
@@ -157,7 +160,7 @@ fn gates(fresh: &str) -> String {
         // Writing to a string does not fail.
         let _ = write!(
             text,
-            "\n[[gate]]\nid = \"g{n}\"\nresources = [\"media/g{n}/**\"]\nfresh = \"{fresh}\"\nrequire = {{ erc20 = {{ \
+            "\n[[gate]]\nid = \"g{n}\"\nresources = [\"media/g{n}/**\"]\nmax_age = \"{fresh}\"\nrequire = {{ erc20 = {{ \
              chain = \"eip155:{CHAIN_ID}\", contract = \"{contract}\", at_least = \"1\" }} }}\n"
         );
     }
@@ -314,12 +317,12 @@ async fn skewed(time: Duration) -> anyhow::Result<()> {
         "p50 ms"
     );
     for (name, cache) in [
-        ("memory believed for 1 s", "warm = \"off\""),
+        ("memory believed for 1 s", "prefetch = \"off\""),
         (
             "for 60 s: the most that epochs could give",
-            "warm = \"off\"\nmemory = \"60s\"",
+            "prefetch = \"off\"\nmemory_ttl = \"60s\"",
         ),
-        ("not at all", "warm = \"off\"\nmemory = \"0s\""),
+        ("not at all", "prefetch = \"off\"\nmemory_ttl = \"0s\""),
     ] {
         let world = world(cache, "60s").await?;
         let (tiers, _, figures) = draw(&world, time, GATES as usize, WALLETS).await?;
@@ -355,17 +358,17 @@ async fn ahead(time: Duration) -> anyhow::Result<()> {
     for (name, cache, fresh) in [
         (
             "read when it is asked for",
-            "warm = \"off\"\nrefresh = \"off\"",
+            "prefetch = \"off\"\nrefresh_ahead = \"off\"",
             "3s",
         ),
         (
             "hot facts read ahead",
-            "warm = \"off\"\nrefresh = \"1000/1s\"",
+            "prefetch = \"off\"\nrefresh_ahead = \"1000/1s\"",
             "3s",
         ),
         (
             "stale for a minute, read behind",
-            "warm = \"off\"\nrefresh = \"off\"",
+            "prefetch = \"off\"\nrefresh_ahead = \"off\"",
             "3s\"\nstale = \"60s",
         ),
     ] {

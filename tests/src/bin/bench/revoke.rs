@@ -74,7 +74,7 @@ async fn measure(by: By, fresh: &'static str) -> anyhow::Result<(Figures, Figure
         |config| {
             config.fresh = fresh;
             config.more.push_str(
-                "\n[[events]]\nsource = \"own\"\nkind = \"standard\"\nsecret = \"{events_secret}\"\n",
+                "\n[[webhook]]\nid = \"own\"\nprovider = \"standard\"\nsecret = \"{{ events_secret }}\"\n",
             );
         },
         |settings| {

@@ -323,7 +323,7 @@ fn no_code(chain: ChainId, contract: Address, kind: &str, gates: &[String]) -> F
             format!("{problem}: no vault's delegate is let in"),
             format!("set `registry` in the `delegation` of {gates}, or remove that"),
         ),
-        "owner_of_account" => Finding::error(
+        "erc6551_owner" => Finding::error(
             code,
             format!(
                 "{problem}: the account is not deployed, so it has no owner that could be read"

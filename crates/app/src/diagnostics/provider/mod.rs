@@ -329,14 +329,14 @@ impl<P: Web> Provider<'_, P> {
                 "leave `reader` under [[chain]] out to find out what the provider can do, and see that the node is synced",
             ));
         } else if !configured {
-            let read_at = match self.chain.read_at {
-                ReadAt::Tag(tag) => format!("\"{}\"", tag_name(tag)),
-                ReadAt::Confirmations(count) => count.to_string(),
+            let state = match self.chain.read_at {
+                ReadAt::Tag(tag) => format!("block = \"{}\"", tag_name(tag)),
+                ReadAt::Confirmations(count) => format!("confirmations = {count}"),
             };
             report.findings.push(Finding::error(
-                "read-at",
-                format!("it does not support `read_at = {read_at}`: every decision of the chain would fail"),
-                "set `read_at` under [[chain]] to \"latest\" or to a smaller number of confirmations, or choose another provider",
+                "block",
+                format!("it does not support `{state}`: every decision of the chain would fail"),
+                "leave `block` and `confirmations` under [[chain]] out, or name fewer confirmations, or choose another provider",
             ));
         }
     }
