@@ -5,32 +5,15 @@
 //! a proof ([`signer::VerifiedSigner`], [`gate::Granted`]) can only be made by the check it is named after.
 #![forbid(unsafe_code)]
 
-pub mod abi;
-pub mod address;
-pub mod admin;
-pub mod block;
-pub mod chain;
 pub mod config;
 pub mod cost;
-mod decimal;
-pub mod domain;
-pub mod eip191;
-pub mod eip4361;
-pub mod eip712;
 pub mod endpoint;
-pub mod erc6492;
-pub mod erc8010;
+pub mod evm;
 pub mod fact;
 mod fingerprint;
 pub mod gate;
-pub mod jsonrpc;
-pub mod keys;
 pub mod leaf;
 pub mod log_limits;
-pub mod merkle;
-pub mod network;
-pub mod nonce;
-pub mod pattern;
 pub mod presign;
 pub mod provider;
 pub mod rate_count;
@@ -38,17 +21,26 @@ pub mod resource;
 pub mod rfc3339;
 pub mod sealed;
 pub mod secret;
-pub mod session;
-pub mod signature;
-pub mod signer;
+pub mod sign_in;
 pub mod tombstone;
 pub mod transfer;
-pub mod wallet;
 pub mod watch;
 pub mod webhook;
 
-pub use address::Address;
 pub use alloy_primitives::U256;
-pub use chain::ChainId;
+pub use evm::address::Address;
+pub use evm::chain_id::ChainId;
 pub use fingerprint::{fingerprint, keyed_fingerprint};
 pub use jiff::Timestamp;
+
+// Paths of before the move.
+pub(crate) use evm::decimal;
+pub use evm::{
+    abi, address, block, chain_id as chain, eip191, eip712, erc6492, erc8010, jsonrpc, merkle,
+    network, signature,
+};
+pub use resource::pattern;
+pub use sign_in::{
+    admin_token as admin, domain, keyring as keys, message as eip4361, nonce, session,
+    verification as signer, wallet,
+};
