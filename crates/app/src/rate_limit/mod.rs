@@ -189,7 +189,7 @@ impl<P: Ports> RateLimiter<P> {
         // Said once: to a service behind a proxy, all visitors are one client.
         if *place == ClientAddress::Peer && is_forwarded() && self.counts.is_first_forwarded() {
             self.store.telemetry().error(
-                "a request was forwarded by a proxy, and limits count the proxy as the client: set client_header in [limits]".into(),
+                "a request was forwarded by a proxy, and limits count the proxy as the client: set client_ip_header in [limits]".into(),
             );
         }
         Client(client_address(request, place))

@@ -500,7 +500,7 @@ fn a_forwarded_request_to_a_service_that_counts_peers_is_warned_of_once() {
         visit.send_with(Method::GET, target, None, &fields);
     }
     let log = visit.ports.0.log.take();
-    let warned = log.iter().filter(|line| line.contains("client_header"));
+    let warned = log.iter().filter(|line| line.contains("client_ip_header"));
     assert_eq!(warned.count(), 1, "{log:?}");
     let config = "[limits]\nclient_ip_header = \"x-forwarded-for\"\n";
     let visit = Visit::with(|text| text + config);
@@ -511,7 +511,7 @@ fn a_forwarded_request_to_a_service_that_counts_peers_is_warned_of_once() {
         &[("x-forwarded-for", "192.0.2.9")],
     );
     let log = visit.ports.0.log.take().join("\n");
-    assert!(!log.contains("client_header"), "{log}");
+    assert!(!log.contains("client_ip_header"), "{log}");
 }
 
 /// RFC 4648 section 5, without padding.
