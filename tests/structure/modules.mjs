@@ -102,6 +102,10 @@ function circles(arrows) {
   return found;
 }
 
+// What is known and not resolved yet, one line each: it may go, and nothing may come. A line that is no longer true fails too.
+const knownFile = path.join(root, 'tests/structure/known.txt');
+const known = new Set(existsSync(knownFile) ? readFileSync(knownFile, 'utf8').split('\n').filter(Boolean) : []);
+
 let failed = 0;
 for (const area of ['crates', 'components'].filter((area) => existsSync(path.join(root, area)))) {
   for (const name of readdirSync(path.join(root, area)).sort()) {
@@ -110,6 +114,7 @@ for (const area of ['crates', 'components'].filter((area) => existsSync(path.joi
       const modules = crateOf(file);
       const arrows = imports(modules);
       for (const circle of circles(arrows)) {
+        if (known.delete(`${relative(file)}: circle of ${circle.toSorted().join(' ')}`)) continue;
         failed++;
         console.log(`${relative(file)}: ${circle.length} modules import each other in a circle`);
         for (const from of circle) {
@@ -121,12 +126,17 @@ for (const area of ['crates', 'components'].filter((area) => existsSync(path.joi
       for (const module of modules.values()) {
         const lines = module.code.split('\n').filter((line) => line.trim()).length;
         if (lines > MAX_LINES) {
+          if (known.delete(`${relative(module.file)}: more than ${MAX_LINES} lines`)) continue;
           failed++;
           console.log(`${relative(module.file)}: ${lines} lines of code, and at most ${MAX_LINES} are allowed`);
         }
       }
     }
   }
+}
+for (const gone of known) {
+  failed++;
+  console.log(`tests/structure/known.txt names what is no longer so, remove the line: ${gone}`);
 }
 if (failed > 0) {
   console.log(`${failed} problems of structure`);
