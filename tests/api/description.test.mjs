@@ -33,12 +33,12 @@ const NODE = `0x${'ab'.repeat(32)}`;
 const TOKEN_CONTRACT = '0x5FbDB2315678afecb367f032d93F642f64180aa3';
 
 // What no request can bring about while the chain, the store and the configuration are well.
-const FAULTS = ['chain-unavailable', 'store-unavailable', 'misconfigured'];
+const FAULTS = ['chain-unavailable', 'store-unavailable', 'internal-error'];
 const OUT_OF_REACH = [
   // What needs a clock set forward.
   'expired-nonce', 'expired-session',
   // What needs a request that breaks off, or that takes its time.
-  'body-unreadable', 'body-too-slow',
+  'incomplete-body', 'request-timeout',
   // What needs a nonce of another configured chain: the demo has one.
   'wrong-chain',
   // What needs a source of a kind whose networks have names of their own.
@@ -52,7 +52,7 @@ const BEYOND_THE_DEMO = [
   'GET /v1/gates/{id}/check 422 too-many-reads',
 ];
 // What is answered where nothing is described.
-const GENERAL = ['malformed-target', 'method-not-allowed', 'no-route'];
+const GENERAL = ['malformed-target', 'method-not-allowed', 'route-not-found'];
 
 // What every answer may have, described once for all, and what belongs to the connection.
 const EVERYWHERE = [
@@ -505,7 +505,7 @@ test('access', async () => {
   const batch = await call('POST', '/v1/access', { token: holder, json: { vault: stranger.address, resources: [HELLO, { resource: 'media/holders/report.txt' }, 'media/nowhere/x', 'media/../x'] } });
   assert.deepEqual(batch.json.results.map((result) => result.problem?.code ?? 'granted'), ['granted', 'granted', 'unknown-resource', 'malformed-resource']);
   const refusals = await call('POST', '/v1/access', { token: other, json: { resources: [HELLO, HELLO] } });
-  assert.deepEqual(refusals.json.results.map(({ problem }) => [problem.code, 'unmet' in problem]), [['refused', true], ['refused', false]]);
+  assert.deepEqual(refusals.json.results.map(({ problem }) => [problem.code, 'unmet' in problem]), [['access-denied', true], ['access-denied', false]]);
 
   const post = (expected, request) => refused(expected, 'POST', '/v1/access', { token: holder, ...request });
   await post('401 no-session', { token: undefined, json: { resource: HELLO } });
@@ -541,9 +541,9 @@ for (const method of ['GET', 'HEAD']) {
       [400, 'malformed-address', { token: holder, query: '?vault=0x12', parameters: { resource: HELLO } }],
       [400, 'malformed-proof', { token: holder, query: `?proof=${NODE},0x12`, parameters: { resource: HELLO } }],
       [400, 'malformed-resource', { token: holder, parameters: { resource: 'media/season-1/a%2Fb' } }],
-      [401, 'no-session', { parameters: { resource: HELLO } }],
+      [401, 'missing-session', { parameters: { resource: HELLO } }],
       [401, 'invalid-session', { token: 'made.up', parameters: { resource: HELLO } }],
-      [403, 'refused', { token: other, parameters: { resource: HELLO } }],
+      [403, 'access-denied', { token: other, parameters: { resource: HELLO } }],
       [404, 'unknown-resource', { token: holder, parameters: { resource: 'media/nowhere/x' } }],
     ]) {
       const reply = await get(request);

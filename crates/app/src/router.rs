@@ -84,7 +84,7 @@ pub fn rejected<P: Ports>(ports: &P, method: &Method, reason: &Problem) -> Respo
 }
 
 fn problem(telemetry: &Telemetry, problem: &Problem) -> Response {
-    telemetry.code(problem.code());
+    telemetry.code(problem.code().as_str());
     problem.response()
 }
 
@@ -98,9 +98,12 @@ fn startup<S>(state: &Result<S, LoadError>, request: &Request, telemetry: &Telem
             problem(telemetry, &Problem::Misconfigured)
         }
         Err(error) => {
-            let status = StatusCode::INTERNAL_SERVER_ERROR;
-            let document = json!({"type": "/problems/misconfigured", "title": status.canonical_reason(), "status": status.as_u16(), "code": "misconfigured", "detail": error.to_string()});
-            document_response(status, &document, Vec::new())
+            let problem = Problem::Misconfigured;
+            let mut document = problem.document();
+            if let Some(members) = document.as_object_mut() {
+                members.insert("detail".into(), error.to_string().into());
+            }
+            document_response(problem.status(), &document, Vec::new())
         }
     }
 }

@@ -1359,7 +1359,7 @@ fn a_gate_that_refuses_a_batch_says_why_once() {
     assert!(
         results
             .iter()
-            .all(|result| result["problem"]["code"] == "refused"
+            .all(|result| result["problem"]["code"] == "access-denied"
                 && result["problem"]["gate"] == "season-1")
     );
     assert_eq!(
@@ -1443,7 +1443,7 @@ fn a_batch_is_decided_with_one_call_and_each_resource_has_its_own_answer() {
     assert_eq!(
         [code(1), code(2), code(3)],
         [
-            json!("refused"),
+            json!("access-denied"),
             json!("unknown-resource"),
             json!("malformed-resource")
         ]
@@ -1493,20 +1493,20 @@ fn a_message_signs_its_account_in_once_here_and_now() {
     );
     assert_eq!(
         code(&message.replace("Issued At: 2026", "Issued At: 2027")),
-        "message-not-current"
+        "message-expired"
     );
     let other = message.replace(
         visit.challenge().lines().nth(1).unwrap(),
         "0x5fbdb2315678afecb367f032d93f642f64180aa3",
     );
-    assert_eq!(code(&other), "foreign-nonce");
+    assert_eq!(code(&other), "invalid-nonce");
     let nonce = message
         .lines()
         .find_map(|line| line.strip_prefix("Nonce: "))
         .unwrap();
     assert_eq!(
         code(&message.replace(nonce, "a1b2c3d4e5f60718")),
-        "foreign-nonce"
+        "invalid-nonce"
     );
     // Well formed, and made by another account over something else.
     let elsewhere = "0x458dd2a4edb59845b994dcdc6b439edf867110e1fa5104e8bf5e20064beaad505a4c5422f60aa5cbcf7e730e6d6747519b1172c1d696d1d0edad9295270ef33c1b";
@@ -1522,12 +1522,12 @@ fn a_message_signs_its_account_in_once_here_and_now() {
         "none of these used the nonce up"
     );
     visit.calls();
-    assert_eq!(code(&message), "used-nonce");
+    assert_eq!(code(&message), "nonce-reused");
     assert_eq!(visit.calls(), 0, "a replay costs no call");
     let late = visit.challenge();
     let unending = late.rsplit_once("\nExpiration Time").unwrap().0.to_owned();
     visit.ports.advance(331);
-    assert_eq!(code(&late), "message-not-current");
+    assert_eq!(code(&late), "message-expired");
     assert_eq!(
         code(&unending),
         "expired-nonce",
@@ -1553,7 +1553,11 @@ fn a_nonce_that_is_used_while_a_sign_in_is_under_way_is_refused() {
     assert!(world.meanwhile.take().is_none(), "its use was not counted");
     assert_eq!(
         (status, &problem["code"], &problem["token"]),
-        (StatusCode::UNAUTHORIZED, &json!("used-nonce"), &Value::Null)
+        (
+            StatusCode::UNAUTHORIZED,
+            &json!("nonce-reused"),
+            &Value::Null
+        )
     );
 }
 
@@ -1672,7 +1676,7 @@ fn what_has_no_use_any_longer_is_forgotten_and_nothing_else() {
         let known = keys(":nonce:") >= 14;
         assert!(known || age > 390, "forgotten after {age} s");
         assert_eq!(
-            problem["code"] == "used-nonce",
+            problem["code"] == "nonce-reused",
             age <= 300 + 29,
             "{age} {problem}"
         );
@@ -1801,7 +1805,10 @@ fn a_used_nonce_is_refused_before_a_chain_is_asked() {
     assert!(visit.calls() > 0, "a contract is asked");
     for _ in 0..3 {
         let (_, problem) = visit.ask(Method::POST, "/v1/session", Some(body.clone()));
-        assert_eq!((&problem["code"], visit.calls()), (&json!("used-nonce"), 0));
+        assert_eq!(
+            (&problem["code"], visit.calls()),
+            (&json!("nonce-reused"), 0)
+        );
     }
 }
 
@@ -1952,7 +1959,7 @@ fn a_session_that_is_ended_or_replaced_meanwhile_vouches_for_no_wallet() {
         );
         assert_eq!(
             visit.present(&message).1["code"],
-            "used-nonce",
+            "nonce-reused",
             "{what}: it was refused at the very end"
         );
     }

@@ -1455,7 +1455,7 @@ fn without_a_token_there_is_no_such_route_and_a_short_one_is_an_error() {
     let watched = Watched::with(31_337, None, |config| config);
     let response = watched.send("/v1/admin/watch", &[&format!("Bearer {TOKEN}")]);
     assert_eq!(response.status(), StatusCode::NOT_FOUND);
-    assert!(String::from_utf8_lossy(response.body()).contains("no-route"));
+    assert!(String::from_utf8_lossy(response.body()).contains("route-not-found"));
     let watched = Watched::with(31_337, Some("31 characters are not enough..."), |config| {
         config
     });
@@ -1612,5 +1612,5 @@ fn only_the_operator_has_facts_read_ahead() {
     assert_eq!(watched.world().calls.get(), 0, "no provider was asked");
     assert_eq!(code(&watched, &[&right]).0, 200);
     let closed = Watched::with(31_337, None, |config| config);
-    assert_eq!(code(&closed, &[&right]), (404, json!("no-route")));
+    assert_eq!(code(&closed, &[&right]), (404, json!("route-not-found")));
 }

@@ -15,6 +15,7 @@ pub mod gate;
 pub mod leaf;
 pub mod log_limits;
 pub mod presign;
+pub mod problem;
 pub mod provider;
 pub mod rate_count;
 pub mod resource;

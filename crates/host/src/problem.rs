@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
+use tokengate_core::problem::ProblemCode;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Problem {
@@ -24,50 +25,28 @@ const RETRY_AFTER: &str = "1";
 
 impl Problem {
     pub(crate) fn status(self) -> StatusCode {
-        match self {
-            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Self::NotFound => StatusCode::NOT_FOUND,
-            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::Failed => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
-            Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
-        }
+        StatusCode::from_u16(self.code().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    fn code(self) -> &'static str {
+    fn code(self) -> ProblemCode {
         match self {
-            Self::BadRequest(_) => "bad-request",
-            Self::NotFound => "no-such-route",
-            Self::BodyTooLarge => "body-too-large",
-            Self::HeadTooLarge => "head-too-large",
-            Self::TooSlow => "too-slow",
-            Self::Failed => "internal",
-            Self::Overloaded => "overloaded",
-            Self::TimedOut => "timed-out",
-        }
-    }
-
-    fn title(self) -> &'static str {
-        match self {
-            Self::BadRequest(_) => "The request is malformed",
-            Self::NotFound => "No route matches this path",
-            Self::BodyTooLarge => "The request's body is too large",
-            Self::HeadTooLarge => "The request's head is too large",
-            Self::TooSlow => "The request's body took too long",
-            Self::Failed => "The request could not be answered",
-            Self::Overloaded => "The service is overloaded",
-            Self::TimedOut => "The answer took too long",
+            Self::BadRequest(_) => ProblemCode::BadRequest,
+            Self::NotFound => ProblemCode::RouteNotFound,
+            Self::BodyTooLarge => ProblemCode::BodyTooLarge,
+            Self::HeadTooLarge => ProblemCode::HeadTooLarge,
+            Self::TooSlow => ProblemCode::RequestTimeout,
+            Self::Failed => ProblemCode::InternalError,
+            Self::Overloaded => ProblemCode::Overloaded,
+            Self::TimedOut => ProblemCode::TimedOut,
         }
     }
 
     pub(crate) fn into_response(self) -> Response<Full<Bytes>> {
         let mut document = serde_json::json!({
-            "type": format!("/problems/{}", self.code()),
-            "title": self.title(),
-            "status": self.status().as_u16(),
-            "code": self.code(),
+            "type": self.code().type_uri(),
+            "title": self.code().title(),
+            "status": self.code().status(),
+            "code": self.code().as_str(),
         });
         if let (Self::BadRequest(detail), Some(members)) = (self, document.as_object_mut()) {
             members.insert("detail".to_owned(), detail.into());

@@ -86,7 +86,7 @@ async fn a_transfer_that_a_webhook_tells_of_closes_and_opens_the_gate_at_once() 
 
     let body = newest_log(&world).await?.to_string();
     let forged = deliver(&world, &body, "another-signing-key").await?;
-    ensure!(forged.problem(401)?["code"] == "forged-delivery");
+    ensure!(forged.problem(401)?["code"] == "invalid-signature");
     world.gate.ask(&token, EXTRA).await?.expect(200)?;
 
     let answer = deliver(&world, &body, SECRET).await?.expect(200)?;

@@ -240,7 +240,7 @@ async fn a_stolen_nonce_serves_nobody_else_and_stays_good_for_its_owner() -> any
         .session(&own, &thief.personal_sign(&own))
         .await?
         .problem(401)?;
-    ensure!(problem["code"] == "foreign-nonce", "{problem}");
+    ensure!(problem["code"] == "invalid-nonce", "{problem}");
     // The victim's message, signed by the thief, over and over: that must not use the nonce up.
     for _ in 0..20 {
         let problem = world
@@ -269,7 +269,7 @@ async fn a_stolen_nonce_serves_nobody_else_and_stays_good_for_its_owner() -> any
         .session(&late, &victim.personal_sign(&late))
         .await?
         .problem(401)?;
-    ensure!(problem["code"] == "used-nonce", "{problem}");
+    ensure!(problem["code"] == "nonce-reused", "{problem}");
     world.gate.sign_in(&victim).await?;
     Ok(())
 }
@@ -422,7 +422,7 @@ async fn a_challenge_can_be_fetched_before_the_wallet_is_known() -> anyhow::Resu
         .session(&message, &signature)
         .await?
         .problem(401)?;
-    ensure!(problem["code"] == "used-nonce", "{problem}");
+    ensure!(problem["code"] == "nonce-reused", "{problem}");
     Ok(())
 }
 

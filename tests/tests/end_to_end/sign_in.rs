@@ -116,7 +116,7 @@ pub(crate) async fn one_of_a_thousand(
             accepted += 1;
         } else {
             let problem = reply.problem(401)?;
-            ensure!(problem["code"] == "used-nonce", "{problem}");
+            ensure!(problem["code"] == "nonce-reused", "{problem}");
         }
     }
     ensure!(accepted == 1, "{accepted} of 1000 were accepted");

@@ -139,7 +139,11 @@ impl Account<'_> {
         let problem = present(gate, &message, &sign(&message))
             .await?
             .problem(401)?;
-        ensure!(problem["code"] == "used-nonce", "{}: {problem}", self.what);
+        ensure!(
+            problem["code"] == "nonce-reused",
+            "{}: {problem}",
+            self.what
+        );
         Ok(())
     }
 

@@ -199,7 +199,7 @@ async function check(attempt) {
     if (session && error.code?.endsWith('-session')) return sessionEnded();
     // The nonce may be spent: only an answer that asks to come back is tried again with the same signature.
     if (!error.transient) state.challenge = null;
-    const late = ['message-not-current', 'expired-nonce'].includes(error.code);
+    const late = ['message-expired', 'expired-nonce'].includes(error.code);
     backToSignIn(late ? { kind: 'calm', text: 'The message expired before it was signed. Here is a new one: sign in again.' } : explainFailure(error, () => check(attempt)));
   }
 }

@@ -8,6 +8,7 @@ use tokengate_core::chain::ChainIdError;
 use tokengate_core::eip4361::ParseError;
 use tokengate_core::merkle::ProofError;
 use tokengate_core::nonce::NonceError;
+use tokengate_core::problem::ProblemCode;
 use tokengate_core::resource::ResourceError;
 use tokengate_core::session::{TokenError, TooManyWallets};
 use tokengate_core::signature::SignatureError;
@@ -131,111 +132,109 @@ pub enum Problem {
 const RETRY_SECONDS: u64 = 2;
 
 impl Problem {
-    /// Status, stable code and words for the client.
-    fn parts(&self) -> (StatusCode, &'static str, String) {
-        use StatusCode as S;
+    /// Code, which has one status, and words for the client.
+    fn parts(&self) -> (ProblemCode, String) {
+        use ProblemCode as C;
         match self {
-            Self::NoRoute => (S::NOT_FOUND, "no-route", "Nothing is served at this path.".into()),
-            Self::Target => (S::BAD_REQUEST, "malformed-target", "The request target is not a URI.".into()),
-            Self::MethodNotAllowed(allow) => (S::METHOD_NOT_ALLOWED, "method-not-allowed", format!("This path takes {allow}.")),
-            Self::BodyTooLarge(len) => (S::PAYLOAD_TOO_LARGE, "body-too-large", format!("A body may have {len} bytes here.")),
-            Self::BodyUnreadable => (S::BAD_REQUEST, "body-unreadable", "The body ended before it was complete.".into()),
+            Self::NoRoute => (C::RouteNotFound, "Nothing is served at this path.".into()),
+            Self::Target => (C::MalformedTarget, "The request target is not a URI.".into()),
+            Self::MethodNotAllowed(allow) => (C::MethodNotAllowed, format!("This path takes {allow}.")),
+            Self::BodyTooLarge(len) => (C::BodyTooLarge, format!("A body may have {len} bytes here.")),
+            Self::BodyUnreadable => (C::IncompleteBody, "The body ended before it was complete.".into()),
             Self::BodyTooSlow => (
-                S::REQUEST_TIMEOUT,
-                "body-too-slow",
+                C::RequestTimeout,
                 "The body did not come in time.".into(),
             ),
-            Self::NotJson => (S::UNSUPPORTED_MEDIA_TYPE, "not-json", "Send the body as application/json.".into()),
-            Self::Body(detail) => (S::BAD_REQUEST, "malformed-body", detail.clone()),
-            Self::Query(detail) => (S::BAD_REQUEST, "malformed-query", detail.clone()),
-            Self::Address(error) => (S::BAD_REQUEST, "malformed-address", sentence(error)),
-            Self::Proof(error) => (S::BAD_REQUEST, "malformed-proof", sentence(error)),
-            Self::Chain(error) => (S::BAD_REQUEST, "malformed-chain", sentence(error)),
-            Self::UnknownChain => (S::UNPROCESSABLE_ENTITY, "unknown-chain", "This service does not know the chain.".into()),
-            Self::UnknownDomain => (S::UNPROCESSABLE_ENTITY, "unknown-domain", "This service does not sign in for the domain.".into()),
-            Self::Resource(error) => (S::BAD_REQUEST, "malformed-resource", sentence(error)),
-            Self::ResourceCount => (S::UNPROCESSABLE_ENTITY, "resource-count", format!("Ask for 1 to {MAX_RESOURCES} resources.")),
-            Self::AddressCount => (S::UNPROCESSABLE_ENTITY, "address-count", format!("Name 1 to {MAX_ADDRESSES} addresses.")),
-            Self::TooManyReads(most) => (S::UNPROCESSABLE_ENTITY, "too-many-reads", format!("This decision rests on more than {most} facts; ask for fewer resources at once, or with fewer wallets.")),
-            Self::UnknownResource => (S::NOT_FOUND, "unknown-resource", "There is no such resource.".into()),
-            Self::UnknownGate => (S::NOT_FOUND, "unknown-gate", "There is no such gate.".into()),
-            Self::Message(error) => (S::UNPROCESSABLE_ENTITY, "malformed-message", sentence(error)),
-            Self::Signature(error) => (S::UNPROCESSABLE_ENTITY, "malformed-signature", sentence(error)),
-            Self::TypedDataOff => (S::UNPROCESSABLE_ENTITY, "malformed-signature", "Typed data does not sign in here; sign the text, with `personal_sign`.".into()),
-            Self::TypedDataUnnamed => (S::UNPROCESSABLE_ENTITY, "malformed-signature", "The statement of typed data has to begin with the domain, a colon and a space.".into()),
+            Self::NotJson => (C::UnsupportedMediaType, "Send the body as application/json.".into()),
+            Self::Body(detail) => (C::MalformedBody, detail.clone()),
+            Self::Query(detail) => (C::MalformedQuery, detail.clone()),
+            Self::Address(error) => (C::MalformedAddress, sentence(error)),
+            Self::Proof(error) => (C::MalformedProof, sentence(error)),
+            Self::Chain(error) => (C::MalformedChain, sentence(error)),
+            Self::UnknownChain => (C::UnknownChain, "This service does not know the chain.".into()),
+            Self::UnknownDomain => (C::UnknownDomain, "This service does not sign in for the domain.".into()),
+            Self::Resource(error) => (C::MalformedResource, sentence(error)),
+            Self::ResourceCount => (C::ResourceCount, format!("Ask for 1 to {MAX_RESOURCES} resources.")),
+            Self::AddressCount => (C::AddressCount, format!("Name 1 to {MAX_ADDRESSES} addresses.")),
+            Self::TooManyReads(most) => (C::TooManyReads, format!("This decision rests on more than {most} facts; ask for fewer resources at once, or with fewer wallets.")),
+            Self::UnknownResource => (C::UnknownResource, "There is no such resource.".into()),
+            Self::UnknownGate => (C::UnknownGate, "There is no such gate.".into()),
+            Self::Message(error) => (C::MalformedMessage, sentence(error)),
+            Self::Signature(error) => (C::MalformedSignature, sentence(error)),
+            Self::TypedDataOff => (C::MalformedSignature, "Typed data does not sign in here; sign the text, with `personal_sign`.".into()),
+            Self::TypedDataUnnamed => (C::MalformedSignature, "The statement of typed data has to begin with the domain, a colon and a space.".into()),
             Self::NotSigned(error) => {
-                let (status, code) = match error {
-                    VerifyError::Signature(_) => (S::UNPROCESSABLE_ENTITY, "malformed-signature"),
+                let code = match error {
+                    VerifyError::Signature(_) => C::MalformedSignature,
                     VerifyError::Mismatch | VerifyError::Uncheckable(Uncheckable::Contract) => {
-                        (S::UNAUTHORIZED, "signature-mismatch")
+                        C::SignatureMismatch
                     }
-                    VerifyError::Refused => (S::UNAUTHORIZED, "signature-refused"),
+                    VerifyError::Refused => C::SignatureRefused,
                     VerifyError::NotDeployed
                     | VerifyError::UnlistedFactory(_)
                     | VerifyError::Uncheckable(Uncheckable::Counterfactual) => {
-                        (S::UNAUTHORIZED, "account-not-deployed")
+                        C::AccountNotDeployed
                     }
                     VerifyError::NotDelegated | VerifyError::Uncheckable(Uncheckable::Delegation) => {
-                        (S::UNAUTHORIZED, "account-not-delegated")
+                        C::AccountNotDelegated
                     }
                 };
-                (status, code, sentence(error))
+                (code, sentence(error))
             }
-            Self::WrongDomain => (S::UNAUTHORIZED, "wrong-domain", "The message asks to sign in to another domain.".into()),
-            Self::WrongChain => (S::UNAUTHORIZED, "wrong-chain", "The message names another chain than its challenge did.".into()),
-            Self::WrongUri => (S::UNAUTHORIZED, "wrong-uri", "The URI of the message is not on its domain.".into()),
-            Self::MessageNotCurrent => (S::UNAUTHORIZED, "message-not-current", "The message has expired or is not valid yet; ask for a new challenge.".into()),
-            Self::Nonce(NonceError::Foreign) => (S::UNAUTHORIZED, "foreign-nonce", sentence(&NonceError::Foreign)),
-            Self::Nonce(NonceError::Expired) => (S::UNAUTHORIZED, "expired-nonce", sentence(&NonceError::Expired)),
-            Self::NonceUsed => (S::UNAUTHORIZED, "used-nonce", "This nonce has already been used; ask for a new challenge.".into()),
-            Self::NoSession => (S::UNAUTHORIZED, "no-session", "Sign in first: send the session token as `Authorization: Bearer …`.".into()),
-            Self::Session(TokenError::Invalid) => (S::UNAUTHORIZED, "invalid-session", sentence(&TokenError::Invalid)),
-            Self::Session(TokenError::Expired) => (S::UNAUTHORIZED, "expired-session", sentence(&TokenError::Expired)),
-            Self::SessionRevoked => (S::UNAUTHORIZED, "revoked-session", "The session was ended; sign in again.".into()),
-            Self::Wallets(error) => (S::UNPROCESSABLE_ENTITY, "too-many-wallets", sentence(error)),
-            Self::CrossSite => (S::FORBIDDEN, "cross-site", "The session cookie counts only in requests from pages of this service; send the token as `Authorization: Bearer …` instead.".into()),
-            Self::UnknownSource => (S::NOT_FOUND, "unknown-source", "There is no such source of events.".into()),
-            Self::ChainNotNamed => (S::BAD_REQUEST, "chain-not-named", "The delivery does not say which chain it is about: set `chain` in the source's [[webhook]] table.".into()),
-            Self::UnknownNetwork(name) => (S::UNPROCESSABLE_ENTITY, "unknown-network", format!("The delivery is about the network {name}, whose chain is not known. Nothing was invalidated.")),
+            Self::WrongDomain => (C::WrongDomain, "The message asks to sign in to another domain.".into()),
+            Self::WrongChain => (C::WrongChain, "The message names another chain than its challenge did.".into()),
+            Self::WrongUri => (C::WrongUri, "The URI of the message is not on its domain.".into()),
+            Self::MessageNotCurrent => (C::MessageExpired, "The message has expired or is not valid yet; ask for a new challenge.".into()),
+            Self::Nonce(NonceError::Foreign) => (C::InvalidNonce, sentence(&NonceError::Foreign)),
+            Self::Nonce(NonceError::Expired) => (C::ExpiredNonce, sentence(&NonceError::Expired)),
+            Self::NonceUsed => (C::NonceReused, "This nonce has already been used; ask for a new challenge.".into()),
+            Self::NoSession => (C::MissingSession, "Sign in first: send the session token as `Authorization: Bearer …`.".into()),
+            Self::Session(TokenError::Invalid) => (C::InvalidSession, sentence(&TokenError::Invalid)),
+            Self::Session(TokenError::Expired) => (C::ExpiredSession, sentence(&TokenError::Expired)),
+            Self::SessionRevoked => (C::RevokedSession, "The session was ended; sign in again.".into()),
+            Self::Wallets(error) => (C::TooManyWallets, sentence(error)),
+            Self::CrossSite => (C::CrossSite, "The session cookie counts only in requests from pages of this service; send the token as `Authorization: Bearer …` instead.".into()),
+            Self::UnknownSource => (C::UnknownSource, "There is no such source of events.".into()),
+            Self::ChainNotNamed => (C::ChainNotNamed, "The delivery does not say which chain it is about: set `chain` in the source's [[webhook]] table.".into()),
+            Self::UnknownNetwork(name) => (C::UnknownNetwork, format!("The delivery is about the network {name}, whose chain is not known. Nothing was invalidated.")),
             Self::Delivery(error) => {
                 let code = match error {
-                    Unverified::Unsigned => "unsigned-delivery",
-                    Unverified::Forged => "forged-delivery",
-                    Unverified::Untimely => "untimely-delivery",
+                    Unverified::Unsigned => C::MissingSignature,
+                    Unverified::Forged => C::InvalidSignature,
+                    Unverified::Untimely => C::TimestampOutOfRange,
                 };
-                (S::UNAUTHORIZED, code, sentence(error))
+                (code, sentence(error))
             }
-            Self::NoAdminToken => (S::UNAUTHORIZED, "no-admin-token", "This is for the operator: send the admin token as `Authorization: Bearer …`.".into()),
-            Self::AdminToken => (S::UNAUTHORIZED, "invalid-admin-token", "This is not the admin token.".into()),
-            Self::TooManyRequests(seconds) => (S::TOO_MANY_REQUESTS, "too-many-requests", format!("This was asked too often; ask again in {seconds} seconds.")),
-            Self::Refused { gate, .. } => (S::FORBIDDEN, "refused", format!("The gate {gate} is closed to this wallet; `unmet` says what is missing.")),
+            Self::NoAdminToken => (C::NoAdminToken, "This is for the operator: send the admin token as `Authorization: Bearer …`.".into()),
+            Self::AdminToken => (C::InvalidAdminToken, "This is not the admin token.".into()),
+            Self::TooManyRequests(seconds) => (C::TooManyRequests, format!("This was asked too often; ask again in {seconds} seconds.")),
+            Self::Refused { gate, .. } => (C::AccessDenied, format!("The gate {gate} is closed to this wallet; `unmet` says what is missing.")),
             Self::RefusedAgain(gate) => (
-                S::FORBIDDEN,
-                "refused",
+                C::AccessDenied,
                 format!("The gate {gate} is closed to this wallet, as said above."),
             ),
-            Self::ChainUnavailable => (S::SERVICE_UNAVAILABLE, "chain-unavailable", "Ownership could not be read from the chain. This is no verdict; try again.".into()),
-            Self::SignatureUnchecked => (S::SERVICE_UNAVAILABLE, "chain-unavailable", "The signature is not by the key of the address, and the chain could not be asked whether a contract accepts it. This is no verdict; try again.".into()),
-            Self::NotFollowed(None) => (S::SERVICE_UNAVAILABLE, "chain-unavailable", "The chain could not be asked for transfers. The next round begins where this one did; try again.".into()),
-            Self::NotFollowed(Some(block)) => (S::SERVICE_UNAVAILABLE, "chain-unavailable", format!("The transfers of the chain have not been followed past block {block} in {STUCK_ROUNDS} rounds or more: a token that was sold since opens its gate for as long as `max_age` and `stale_while_revalidate` allow.")),
-            Self::StoreUnavailable => (S::SERVICE_UNAVAILABLE, "store-unavailable", "The service could not look up what it needs to answer. This is no verdict; try again.".into()),
-            Self::Misconfigured => (S::INTERNAL_SERVER_ERROR, "misconfigured", "The service is not configured; its log says what is missing.".into()),
+            Self::ChainUnavailable => (C::ChainUnavailable, "Ownership could not be read from the chain. This is no verdict; try again.".into()),
+            Self::SignatureUnchecked => (C::ChainUnavailable, "The signature is not by the key of the address, and the chain could not be asked whether a contract accepts it. This is no verdict; try again.".into()),
+            Self::NotFollowed(None) => (C::ChainUnavailable, "The chain could not be asked for transfers. The next round begins where this one did; try again.".into()),
+            Self::NotFollowed(Some(block)) => (C::ChainUnavailable, format!("The transfers of the chain have not been followed past block {block} in {STUCK_ROUNDS} rounds or more: a token that was sold since opens its gate for as long as `max_age` and `stale_while_revalidate` allow.")),
+            Self::StoreUnavailable => (C::StoreUnavailable, "The service could not look up what it needs to answer. This is no verdict; try again.".into()),
+            Self::Misconfigured => (C::InternalError, "The service is not configured; its log says what is missing.".into()),
         }
     }
 
     /// The stable code.
-    pub fn code(&self) -> &'static str {
-        self.parts().1
+    pub fn code(&self) -> ProblemCode {
+        self.parts().0
     }
 
     /// The problem document.
     pub fn document(&self) -> Value {
-        let (status, code, detail) = self.parts();
+        let (code, detail) = self.parts();
         let mut document = json!({
-            "type": format!("/problems/{code}"),
-            "title": status.canonical_reason().unwrap_or_default(),
-            "status": status.as_u16(),
-            "code": code,
+            "type": code.type_uri(),
+            "title": code.title(),
+            "status": code.status(),
+            "code": code.as_str(),
             "detail": detail,
         });
         if let Some(members) = document.as_object_mut() {
@@ -255,11 +254,16 @@ impl Problem {
 
     /// The response, with the header fields that its status demands.
     pub(crate) fn response(&self) -> Response {
-        document_response(self.parts().0, &self.document(), self.headers())
+        document_response(self.status(), &self.document(), self.headers())
+    }
+
+    /// The status of its code.
+    pub(crate) fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.code().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
-        let (status, _, _) = self.parts();
+        let status = self.status();
         match self {
             Self::MethodNotAllowed(allow) => HeaderValue::from_str(allow)
                 .map(|allow| (ALLOW, allow))
@@ -318,4 +322,48 @@ from! {
     TooManyWallets => Wallets,
     VerifyError => NotSigned,
     Unverified => Delivery,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_published_description_has_each_code_with_its_title_and_status_and_no_other() {
+        let description = include_str!("../../assets/openapi.json");
+        let description: Value = serde_json::from_str(description).unwrap();
+        let mut published = BTreeSet::new();
+        let mut examples = 0;
+        walk(&description, &mut |value| {
+            if let Some(codes) = value.get("enum").and_then(Value::as_array)
+                && codes.iter().any(|code| code == "chain-unavailable")
+            {
+                published.extend(codes.iter().map(|code| code.as_str().unwrap().to_owned()));
+            }
+            let kind = value.get("type").and_then(Value::as_str);
+            let Some(code) = kind.and_then(|kind| kind.strip_prefix("/problems/")) else {
+                return;
+            };
+            let known = ProblemCode::ALL.iter().find(|known| known.as_str() == code);
+            let known = known.unwrap_or_else(|| panic!("{code} is no code"));
+            assert_eq!(value["code"], code);
+            assert_eq!(value["title"], known.title(), "{code}");
+            assert_eq!(value["status"], known.status(), "{code}");
+            examples += 1;
+        });
+        let codes = ProblemCode::ALL.iter().map(|code| code.as_str().to_owned());
+        assert_eq!(published, codes.collect());
+        assert!(examples > 50, "{examples}");
+    }
+
+    fn walk(value: &Value, see: &mut impl FnMut(&Value)) {
+        see(value);
+        match value {
+            Value::Array(values) => values.iter().for_each(|value| walk(value, see)),
+            Value::Object(members) => members.values().for_each(|value| walk(value, see)),
+            _ => {}
+        }
+    }
 }

@@ -201,7 +201,7 @@ pub(crate) struct Opened {
 
 impl Opened {
     fn document(&self) -> Value {
-        let basis = |basis: &Basis| json!({"chain": basis.chain, "block": basis.block, "read_at": rfc3339::format(basis.read_at), "tier": self.tier.as_str()});
+        let basis = |basis: &Basis| json!({"chain": basis.chain, "block": basis.block, "fetched_at": rfc3339::format(basis.read_at), "tier": self.tier.as_str()});
         json!({
             "url": self.url.url.expose(),
             "method": self.url.method.as_str(),

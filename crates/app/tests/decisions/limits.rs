@@ -391,10 +391,10 @@ fn a_challenge_of_another_store_does_not_sign_in() {
     // Both have the same keys, and neither knows what the other one has counted.
     let (status, problem) = there.present(&message);
     assert_eq!(status, StatusCode::UNAUTHORIZED, "{problem}");
-    assert_eq!(problem["code"], "foreign-nonce");
+    assert_eq!(problem["code"], "invalid-nonce");
     assert_eq!(here.beside().present(&message).0, StatusCode::CREATED);
     let captured = here.beside().present(&message).1;
-    assert_eq!(captured["code"], "used-nonce");
+    assert_eq!(captured["code"], "nonce-reused");
 }
 
 #[test]

@@ -119,7 +119,7 @@ fn spelled(millis: u128) -> String {
     ];
     let unit = units
         .iter()
-        .find(|(unit, _)| millis > 0 && millis % unit == 0);
+        .find(|(unit, _)| millis > 0 && millis.is_multiple_of(*unit));
     match unit {
         Some((unit, name)) => format!("{}{name}", millis / unit),
         None => format!("{millis}ms"),

@@ -132,7 +132,7 @@ fn document(asked: &Check, explanation: &Explanation, faults: &[String]) -> Valu
     let basis: Vec<Value> = explanation
         .basis
         .iter()
-        .map(|basis| json!({"chain": basis.chain, "block": basis.block, "read_at": rfc3339::format(basis.read_at)}))
+        .map(|basis| json!({"chain": basis.chain, "block": basis.block, "fetched_at": rfc3339::format(basis.read_at)}))
         .collect();
     json!({
         "gate": asked.gate,

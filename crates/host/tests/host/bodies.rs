@@ -99,7 +99,7 @@ fn clients_that_send_slowly_keep_nobody_waiting() {
     let answer = Answer::read(&mut slow[1]);
     assert_eq!(
         (answer.status, answer.problem().as_str()),
-        (408, "too-slow")
+        (408, "request-timeout")
     );
 }
 

@@ -23,7 +23,7 @@ fn requests_go_where_the_routes_say() {
         let answer = host.get(nowhere);
         assert_eq!(
             (answer.status, answer.problem().as_str()),
-            (404, "no-such-route"),
+            (404, "route-not-found"),
             "{nowhere}"
         );
         assert_eq!(answer.header("cache-control"), Some("no-store"));

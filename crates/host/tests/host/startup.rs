@@ -51,7 +51,7 @@ fn the_startup_check_is_answered_to_the_host_alone() {
             ));
             assert_eq!(
                 (answer.status, answer.problem().as_str()),
-                (404, "no-such-route"),
+                (404, "route-not-found"),
                 "{target} {field}"
             );
         }
