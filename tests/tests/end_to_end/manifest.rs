@@ -63,14 +63,7 @@ fn only_what_mints_urls_sees_the_stores_credentials() -> anyhow::Result<()> {
 
 #[test]
 fn only_what_reads_chains_reaches_out_and_only_to_providers() -> anyhow::Result<()> {
-    let readers = names([
-        "access",
-        "admin",
-        "content",
-        "health",
-        "ownership",
-        "session",
-    ]);
+    let readers = names(["access", "admin", "content", "gates", "health", "session"]);
     let those_out = those(|component| component.get("allowed_outbound_hosts").is_some())?;
     ensure!(those_out == readers, "{those_out:?}");
     for (name, component) in components()? {

@@ -354,7 +354,7 @@ async fn what_is_wrong_is_named_and_nothing_secret_is() -> anyhow::Result<()> {
             faithful,
             [
                 "config",
-                "eip155:31337 provider 1 may not be called by access, admin, content, health, ownership, session",
+                "eip155:31337 provider 1 may not be called by access, admin, content, gates, health, session",
             ],
         ),
     ];

@@ -10,8 +10,6 @@ pub mod health;
 pub mod session;
 pub mod site;
 
-pub use gates as ownership;
-
 use crate::ports::Ports;
 use crate::route::Route;
 use crate::state::All;
