@@ -53,6 +53,8 @@ const BEYOND_THE_DEMO = [
 ];
 // What is answered where nothing is described.
 const GENERAL = ['malformed-target', 'method-not-allowed', 'route-not-found'];
+// What the embedded host answers itself, before or in place of a function.
+const HOST = ['bad-request', 'head-too-large', 'overloaded', 'timed-out'];
 
 // What every answer may have, described once for all, and what belongs to the connection.
 const EVERYWHERE = [
@@ -273,7 +275,7 @@ const ours = { origin: service, 'sec-fetch-site': 'same-origin' };
 const theirs = { origin: 'https://elsewhere.example', 'sec-fetch-site': 'cross-site' };
 
 test('the description is one: its examples are as its schemas say, and its codes are all somewhere', () => {
-  const codes = new Set(GENERAL);
+  const codes = new Set([...GENERAL, ...HOST]);
   const walk = (node, at) => {
     if (node === null || typeof node !== 'object') return;
     if (node.schema) {
@@ -328,7 +330,7 @@ test('signing in by a key', async () => {
   const message = `${domain} wants you to sign in with your Ethereum account:\n${owner.address}\n\n${statement}\n\nURI: ${uri}\nVersion: 1\nChain ID: 31337\nNonce: ${nonce}\nIssued At: ${issued}\nExpiration Time: ${expires}`;
   const signature = await owner.signMessage({ message });
   assert.equal((await call('POST', '/v1/session', { json: { message, signature } })).status, 201);
-  await refused('401 used-nonce', 'POST', '/v1/session', { json: { message, signature } });
+  await refused('401 nonce-reused', 'POST', '/v1/session', { json: { message, signature } });
 
   assert.ok((await signIn(owner, { more: { cookie: true }, headers: ours })).cookie);
   assert.ok((await signIn(owner, { more: { cookie: true } })).cookie, 'no browser says who sent it');
@@ -401,9 +403,9 @@ test('what signs nobody in', async () => {
   for (const [code, altered] of [
     ['401 wrong-domain', message.replace(/^\S+/, elsewhere)],
     ['401 wrong-uri', message.replace(/URI: \S+/, `URI: https://${elsewhere}`)],
-    ['401 message-not-current', message.replace(/Expiration Time: \S+/, 'Expiration Time: 2020-01-01T00:00:00Z')],
-    ['401 foreign-nonce', message.replace(/Nonce: \S+/, 'Nonce: abcdefgh')],
-    ['401 foreign-nonce', message.replace(owner.address, stranger.address)],
+    ['401 message-expired', message.replace(/Expiration Time: \S+/, 'Expiration Time: 2020-01-01T00:00:00Z')],
+    ['401 invalid-nonce', message.replace(/Nonce: \S+/, 'Nonce: abcdefgh')],
+    ['401 invalid-nonce', message.replace(owner.address, stranger.address)],
     ['422 unknown-chain', message.replace('Chain ID: 31337', 'Chain ID: 999999')],
   ]) await post(code, { json: { message: altered, signature: await owner.signMessage({ message: altered }) } });
 
@@ -414,7 +416,7 @@ test('what signs nobody in', async () => {
   await post('400 malformed-body', { json: { message, signature, scheme: 'EIP-191' } });
   await post('400 malformed-body', { json: { message, signature, cookie: 'yes' } });
   await post('413 body-too-large', { json: { message: 'x'.repeat(70_000), signature } });
-  await post('415 not-json', { json: { message, signature }, headers: { 'content-type': 'text/plain' } });
+  await post('415 unsupported-media-type', { json: { message, signature }, headers: { 'content-type': 'text/plain' } });
   await post('422 malformed-message', { json: { message: 'hello', signature } });
   await post('422 malformed-signature', { json: { message, signature: '0x00' } });
   await post('422 malformed-signature', { json: { message, signature: 'by hand' } });
@@ -469,7 +471,7 @@ test('showing and renewing', async () => {
   await call('DELETE', '/v1/session', { token: bearer.token });
   for (const [method, path] of [['GET', '/v1/session'], ['POST', '/v1/session/renew']]) {
     await refused('400 malformed-query', method, path, { token: bearer.token, query: '?colour=red' });
-    await refused('401 no-session', method, path);
+    await refused('401 missing-session', method, path);
     await refused('401 invalid-session', method, path, { token: 'made.up' });
     await refused('401 invalid-session', method, path, { headers: { ...ours, cookie: `__Host-tokengate=${browser.cookie}; __Host-tokengate=${browser.cookie}` } });
     await refused('401 revoked-session', method, path, { token: bearer.token });
@@ -482,7 +484,7 @@ test('signing out', async () => {
   const { cookie } = await signIn(account, { more: { cookie: true } });
   const end = (request) => call('DELETE', '/v1/session', request);
   await refused('400 malformed-query', 'DELETE', '/v1/session', { token: first, query: '?everywhere=perhaps' });
-  await refused('401 no-session', 'DELETE', '/v1/session');
+  await refused('401 missing-session', 'DELETE', '/v1/session');
   await refused('401 invalid-session', 'DELETE', '/v1/session', { token: 'made.up' });
   await refused('403 cross-site', 'DELETE', '/v1/session', { cookie, headers: theirs });
   assert.equal((await end({ token: first, query: '?everywhere=false' })).status, 204);
@@ -508,10 +510,10 @@ test('access', async () => {
   assert.deepEqual(refusals.json.results.map(({ problem }) => [problem.code, 'unmet' in problem]), [['access-denied', true], ['access-denied', false]]);
 
   const post = (expected, request) => refused(expected, 'POST', '/v1/access', { token: holder, ...request });
-  await post('401 no-session', { token: undefined, json: { resource: HELLO } });
+  await post('401 missing-session', { token: undefined, json: { resource: HELLO } });
   await post('401 invalid-session', { token: 'made.up', json: { resource: HELLO } });
-  await post('403 refused', { token: other, json: { resource: HELLO } });
-  await post('403 refused', { token: other, json: { resource: HELLO, vault: owner.address } });
+  await post('403 access-denied', { token: other, json: { resource: HELLO } });
+  await post('403 access-denied', { token: other, json: { resource: HELLO, vault: owner.address } });
   await post('403 cross-site', { token: undefined, cookie, json: { resource: HELLO } });
   await post('404 unknown-resource', { json: { resource: 'media/nowhere/x' } });
   await post('400 malformed-resource', { json: { resource: 'media/../x' } });
@@ -522,7 +524,7 @@ test('access', async () => {
   await post('400 malformed-body', { json: { resource: HELLO, resources: [HELLO] } });
   await post('400 malformed-body', { json: { resources: [{ resource: HELLO, vault: stranger.address }] } });
   await post('413 body-too-large', { json: { resource: 'x'.repeat(70_000) } });
-  await post('415 not-json', { json: { resource: HELLO }, headers: { 'content-type': 'text/plain' } });
+  await post('415 unsupported-media-type', { json: { resource: HELLO }, headers: { 'content-type': 'text/plain' } });
   await post('422 resource-count', { json: { resources: [] } });
   await post('422 resource-count', { json: { resources: Array(101).fill(HELLO) } });
 });
@@ -605,9 +607,9 @@ test('events', async () => {
   const post = (expected, request) => refused(expected, 'POST', '/v1/events/{source}', request);
   await post('400 malformed-body', delivery({}));
   await post('400 chain-not-named', delivery({ logs: [log] }));
-  await post('401 unsigned-delivery', delivery(content, { headers: {} }));
-  await post('401 forged-delivery', delivery(content, { body: '{"logs":[]}' }));
-  await post('401 untimely-delivery', delivery(content, { time: now() - 400 }));
+  await post('401 missing-signature', delivery(content, { headers: {} }));
+  await post('401 invalid-signature', delivery(content, { body: '{"logs":[]}' }));
+  await post('401 timestamp-out-of-range', delivery(content, { time: now() - 400 }));
   await post('404 unknown-source', delivery(content, { parameters: { source: 'nowhere' } }));
   // The connection is not kept after this.
   await post('413 body-too-large', delivery({ ...content, padding: 'x'.repeat(1_048_576) }, { headers: { connection: 'close' } }));
@@ -651,7 +653,7 @@ test('reading ahead', async () => {
   await post('401 invalid-admin-token', { token: `${admin}x`, json: { addresses } });
   await post('404 unknown-gate', { json: { gates: ['season-1', 'nowhere'], addresses } });
   await post('413 body-too-large', { body: 'x'.repeat(70_000) });
-  await post('415 not-json', { json: { addresses }, headers: { 'content-type': 'text/plain' } });
+  await post('415 unsupported-media-type', { json: { addresses }, headers: { 'content-type': 'text/plain' } });
   await post('422 address-count', { json: { addresses: [] } });
   await post('422 address-count', { json: { addresses: Array(501).fill(owner.address) } });
 });

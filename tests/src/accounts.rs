@@ -7,7 +7,7 @@ use alloy_sol_types::{SolCall, SolStruct, SolValue, eip712_domain, sol};
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 
-use crate::chain::{CHAIN_ID, Chain, OWNER, own_contract};
+use crate::chain::{CHAIN_ID, Chain, OWNER};
 use crate::wallet::Wallet;
 
 pub use crate::chain::DELEGATE_REGISTRY as REGISTRY;

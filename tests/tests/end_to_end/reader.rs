@@ -219,9 +219,7 @@ async fn hostile_contracts_cost_honest_reads_nothing() -> anyhow::Result<()> {
     let call =
         alloy_primitives::hex::encode_prefixed(Buyable::buyCall { who: holder }.abi_encode());
     let transaction = json!({"from": OWNER.to_string(), "to": BUYABLE.to_string(), "data": call});
-    chain
-        .call("eth_sendTransaction", json!([transaction]))
-        .await?;
+    chain.send(transaction).await?;
     let answer = read(&chain, Form::Override, &reads, (30_000_000, 1_530)).await?;
     ensure!(
         answer.outcomes[3].value == amount(1),

@@ -152,6 +152,11 @@ async fn is_not_ahead<P: Ports>(
     if is_possible() {
         return Ok(());
     }
+    // What was asked alongside may be about to answer.
+    wait_for_others(provider, provider.wait()).await;
+    if is_possible() {
+        return Ok(());
+    }
     let providers = provider::all(provider.client, provider.chain);
     let asked = providers.iter().map(async |other| {
         if let Ok(head) = proven_head(other).await {

@@ -42,11 +42,12 @@ pub(crate) fn watch(asked: &Watch, stderr: &Stderr) -> anyhow::Result<u8> {
         true => "once".to_owned(),
         false => format!("every {:?}", asked.every),
     };
-    say(&[format!("watching {} {pace}", service.base())])?;
     let failures = Cell::new(0_u32);
     on_this_machine("", &BTreeMap::new(), async |ports| {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
+        // Said once a signal ends it well.
+        say(&[format!("watching {} {pace}", service.base())])?;
         let rounds = async {
             let mut said = Vec::new();
             loop {

@@ -37,7 +37,7 @@ fn a_panic_costs_its_request_and_no_other() {
     let answer = host.get("/panic");
     assert_eq!(
         (answer.status, answer.problem().as_str()),
-        (500, "internal")
+        (500, "internal-error")
     );
     assert!(
         !answer.body.contains("asked to"),
