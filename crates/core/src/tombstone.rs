@@ -219,6 +219,14 @@ mod tests {
             assert_eq!((merged.touch, merged.at), (expected, at(second)));
             assert!(merged.outdates(&fact(895, second + 9), OBEYED));
         }
+        // The same event, told again when the mark is hardly obeyed any longer.
+        let noted = Tombstone {
+            touch: sale,
+            at: at(0),
+        };
+        assert_eq!(noted.merged(sale, at(60), OBEYED), None);
+        let again = noted.merged(sale, at(1_800), OBEYED).unwrap();
+        assert_eq!((again.touch, again.at), (sale, at(1_800)));
         let later = Touch {
             block: 1_000_000_001,
             since: None,
