@@ -329,6 +329,10 @@ fn remove_others(tree: &Path, folder: &Path, files: &BTreeSet<PathBuf>) -> io::R
         let path = folder.join(entry.file_name());
         if entry.file_type()?.is_dir() {
             remove_others(tree, &path, files)?;
+            // A folder of the workspace without its manifest is an error to cargo.
+            if fs::read_dir(entry.path())?.next().is_none() {
+                fs::remove_dir(entry.path())?;
+            }
         } else if !files.contains(&path) {
             fs::remove_file(entry.path())?;
         }
