@@ -1,4 +1,9 @@
 //! What documents and examples show as a whole configuration is one.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking, also in its helpers"
+)]
 
 use std::path::{Path, PathBuf};
 
